@@ -1,0 +1,1 @@
+"""Trajectories: collecting, storing, replaying and batching them."""

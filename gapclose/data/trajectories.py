@@ -1,0 +1,103 @@
+"""Trajectories, the windows cut from them, and their file."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gapclose.errors import UserError
+
+
+class Window(NamedTuple):
+    """Pieces of trajectories, `k` steps long.
+
+    Attributes:
+        states: `[B, k+1, S]`.
+        actions: `[B, k, A]`.
+    """
+
+    states: Tensor
+    actions: Tensor
+
+
+class Trajectories(NamedTuple):
+    """`N` trajectories of `T` steps each.
+
+    Attributes:
+        states: `[N, T+1, S]`, in the simulator's units.
+        actions: `[N, T, A]`, as executed: inside the action bounds.
+    """
+
+    states: Tensor
+    actions: Tensor
+
+    def num_windows(self, k: int) -> int:
+        """How many windows of `k` steps there are."""
+        return self.actions.shape[0] * (self.actions.shape[1] - k + 1)
+
+    def windows(self, index: Tensor, k: int) -> Window:
+        """The windows of `k` steps with the numbers `index [B]`, cut with one gather each."""
+        steps = self.actions.shape[1]
+        trajectory, first = index // (steps - k + 1), index % (steps - k + 1)
+        offsets = torch.arange(k + 1, device=index.device)
+        state_rows = (trajectory * (steps + 1) + first)[:, None] + offsets
+        action_rows = (trajectory * steps + first)[:, None] + offsets[:-1]
+        return Window(
+            self.states.flatten(0, 1)[state_rows.flatten()].unflatten(0, state_rows.shape),
+            self.actions.flatten(0, 1)[action_rows.flatten()].unflatten(0, action_rows.shape),
+        )
+
+    def subset(self, rows: slice) -> "Trajectories":
+        """The trajectories in `rows`; a view, not a copy."""
+        return Trajectories(self.states[rows], self.actions[rows])
+
+    def save(self, path: Path) -> None:
+        """Writes the file whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        tensors = {name: tensor.contiguous() for name, tensor in self._asdict().items()}
+        save_file(tensors, temporary, metadata={"digest": self.digest()})
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Trajectories":
+        """The trajectories of a file, memory-mapped.
+
+        Raises:
+            UserError: the file is truncated or altered, or holds shapes or values that trajectories cannot have.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                digest = (file.metadata() or {}).get("digest")
+                trajectories = cls(file.get_tensor("states"), file.get_tensor("actions"))
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"The data file {path} cannot be read ({error}); delete it, and the next run makes it anew."
+            ) from error
+        states, actions = trajectories
+        if states.dim() != 3 or actions.dim() != 3 or states.shape[:2] != (len(actions), actions.shape[1] + 1):
+            raise UserError(
+                f"The data file {path} holds states {list(states.shape)} and actions {list(actions.shape)}; "
+                "expected [N, T+1, S] and [N, T, A]."
+            )
+        if not (states.isfinite().all() and actions.isfinite().all()):
+            raise UserError(f"The data file {path} holds NaN or infinite values; delete it, or mend its source.")
+        if digest != trajectories.digest():
+            raise UserError(
+                f"The data file {path} has been altered since it was written (its checksum does not match); "
+                "delete it, and the next run makes it anew."
+            )
+        return trajectories
+
+    def digest(self) -> str:
+        """Checksum of the contents."""
+        hasher = hashlib.blake2b(digest_size=16)
+        for tensor in self:
+            hasher.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+            hasher.update(memoryview(tensor.contiguous().numpy()).cast("B"))
+        return hasher.hexdigest()

@@ -1,0 +1,1 @@
+"""Simulators: the true dynamics."""

@@ -1,0 +1,86 @@
+"""The protocol of every simulator: batched states in, batched states out."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Tasks(NamedTuple):
+    """Planning problems: go from `start` to `goal`.
+
+    Attributes:
+        start: states `[N, S]`.
+        goal: states `[N, S]`.
+    """
+
+    start: Tensor
+    goal: Tensor
+
+
+class Simulator(ABC):
+    """The true dynamics.
+
+    Attributes:
+        name: the name under which results are filed.
+        settings: all that determines the dynamics and the tasks, by name.
+        state_dim: the number `S` of state coordinates.
+        action_dim: the number `A` of action coordinates.
+        action_low: lower action bounds `[A]`.
+        action_high: upper action bounds `[A]`.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    state_dim: int
+    action_dim: int
+    action_low: Tensor
+    action_high: Tensor
+
+    @abstractmethod
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        """Next states `[N, S]` of states `[N, S]` under actions `[N, A]`; a pure function of its arguments."""
+
+    def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
+        """States `[N, T+1, S]` that action sequences `[N, T, A]` lead through from states `[N, S]`."""
+        states = [state]
+        for action in actions.unbind(1):
+            states.append(self.step(states[-1], action))
+        return torch.stack(states, 1)
+
+    def observe(self, state: Tensor) -> Tensor:
+        """What a world model gets to see of states `[N, S]`: by default the states themselves."""
+        return state
+
+    @abstractmethod
+    def sample_tasks(self, n: int, generator: torch.Generator) -> Tasks:
+        """`n` tasks drawn from the task distribution."""
+
+    @abstractmethod
+    def expert_action(self, state: Tensor, goal: Tensor) -> Tensor:
+        """The scripted expert's actions `[N, A]` in states `[N, S]` on the way to goals `[N, S]`."""
+
+    @abstractmethod
+    def validate_states(self, states: Tensor, what: str) -> None:
+        """Raises `UserError`, calling the states `what`, unless all of states `[N, S]` are possible."""
+
+    @abstractmethod
+    def distance(self, state: Tensor, goal: Tensor) -> Tensor:
+        """Distances `[...]` of states `[..., S]` to goals `[..., S]`, in the simulator's units of length."""
+
+    @abstractmethod
+    def success(self, state: Tensor, goal: Tensor) -> Tensor:
+        """Whether states `[..., S]` count as having reached goals `[..., S]`: bool `[...]`."""
+
+    @abstractmethod
+    def position(self, state: Tensor) -> Tensor:
+        """Where states `[..., S]` are drawn in the plane: `[..., 2]`."""
+
+    @abstractmethod
+    def outline(self) -> Tensor:
+        """The line segments `[K, 2, 2]` (ends, then x and y) that a drawing of the world consists of."""
+
+    @abstractmethod
+    def render(self, state: Tensor, goal: Tensor | None = None) -> Tensor:
+        """Pictures `uint8 [N, H, W, 3]` of states `[N, S]`, with goals `[N, S]` where given."""

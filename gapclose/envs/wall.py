@@ -1,0 +1,168 @@
+"""A point in a square arena that a wall with one door divides."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, FiniteFloat, validate_call
+from torch import Tensor
+
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.errors import UserError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Wall(Simulator):
+    """A point mass without inertia: the action is its displacement, clipped to the action bounds.
+
+    A step whose straight path meets the wall outside the door keeps its displacement along the wall and stays on
+    the side that it came from. The arena's border stops it likewise. `step` is differentiable and runs on whatever
+    device its arguments are on.
+
+    Args:
+        action_max: bound of each action coordinate, in units of length per step.
+        arena: the arena is the square `[-arena, arena]²`.
+        wall_x: where the wall stands.
+        door: lower and upper end of the door, on the wall.
+        success_radius: a state this close to the goal has reached it.
+        task: `cross` puts start and goal on opposite sides of the wall, `any` puts them anywhere.
+
+    Raises:
+        UserError: the wall or the door lies outside the arena, or the door is empty.
+    """
+
+    name = "wall"
+    state_dim = 2
+    action_dim = 2
+    thickness = 1e-3
+    """Half of the gap that the wall keeps clear on either side, so that no state is inside the wall."""
+    task_clearance = 0.1
+    """Tasks keep at least this distance from the wall."""
+
+    @validate_call
+    def __init__(
+        self,
+        action_max: Positive = 0.25,
+        arena: Positive = 2.0,
+        wall_x: FiniteFloat = 0.0,
+        door: tuple[FiniteFloat, FiniteFloat] = (-0.5, 0.5),
+        success_radius: Positive = 0.25,
+        task: Literal["cross", "any"] = "cross",
+    ) -> None:
+        if not abs(wall_x) < arena - self.task_clearance:
+            raise UserError(
+                f"wall_x is {wall_x:g}, outside the arena of half-width {arena:g}; give a position inside it."
+            )
+        if not -arena <= door[0] < door[1] <= arena:
+            raise UserError(
+                f"door is [{door[0]:g}, {door[1]:g}]; expected a lower end below an upper end, "
+                f"both in the arena's [{-arena:g}, {arena:g}]."
+            )
+        self.settings = dict(
+            action_max=action_max, arena=arena, wall_x=wall_x, door=list(door), success_radius=success_radius, task=task
+        )
+        self.arena = arena
+        self.wall_x = wall_x
+        self.door = door
+        self.success_radius = success_radius
+        self.task = task
+        self.action_low = torch.full((2,), -action_max)
+        self.action_high = torch.full((2,), action_max)
+        self.action_max = action_max
+
+    def in_door(self, y: Tensor) -> Tensor:
+        """Whether heights `y [...]` on the wall are in the door: bool `[...]`."""
+        return (y >= self.door[0]) & (y <= self.door[1])
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        x, y = state.unbind(-1)
+        dx, dy = action.clamp(-self.action_max, self.action_max).unbind(-1)
+        depth = x - self.wall_x
+        side = torch.where(depth >= 0, 1.0, -1.0).to(x.dtype)
+        new_depth = depth + dx
+        crosses = side * new_depth < 0
+        # Where the straight path meets the wall; dx is not zero where it crosses.
+        meets = y - depth * dy / torch.where(crosses, dx, 1.0)
+        blocked = crosses & ~self.in_door(meets)
+        side = torch.where(crosses & ~blocked, -side, side)
+        new_y = (y + dy).clamp(-self.arena, self.arena)
+        # Outside the door the wall's own thickness is out of bounds, whichever way the point came.
+        kept = torch.where(blocked, side * self.thickness, new_depth)
+        clear = side * (side * kept).clamp(min=self.thickness)
+        new_depth = torch.where(self.in_door(new_y), kept, clear)
+        new_x = (self.wall_x + new_depth).clamp(-self.arena, self.arena)
+        return torch.stack((new_x, new_y), -1)
+
+    def sample_tasks(self, n: int, generator: torch.Generator) -> Tasks:
+        def positions(right: Tensor) -> Tensor:
+            low = torch.where(right, self.wall_x + self.task_clearance, -self.arena)
+            high = torch.where(right, self.arena, self.wall_x - self.task_clearance)
+            u = torch.rand(n, 2, generator=generator)
+            return torch.stack((low + (high - low) * u[:, 0], self.arena * (2 * u[:, 1] - 1)), -1)
+
+        share_right = 0.5 * (self.arena - self.wall_x) / self.arena
+        start_right = torch.rand(n, generator=generator) < (0.5 if self.task == "cross" else share_right)
+        goal_right = ~start_right if self.task == "cross" else torch.rand(n, generator=generator) < share_right
+        return Tasks(positions(start_right), positions(goal_right))
+
+    def expert_action(self, state: Tensor, goal: Tensor) -> Tensor:
+        """Straight to the door's centre, then straight to the goal, at full speed."""
+        door = state.new_tensor([self.wall_x, sum(self.door) / 2])
+        depth, way = state[:, 0] - self.wall_x, goal - state
+        same_side = depth * (goal[:, 0] - self.wall_x) > 0
+        at_door = (state - door).abs().amax(-1) <= (self.door[1] - self.door[0]) / 4
+        through_door = self.in_door(state[:, 1] - depth * way[:, 1] / torch.where(way[:, 0] == 0, 1.0, way[:, 0]))
+        way = torch.where((same_side | at_door & through_door)[:, None], way, door - state)
+        # One factor for both coordinates: the expert slows down, it does not change its heading.
+        return way * (self.action_max / way.abs().amax(-1, keepdim=True).clamp(min=self.action_max))
+
+    def validate_states(self, states: Tensor, what: str) -> None:
+        def refuse(wrong: Tensor, why: str) -> None:
+            if wrong.any():
+                x, y = states[wrong.nonzero()[0, 0]].tolist()
+                raise UserError(f"{what} ({x:g}, {y:g}) {why}.")
+
+        if states.dim() != 2 or states.shape[1] != self.state_dim:
+            raise UserError(f"{what} has shape {list(states.shape)}; expected [N, {self.state_dim}] (x and y).")
+        refuse(~states.isfinite().all(-1), "is not finite; give two numbers")
+        refuse(
+            (states.abs() > self.arena).any(-1),
+            f"lies outside the arena; give coordinates in [{-self.arena:g}, {self.arena:g}]",
+        )
+        in_wall = ((states[:, 0] - self.wall_x).abs() < self.thickness) & ~self.in_door(states[:, 1])
+        refuse(
+            in_wall,
+            f"lies inside the wall at x = {self.wall_x:g}; move it off the wall or into the door "
+            f"[{self.door[0]:g}, {self.door[1]:g}]",
+        )
+
+    def distance(self, state: Tensor, goal: Tensor) -> Tensor:
+        return (state - goal).norm(dim=-1)
+
+    def success(self, state: Tensor, goal: Tensor) -> Tensor:
+        return self.distance(state, goal) <= self.success_radius
+
+    def position(self, state: Tensor) -> Tensor:
+        return state
+
+    def outline(self) -> Tensor:
+        r, (low, high), x = self.arena, self.door, self.wall_x
+        border = [((-r, -r), (r, -r)), ((r, -r), (r, r)), ((r, r), (-r, r)), ((-r, r), (-r, -r))]
+        return torch.tensor([*border, ((x, -r), (x, low)), ((x, high), (x, r))])
+
+    def render(self, state: Tensor, goal: Tensor | None = None, size: int = 96) -> Tensor:
+        """White arena, black wall, blue point, green goal of the success radius; y points up."""
+        ticks = (torch.arange(size, device=state.device) + 0.5) / size * 2 * self.arena - self.arena
+        pixel_x, pixel_y = ticks[None, :], -ticks[:, None]
+
+        def disc(centre: Tensor, radius: float) -> Tensor:
+            squared = (pixel_x - centre[:, 0, None, None]) ** 2 + (pixel_y - centre[:, 1, None, None]) ** 2
+            return squared <= radius**2
+
+        frames = torch.full((len(state), size, size, 3), 255, dtype=torch.uint8, device=state.device)
+        if goal is not None:
+            frames[disc(goal, self.success_radius)] = frames.new_tensor([144, 200, 144])
+        wall = ((pixel_x - self.wall_x).abs() <= 1.5 * self.arena / size) & ~self.in_door(pixel_y)
+        frames[wall.expand(len(state), -1, -1)] = 0
+        frames[disc(state, self.arena / 25)] = frames.new_tensor([31, 119, 180])
+        return frames

@@ -1,0 +1,1 @@
+"""The gap as numbers, tables and pictures."""

@@ -1,0 +1,83 @@
+"""The gap as numbers: how a model fares on expert data, and how it fares when it is planned with."""
+
+from typing import Any
+
+from scipy.stats import binomtest
+
+from gapclose.data.trajectories import Trajectories, Window
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.models.world_model import WorldModel
+from gapclose.planning.execution import Execution, execute_open_loop
+from gapclose.planning.mpc import MPC
+from gapclose.planning.objective import Objective
+from gapclose.seeds import generator
+
+
+def evaluate(execution: Execution, simulator: Simulator, expert_error: float | None = None) -> dict[str, Any]:
+    """The metrics of one way to plan and execute.
+
+    Args:
+        execution: what was imagined and what happened.
+        simulator: measures distances and success.
+        expert_error: the model's error on expert data, which its error under planning is compared with.
+
+    Returns:
+        `num_tasks`, `success_rate` and its Wilson interval, mean `goal_distance` and `imagined_goal_distance` at the
+        end, `world_model_error` (MSE over coordinates, executed steps and tasks), `train_test_gap` (its ratio to
+        `expert_error`; none if that is 0 or not given) and `planning_seconds`.
+    """
+    goal, final = execution.tasks.goal, execution.states[:, -1]
+    success = simulator.success(final, goal)
+    n, successes = len(success), int(success.sum())
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    error = execution.squared_errors().nanmean().item()
+    return {
+        "num_tasks": n,
+        "success_rate": successes / n,
+        "success_rate_ci95": [interval.low, interval.high],
+        "goal_distance": simulator.distance(final, goal).mean().item(),
+        "imagined_goal_distance": simulator.distance(execution.promised, goal).mean().item(),
+        "world_model_error": error,
+        "train_test_gap": error / expert_error if expert_error else None,
+        "planning_seconds": execution.seconds,
+    }
+
+
+def measure_gap(
+    world_model: WorldModel,
+    mpc: MPC,
+    simulator: Simulator,
+    objective: Objective,
+    tasks: Tasks,
+    test: Trajectories,
+    seed: int,
+    planner_name: str,
+) -> tuple[dict[str, Any], dict[str, Execution]]:
+    """How a model fares on expert data and under planning, open loop and in MPC, on the same tasks.
+
+    Args:
+        world_model: the model.
+        mpc: MPC and the planner in it; the same planner plans open loop.
+        simulator: executes.
+        objective: what plans are judged by. If it prices disagreement, open loop is measured without that, too.
+        tasks: held-out tasks.
+        test: held-out expert trajectories.
+        seed: of the plans; with equal seeds, models start from equal action sequences.
+        planner_name: what the planner is called in the results.
+
+    Returns:
+        The metrics (`expert_error`, and one set from `evaluate` for each way to execute), and the executions.
+    """
+    error = world_model.one_step_error(Window(*test)).item()
+    parts = {"planner": mpc.planner, "simulator": simulator, "world_model": world_model, "tasks": tasks}
+    executions = {"open_loop": execute_open_loop(**parts, objective=objective, generator=generator(seed, "open loop"))}
+    if objective.weight("disagreement"):
+        trusting = objective.without("disagreement")
+        executions["open_loop_without_disagreement"] = execute_open_loop(
+            **parts, objective=trusting, generator=generator(seed, "open loop")
+        )
+    executions["mpc"] = mpc.execute(simulator, world_model, objective, tasks, generator(seed, "mpc"))
+    metrics = {
+        way: {"planner": planner_name, **evaluate(execution, simulator, error)} for way, execution in executions.items()
+    }
+    return {"expert_error": error, **metrics}, executions

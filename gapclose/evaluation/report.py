@@ -1,0 +1,105 @@
+"""What a run has found: metrics.json, a table, and a sentence."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = ["model", "executed", "success [95 %]", "distance", "promised", "model error", "gap", "planning"]
+WAYS = {"open_loop": "open loop", "open_loop_without_disagreement": "open loop, λ = 0", "mpc": "MPC"}
+CAPTION = (
+    "distance: to the goal at the end; promised: the same according to the model; model error: MSE of the imagined "
+    "states under planning; gap: model error / error on expert data; λ = 0: the planner ignores disagreement"
+)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes the file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """The cells under `COLUMNS`: a row for each model and way to execute.
+
+    Args:
+        gaps: for each model, its gap as returned by `measure_gap`.
+    """
+    rows = []
+    for model, gap in gaps.items():
+        for way, title in WAYS.items():
+            if way not in gap:
+                continue
+            result = gap[way]
+            low, high = result["success_rate_ci95"]
+            ratio = result["train_test_gap"]
+            rows.append(
+                [
+                    model,
+                    title,
+                    f"{result['success_rate']:.2f} [{low:.2f}, {high:.2f}]",
+                    f"{result['goal_distance']:.3f}",
+                    f"{result['imagined_goal_distance']:.3f}",
+                    f"{result['world_model_error']:.2g}",
+                    "–" if ratio is None else f"{ratio:,.0f}",
+                    f"{result['planning_seconds']:.1f} s",
+                ]
+            )
+    return rows
+
+
+def print_table(rows: list[list[str]], title: str, console: Console | None = None) -> None:
+    """Prints rows of `results_rows`."""
+    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", padding=(0, 0, 0, 1))
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
+    previous = None
+    for row in rows:
+        if previous not in (None, row[0]):
+            table.add_section()
+        table.add_row(row[0] if row[0] != previous else "", *row[1:])
+        previous = row[0]
+    (console or Console(width=max(Console().width, 100))).print(table)
+
+
+def what_changed(metrics: dict[str, Any]) -> str:
+    """One sentence on what finetuning changed, for the metrics of `train.py`."""
+    before, oracle = metrics["baseline"]["open_loop"], metrics["oracle"]["open_loop"]
+    if "finetuned" not in metrics:
+        return (
+            f"Perfect on paper (error {metrics['baseline']['expert_error']:.1g} on expert data), the model errs by "
+            f"{before['world_model_error']:.2g} under planning and reaches {before['success_rate']:.0%} of the goals; "
+            f"with the true dynamics the same planner reaches {oracle['success_rate']:.0%}."
+        )
+    after = metrics["finetuned"]["open_loop"]
+    return (
+        f"Finetuning ({metrics['finetune']}) took open-loop success from {before['success_rate']:.0%} to "
+        f"{after['success_rate']:.0%} (MPC: from {metrics['baseline']['mpc']['success_rate']:.0%} to "
+        f"{metrics['finetuned']['mpc']['success_rate']:.0%}; with the true dynamics: {oracle['success_rate']:.0%}), the "
+        f"model's error under planning {change(before, after, 'world_model_error')} and the distance to the goal "
+        f"{change(before, after, 'goal_distance')}."
+    )
+
+
+def change(before: dict[str, float], after: dict[str, float], name: str) -> str:
+    """How a metric changed, in words."""
+    old, new = before[name], after[name]
+    return f"from {old:.2g} to {new:.2g} ({100 * (new - old) / old:+.1f} %)"
+
+
+def published_rows(published: dict[str, dict[str, float]]) -> list[list[str]]:
+    """Rows of `results_rows` for figures of others, which lack most columns."""
+    rows = []
+    for model, figures in published.items():
+        cells = {"success [95 %]": ("success_rate", ".2f"), "distance": ("goal_distance", ".3f")}
+        cells |= {"model error": ("world_model_error", ".2g")}
+        row = [f"{model} (published)", WAYS["open_loop"]]
+        row += [
+            format(figures[cells[column][0]], cells[column][1]) if column in cells else "" for column in COLUMNS[2:]
+        ]
+        rows.append(row)
+    return rows

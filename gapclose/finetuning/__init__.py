@@ -1,0 +1,1 @@
+"""Training world models: teacher forcing, adversarial training, planner rollouts."""

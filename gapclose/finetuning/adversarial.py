@@ -1,0 +1,29 @@
+"""Adversarial training: learn to predict the next state from perturbed inputs, too."""
+
+from typing import Any
+
+from torch import Tensor
+
+from gapclose.data.trajectories import Window
+from gapclose.finetuning.attacks import FGSM
+from gapclose.finetuning.teacher_forcing import TeacherForcing
+
+
+class AdversarialTraining(TeacherForcing):
+    """Minimises the one-step error at inputs that the attack perturbed; the targets stay as they are.
+
+    arXiv 2512.09929, section 3.2.
+
+    Args:
+        attack: finds the perturbations.
+        settings: those of `TeacherForcing`.
+    """
+
+    def __init__(self, *, attack: FGSM, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.attack = attack
+
+    def training_loss(self, window: Window) -> Tensor:
+        latent, action, next_latent = self.world_model.encode_transitions(window)
+        delta = self.attack.perturb(self.world_model, latent, action, next_latent)
+        return self.world_model.one_step_loss(latent + delta.latent, action + delta.action, next_latent)

@@ -1,0 +1,78 @@
+"""Online finetuning: plan with the current model, execute in the simulator, learn from what really happened."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from pydantic import ConfigDict, PositiveInt, validate_call
+
+from gapclose.data.replay import ReplayBuffer
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.planning.execution import execute_open_loop
+from gapclose.planning.objective import Objective
+from gapclose.planning.planner import Planner
+from gapclose.seeds import generator
+
+
+class PlannerRollouts(Callback):
+    """Fills the replay buffer at the start of every epoch, in the manner of DAgger (Ross et al. 2011).
+
+    The tasks are new ones each epoch, so that success and error on them, which it logs before the model learns from
+    them, are honest estimates of how good the model was after the epoch before. Processes of a distributed run plan
+    their share each and exchange the results, so that all hold the same buffer.
+
+    Args:
+        simulator: executes the plans.
+        planner: makes them.
+        objective: what they are judged by.
+        replay: receives the trajectories.
+        seed: of tasks and plans.
+        plans_per_epoch: how many tasks are planned for each epoch, over all processes.
+    """
+
+    @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+    def __init__(
+        self,
+        simulator: Simulator,
+        planner: Planner,
+        objective: Objective,
+        replay: ReplayBuffer,
+        seed: int,
+        plans_per_epoch: PositiveInt = 100,
+    ) -> None:
+        self.simulator, self.planner, self.objective = simulator, planner, objective
+        self.replay, self.seed, self.plans_per_epoch = replay, seed, plans_per_epoch
+        self.history: list[dict[str, float]] = []
+        """For each epoch, how well the plans at its start fared."""
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        key = (self.seed, "planner rollouts", trainer.current_epoch)
+        tasks = self.simulator.sample_tasks(self.plans_per_epoch, generator(*key, "tasks"))
+        rank, processes = trainer.global_rank, trainer.world_size
+        share = Tasks(*(states[rank::processes].to(module.device) for states in tasks))
+        execution = execute_open_loop(
+            self.planner, self.simulator, module.world_model, self.objective, share, generator(*key, rank)
+        )
+        states, actions = execution.states, execution.actions
+        metrics = torch.stack(
+            [
+                self.simulator.success(states[:, -1], share.goal).float().mean(),
+                self.simulator.distance(states[:, -1], share.goal).mean(),
+                execution.squared_errors().mean(),
+            ]
+        )
+        if processes > 1:
+            states, actions = (module.all_gather(x).flatten(0, 1) for x in (states, actions))
+            metrics = module.all_gather(metrics).mean(0)
+        self.replay.add(states.cpu(), actions.cpu())
+        names = ("success_rate", "goal_distance", "world_model_error")
+        self.history.append({"epoch": trainer.current_epoch, **dict(zip(names, metrics.tolist()))})
+        module.log_dict(
+            {f"rollouts/{name}": value for name, value in zip(names, metrics.tolist())}, on_step=False, on_epoch=True
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = state_dict["history"]

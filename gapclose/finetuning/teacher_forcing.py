@@ -1,0 +1,63 @@
+"""Teacher-forced training: every prediction starts from an observed state."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gapclose.data.trajectories import Window
+from gapclose.models.world_model import LearnedWorldModel
+from gapclose.seeds import derive_seed
+
+
+class TeacherForcing(LightningModule):
+    """Trains a world model to predict the next state of the data.
+
+    Args:
+        world_model: the model.
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes the learning-rate schedule from the optimizer.
+        scheduler_interval: whether the schedule advances with each `step` or each `epoch`.
+        name: what the logged metrics are filed under.
+        seed: of whatever the training step draws.
+    """
+
+    def __init__(
+        self,
+        world_model: LearnedWorldModel,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler],
+        scheduler_interval: Literal["step", "epoch"] = "epoch",
+        name: str = "train",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.world_model = world_model
+        self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
+        self.name, self.seed = name, seed
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer(self.world_model.parameters())
+        schedule = {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_epoch_start(self) -> None:
+        # A resumed run draws what the uninterrupted run would have drawn.
+        torch.manual_seed(derive_seed(self.seed, self.name, self.current_epoch, self.global_rank))
+
+    def training_step(self, window: Window) -> Tensor:
+        loss = self.training_loss(window)
+        self.log(f"{self.name}/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(window.actions))
+        return loss
+
+    def training_loss(self, window: Window) -> Tensor:
+        """The loss that is minimised on a window: a scalar."""
+        return self.world_model.loss(window)
+
+    def validation_step(self, window: Window) -> None:
+        error = self.world_model.one_step_error(window)
+        self.log(f"{self.name}/expert_error", error, prog_bar=True, sync_dist=True, batch_size=len(window.actions))

@@ -1,0 +1,1 @@
+"""World models: encoders, dynamics, and the oracle."""

@@ -1,0 +1,35 @@
+"""The simulator in the place of a world model."""
+
+from torch import Tensor
+
+from gapclose.data.trajectories import Window
+from gapclose.envs.simulator import Simulator
+from gapclose.models.world_model import WorldModel
+
+
+class OracleWorldModel(WorldModel):
+    """Whatever plans with a model plans with the truth: what still fails is the planner's fault, not the model's.
+
+    Args:
+        simulator: the true dynamics; its states are the latents, `[N, 1, S]`.
+    """
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__()
+        self.simulator = simulator
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return observation.unsqueeze(1)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return latent.squeeze(-2)
+
+    def step(self, latent: Tensor, action: Tensor) -> Tensor:
+        return self.simulator.step(latent.squeeze(1), action).unsqueeze(1)
+
+    def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
+        return self.simulator.rollout(latent.squeeze(1), actions).unsqueeze(2)
+
+    def loss(self, window: Window) -> Tensor:
+        """Raises: there is nothing to train."""
+        raise NotImplementedError("The oracle is the simulator; it has no parameters to train.")

@@ -1,0 +1,94 @@
+"""The interface of everything that predicts, and the learned world model behind it."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from gapclose.data.trajectories import Trajectories, Window
+from gapclose.models.dynamics import MLPDynamics
+from gapclose.models.encoders import StateEncoder
+
+
+class WorldModel(nn.Module, ABC):
+    """Latent dynamics `z' = f(z, a)`.
+
+    A latent is `[N, M, ...]`: the first axis after the tasks is that of the `M` ensemble members, each of which
+    follows a trajectory of its own (Chua et al. 2018, arXiv 1805.12114, section 4: TS-infinity). A single model has
+    `M = 1`. How far the members are apart says how little the model knows.
+    """
+
+    @abstractmethod
+    def encode(self, observation: Tensor) -> Tensor:
+        """Latents `[N, M, ...]` of observations `[N, ...]`."""
+
+    @abstractmethod
+    def decode(self, latent: Tensor) -> Tensor:
+        """Predicted states `[..., S]`, in the simulator's units, of latents `[..., M, ...]`: the members' mean."""
+
+    @abstractmethod
+    def step(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Next latents `[N, M, ...]` of latents `[N, M, ...]` under actions `[N, A]`."""
+
+    def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
+        """Latents `[N, T+1, M, ...]` that action sequences `[N, T, A]` lead through from latents `[N, M, ...]`."""
+        latents = [latent]
+        for action in actions.unbind(1):
+            latents.append(self.step(latents[-1], action))
+        return torch.stack(latents, 1)
+
+    @torch.no_grad()
+    def one_step_error(self, window: Window) -> Tensor:
+        """Mean squared error of the predicted next states, in the simulator's units: a scalar."""
+        states, next_states = window.states[:, :-1].flatten(0, 1), window.states[:, 1:].flatten(0, 1)
+        predicted = self.decode(self.step(self.encode(states), window.actions.flatten(0, 1)))
+        return (predicted - next_states).square().mean()
+
+    @abstractmethod
+    def loss(self, window: Window) -> Tensor:
+        """Training loss on observed states and actions: a scalar."""
+
+
+class LearnedWorldModel(WorldModel):
+    """An encoder, and dynamics on its latents.
+
+    Args:
+        encoder: maps observations to latents.
+        dynamics: predicts the next latent.
+    """
+
+    def __init__(self, encoder: StateEncoder, dynamics: MLPDynamics) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dynamics = dynamics
+
+    def fit_normalization(self, trajectories: Trajectories) -> None:
+        """Takes means and standard deviations from the training data."""
+        self.encoder.fit_normalization(trajectories.states.flatten(0, 1))
+        latents = self.encoder(trajectories.states.flatten(0, 1)).view(*trajectories.states.shape[:2], -1)
+        self.dynamics.fit_normalization(
+            (latents[:, 1:] - latents[:, :-1]).flatten(0, 1), trajectories.actions.flatten(0, 1)
+        )
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return self.encoder(observation).unsqueeze(1).expand(-1, self.dynamics.members, -1)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.encoder.decode(latent.mean(-2))
+
+    def step(self, latent: Tensor, action: Tensor) -> Tensor:
+        return self.dynamics(latent, action)
+
+    def loss(self, window: Window) -> Tensor:
+        """One-step error with teacher forcing: every prediction starts from an observed state."""
+        return self.one_step_loss(*self.encode_transitions(window))
+
+    def encode_transitions(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """The window's transitions: latents `[B*k, M, ...]`, actions `[B*k, A]`, next latents `[B*k, M, ...]`."""
+        batch, steps = window.actions.shape[:2]
+        latents = self.encode(window.states.flatten(0, 1)).unflatten(0, (batch, steps + 1))
+        return latents[:, :-1].flatten(0, 1), window.actions.flatten(0, 1), latents[:, 1:].flatten(0, 1)
+
+    def one_step_loss(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> Tensor:
+        """Mean squared error of `step`, in units of the standard deviation of a step in the training data."""
+        return ((self.step(latent, action) - next_latent) / self.dynamics.delta_std).square().mean()

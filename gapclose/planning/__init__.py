@@ -1,0 +1,1 @@
+"""Planners: searching for actions through a world model."""

@@ -1,0 +1,56 @@
+"""Executing plans in the simulator, beside what the world model imagined."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.models.world_model import WorldModel
+from gapclose.planning.objective import Objective
+from gapclose.planning.planner import Planner
+
+
+class Execution(NamedTuple):
+    """What was imagined and what happened, for `N` tasks and `L` steps.
+
+    Attributes:
+        tasks: starts and goals.
+        actions: executed actions `[N, L, A]`.
+        states: simulated states `[N, L+1, S]`; a task that has ended keeps its last state.
+        imagined: predicted states `[N, L+1, S]`, each from the real state at which its plan was made.
+        executed: whether a step was executed, `bool [N, L]`: a task that has arrived executes no further steps.
+        promised: the state `[N, S]` in which the model says that the last plan ends.
+        seconds: time spent planning.
+    """
+
+    tasks: Tasks
+    actions: Tensor
+    states: Tensor
+    imagined: Tensor
+    executed: Tensor
+    promised: Tensor
+    seconds: float
+
+    def squared_errors(self) -> Tensor:
+        """Squared errors of the imagined states, averaged over coordinates, `[N, L]`; NaN where nothing was executed."""
+        squared = (self.imagined - self.states)[:, 1:].square().mean(-1)
+        return torch.where(self.executed, squared, torch.nan)
+
+
+def execute_open_loop(
+    planner: Planner,
+    simulator: Simulator,
+    world_model: WorldModel,
+    objective: Objective,
+    tasks: Tasks,
+    generator: torch.Generator | None = None,
+) -> Execution:
+    """Plans once and executes the whole plan blindly; a task counts by where it ends, not by what it passes."""
+    start, goal = simulator.observe(tasks.start), simulator.observe(tasks.goal)
+    plan = planner.plan(world_model, objective, start, goal, generator=generator)
+    with torch.no_grad():
+        imagined = world_model.decode(world_model.rollout(world_model.encode(start), plan.actions))
+        states = simulator.rollout(tasks.start, plan.actions)
+    executed = torch.ones_like(plan.actions[..., 0], dtype=torch.bool)
+    return Execution(tasks, plan.actions, states, imagined, executed, imagined[:, -1], plan.seconds)

@@ -1,0 +1,91 @@
+"""Checkpoints: the weights of a world model with the configuration that it was made from."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import DictConfig, OmegaConf
+
+from gapclose.envs.simulator import Simulator
+from gapclose.errors import UserError
+from gapclose.models.world_model import LearnedWorldModel
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all: into a temporary file beside it, then renamed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        torch.save(checkpoint, temporary)
+        os.replace(temporary, path)
+
+
+class StoreConfig(Callback):
+    """Puts the resolved configuration into every checkpoint, so that the file is enough to plan with.
+
+    Args:
+        config: the configuration of the run.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = OmegaConf.to_container(config, resolve=True)
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The contents of a checkpoint file.
+
+    Raises:
+        UserError: there is no such file, or it is not a checkpoint of gapclose.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(path.glob("**/*.ckpt"))
+        raise UserError(
+            f"{path} is a folder; give the checkpoint file in it" + (f", such as {found[-1]}." if found else ".")
+        )
+    if not path.exists():
+        raise UserError(f"There is no checkpoint {path}; give the path of a .ckpt file that train.py wrote.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint["state_dict"], checkpoint["config"]["model"]
+    except Exception as error:
+        raise UserError(
+            f"{path} is not a checkpoint of gapclose, or is damaged ({type(error).__name__}); "
+            "give a .ckpt file that train.py wrote."
+        ) from error
+    return checkpoint
+
+
+def build_world_model(config: DictConfig, simulator: Simulator) -> LearnedWorldModel:
+    """An untrained world model for a simulator, from the groups `encoder` and `model`."""
+    encoder = instantiate(config.encoder, state_dim=simulator.state_dim)
+    dynamics = instantiate(config.model, latent_dim=encoder.latent_dim, action_dim=simulator.action_dim)
+    return LearnedWorldModel(encoder, dynamics)
+
+
+def load_weights(world_model: LearnedWorldModel, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Puts the weights of a checkpoint into a world model.
+
+    Raises:
+        UserError: they are those of a model of another shape.
+    """
+    prefix = "world_model."
+    weights = {name.removeprefix(prefix): w for name, w in checkpoint["state_dict"].items() if name.startswith(prefix)}
+    expected = world_model.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        given, wanted = (list(d[name].shape) if name in d else "absent" for d in (weights, expected))
+        if given != wanted:
+            raise UserError(
+                f"The checkpoint {path} is of another shape than the model of this run: {name} is {given} there and "
+                f"{wanted} here; choose the model and env that the checkpoint was trained with."
+            )
+    world_model.load_state_dict(weights)

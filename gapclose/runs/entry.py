@@ -1,0 +1,99 @@
+"""What the command-line entry points share: the configuration folder, and errors in one sentence."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+import gapclose
+import gapclose.runs.folder  # registers the resolver of the run directory
+from gapclose.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(BaseException):
+    """A run was stopped from outside; says how to go on with it."""
+
+
+def conf_dir() -> Path:
+    """The folder of the Hydra configuration: inside the installed package, or beside it in a checkout."""
+    package = Path(gapclose.__file__).parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def launch(config_name: str, run: Callable[[DictConfig], None]) -> None:
+    """Composes the configuration from the command line and runs `run` on it.
+
+    What a user can put right is printed as one sentence, and the exit code is 1; Ctrl-C exits with 130.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the sentence is ours.
+    # What Lightning says at every start is nothing that a user could act on.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+
+    def job(cfg: DictConfig) -> None:
+        try:
+            run(cfg)
+        except Exception as error:
+            # In a multirun Hydra collects the errors and goes on with the other jobs.
+            if HydraConfig.get().mode == RunMode.MULTIRUN or explain(error) is None:
+                raise
+            log.debug("The error in full:", exc_info=True)
+            fail(explain(error))
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+    except Interrupted as interruption:
+        print(interruption, file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if explain(error) is None:
+            raise
+        fail(explain(error))
+
+
+def fail(sentence: str) -> None:
+    """Prints the sentence and exits with code 1."""
+    print(f"Error: {sentence}", file=sys.stderr)
+    sys.exit(1)
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for an error that a user can put right; none for a defect of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, InstantiationException):
+        key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else ""
+        if isinstance(error.__cause__, ValidationError):
+            return explain_validation(error.__cause__, key)
+        return explain(error.__cause__) if error.__cause__ else None
+    if isinstance(error, ValidationError):
+        return explain_validation(error, "")
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        lines = [line.strip() for line in str(error).partition("Config search path")[0].splitlines()]
+        lines = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]
+        return " ".join(lines)
+    return None
+
+
+def explain_validation(error: ValidationError, key: str) -> str:
+    """One sentence for values of the wrong type or out of range."""
+    problems = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in ([key] if key else []) + list(problem["loc"]))
+        problems.append(f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
+    return "; ".join(problems) + "."

@@ -1,0 +1,105 @@
+"""A run of plan.py: plan with a trained world model, execute, show what happens."""
+
+import logging
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import Tensor
+
+from gapclose.data.datamodule import split
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.errors import UserError
+from gapclose.evaluation.gap import measure_gap
+from gapclose.evaluation.plots import animate, plot_plans
+from gapclose.evaluation.report import print_table, results_rows, write_json
+from gapclose.models.oracle import OracleWorldModel
+from gapclose.models.world_model import WorldModel
+from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
+from gapclose.runs.entry import launch
+from gapclose.runs.parts import Parts, pick_device
+from gapclose.seeds import generator
+
+log = logging.getLogger(__name__)
+
+BROUGHT = ("env", "data", "encoder", "model")
+"""The groups that a checkpoint brings with it, unless the command line says otherwise."""
+
+
+def main() -> None:
+    """Entry point of plan.py and gapclose-plan."""
+    launch("plan", run)
+
+
+def run(cfg: DictConfig) -> None:
+    """Plans as configured and writes metrics, pictures and animation into the Hydra run directory."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    choices = HydraConfig.get().runtime.choices
+    config = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    checkpoint = None
+    if config.checkpoint is not None:
+        checkpoint = read_checkpoint(config.checkpoint)
+        adopt(config, OmegaConf.create(checkpoint["config"]), HydraConfig.get().overrides.task)
+    elif choices.model != "oracle":
+        raise UserError(f"model={choices.model} has to be trained first; give its checkpoint=PATH, or model=oracle.")
+    parts = Parts.build(config)
+    simulator, device = parts.simulator, pick_device(config.device)
+    world_model: WorldModel = OracleWorldModel(simulator)
+    if checkpoint is not None:
+        world_model = build_world_model(config, simulator)
+        load_weights(world_model, checkpoint, config.checkpoint)
+    tasks = chosen_tasks(config, simulator)
+    OmegaConf.save(config, folder / "config.yaml")
+
+    *_, test = split(parts.data.load(simulator))
+    tasks, test = (type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, test))
+    gap, executions = measure_gap(
+        world_model.to(device), parts.mpc, simulator, parts.objective, tasks, test, config.seed, choices.planner
+    )
+    metrics = {"env": simulator.name, "checkpoint": config.checkpoint, "seed": config.seed, **gap}
+    write_json(folder / "metrics.json", metrics)
+    shown = {"open loop": executions["open_loop"], "MPC": executions["mpc"]}
+    plot_plans(shown, simulator, folder / "plans.png")
+    for name in ("open_loop", "mpc"):
+        animate(executions[name], simulator, folder / f"{name}.gif")
+    rows = results_rows({(config.checkpoint and Path(config.checkpoint).stem) or "oracle": gap})
+    print_table(rows, f"{simulator.name}, {len(tasks.start)} tasks, planner {choices.planner}")
+    print(f"Everything is in {folder}.")
+
+
+def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:
+    """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first."""
+    brought = OmegaConf.masked_copy(of_checkpoint, BROUGHT)
+    brought.data.folder = config.data_dir
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = "env.task" if override.key_or_group == "task" else override.key_or_group
+        if key.partition(".")[0] in BROUGHT:
+            OmegaConf.update(brought, key, OmegaConf.select(config, key), merge=False)
+    config.update(brought)
+
+
+def chosen_tasks(config: DictConfig, simulator: Simulator) -> Tasks:
+    """The tasks of the settings `start` and `goal`, or else as many random ones as `num_tasks` says."""
+    if (config.start is None) != (config.goal is None):
+        raise UserError("start and goal belong together; give both, such as start=[-1,1] goal=[1,-1], or neither.")
+    if config.start is None:
+        if not isinstance(config.num_tasks, int) or config.num_tasks < 1:
+            raise UserError(f"num_tasks is {config.num_tasks}; give a whole number of at least 1.")
+        return simulator.sample_tasks(config.num_tasks, generator(config.seed, "plan tasks"))
+    tasks = Tasks(*(states_of(config[name], name, simulator) for name in Tasks._fields))
+    if len(tasks.start) != len(tasks.goal):
+        raise UserError(f"There are {len(tasks.start)} starts and {len(tasks.goal)} goals; give as many of each.")
+    return tasks
+
+
+def states_of(value: ListConfig, name: str, simulator: Simulator) -> Tensor:
+    """One state, or a list of states, as `[N, S]`."""
+    try:
+        states = torch.tensor(OmegaConf.to_container(value), dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} is {value}; give numbers, such as {name}=[-1,1].") from error
+    states = torch.atleast_2d(states)
+    simulator.validate_states(states, name)
+    return states

@@ -1,0 +1,103 @@
+"""One stage of training: the baseline, or a finetuning."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+from pydantic import ConfigDict, Field, PositiveInt, validate_call
+
+from gapclose.data.datamodule import WindowDataModule
+from gapclose.data.replay import ReplayBuffer
+from gapclose.data.trajectories import Trajectories
+from gapclose.finetuning.planner_rollouts import PlannerRollouts
+from gapclose.finetuning.teacher_forcing import TeacherForcing
+from gapclose.models.world_model import LearnedWorldModel
+from gapclose.runs.checkpoint import AtomicCheckpointIO, StoreConfig
+
+
+class Stage:
+    """Training for a number of epochs, which goes on where an interrupted run of the same stage left off.
+
+    Args:
+        module: makes the LightningModule from the world model.
+        epochs: how many.
+        steps_per_epoch: gradient steps of each.
+        batch_size: windows per gradient step.
+        replay: the replay buffer that training mixes with the expert data.
+        replay_ratio: its share of each batch once it holds anything.
+        rollouts: makes the callback that fills it; none fills it with nothing.
+    """
+
+    @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+    def __init__(
+        self,
+        module: Any,
+        epochs: PositiveInt,
+        steps_per_epoch: PositiveInt,
+        batch_size: PositiveInt,
+        replay: ReplayBuffer | None = None,
+        replay_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        rollouts: Any = None,
+    ) -> None:
+        self.module, self.epochs, self.steps_per_epoch, self.batch_size = module, epochs, steps_per_epoch, batch_size
+        self.replay, self.replay_ratio, self.rollouts = replay or ReplayBuffer(), replay_ratio, rollouts
+
+    def fit(
+        self,
+        world_model: LearnedWorldModel,
+        trajectories: Trajectories,
+        folder: Path,
+        config: DictConfig,
+        logger: Logger | None,
+        **rollout_settings: Any,
+    ) -> list[dict[str, float]]:
+        """Trains the world model in place and leaves `best.ckpt` and `last.ckpt` in the folder.
+
+        Args:
+            world_model: the model.
+            trajectories: expert data.
+            folder: of the checkpoints; where it holds `last.ckpt`, training goes on from there.
+            config: of the run; its `trainer` makes the Trainer, its `seed` determines all that is drawn.
+            logger: receives the metrics.
+            rollout_settings: what the callback needs beside its own settings.
+
+        Returns:
+            How the planner's rollouts fared at the start of each epoch; empty without them.
+        """
+        module: TeacherForcing = self.module(world_model=world_model, seed=config.seed)
+        data = WindowDataModule(
+            trajectories, self.replay, self.replay_ratio, self.batch_size, self.steps_per_epoch, config.seed
+        )
+        callbacks = [
+            ModelCheckpoint(
+                folder,
+                filename="best",
+                monitor=f"{module.name}/expert_error",
+                save_last=True,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            ),
+            StoreConfig(config),
+            *([TQDMProgressBar()] if sys.stderr.isatty() else []),
+        ]
+        rollouts: PlannerRollouts | None = None
+        if self.rollouts is not None:
+            rollouts = self.rollouts(replay=self.replay, seed=config.seed, **rollout_settings)
+            callbacks.append(rollouts)
+        trainer: Trainer = instantiate(
+            config.trainer,
+            max_epochs=self.epochs,
+            callbacks=callbacks,
+            logger=logger or False,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(folder),
+            enable_progress_bar=sys.stderr.isatty(),
+        )
+        last = folder / "last.ckpt"
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        return rollouts.history if rollouts else []
