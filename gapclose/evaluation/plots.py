@@ -20,9 +20,9 @@ from PIL import Image
 from gapclose.envs.simulator import Simulator
 from gapclose.planning.execution import Execution
 
-IMAGINED, EXECUTED, GOAL = "#d95f02", "#1b6ca8", "#2a9d4a"
-SHOWN = 12
-"""How many tasks a picture of trajectories shows."""
+SUCCESS, ERROR = "#1b6ca8", "#d95f02"
+TASKS = ("#1b6ca8", "#d95f02", "#2a9d4a", "#8e44ad", "#b8860b", "#c2185b")
+"""A picture of trajectories shows as many tasks as there are colours."""
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -36,33 +36,40 @@ def save(figure: Figure, path: Path) -> Path:
 
 def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: str) -> None:
     """Imagined and executed trajectories of the first tasks on one drawing of the world."""
-    axes.add_collection(LineCollection(simulator.outline().numpy(), colors="black", linewidths=2))
-    goal = simulator.position(execution.tasks.goal)[:SHOWN].cpu()
-    imagined, states = (simulator.position(x)[:SHOWN].cpu() for x in (execution.imagined, execution.states))
-    axes.add_collection(LineCollection(imagined.numpy(), colors=IMAGINED, linewidths=1.3, linestyles="--"))
-    axes.add_collection(LineCollection(states.numpy(), colors=EXECUTED, linewidths=1.5))
-    axes.scatter(*states[:, 0].T, s=16, color=EXECUTED, zorder=3)
-    axes.scatter(*states[:, -1].T, s=26, color=EXECUTED, marker="x", zorder=4)
-    axes.scatter(*goal.T, s=70, color=GOAL, marker="*", zorder=3)
+    outline = simulator.outline()
+    axes.add_collection(LineCollection(outline.numpy(), colors="black", linewidths=2))
+    imagined, states = (simulator.position(x).cpu() for x in (execution.imagined, execution.states))
+    goal = simulator.position(execution.tasks.goal).cpu()
+    for color, dreamt, done, target in zip(TASKS, imagined, states, goal):
+        axes.plot(*dreamt.T, "--", color=color, linewidth=1.4)
+        axes.plot(*done.T, color=color, linewidth=1.8)
+        axes.plot(*done[0], "o", color=color, markersize=5)
+        axes.plot(*done[-1], "X", color=color, markersize=8, markeredgecolor="white")
+        axes.plot(*target, "*", color=color, markersize=14, markeredgecolor="white")
     success = simulator.success(execution.states[:, -1], execution.tasks.goal)
     axes.set_title(f"{title}\n{int(success.sum())} of {len(success)} goals reached", fontsize=11)
+    low, high = outline.flatten(0, 1).amin(0), outline.flatten(0, 1).amax(0)
+    margin = 0.05 * (high - low)
     axes.set_aspect("equal")
+    axes.set_xlim(*(torch.stack((low - margin, high + margin))[:, 0]).tolist())
+    axes.set_ylim(*(torch.stack((low - margin, high + margin))[:, 1]).tolist())
     axes.axis("off")
-    axes.autoscale_view()
 
 
 def plot_plans(executions: Mapping[str, Execution], simulator: Simulator, path: Path) -> Path:
     """Imagined against executed trajectories, one panel per entry, on the same tasks."""
-    figure, panels = plt.subplots(1, len(executions), figsize=(4.6 * len(executions), 5.2), squeeze=False)
+    figure, panels = plt.subplots(1, len(executions), figsize=(4.8 * len(executions), 5.4), squeeze=False)
     for axes, (title, execution) in zip(panels[0], executions.items()):
         draw_plans(axes, execution, simulator, title)
     handles = [
-        plt.Line2D([], [], color=IMAGINED, linestyle="--", label="imagined by the model"),
-        plt.Line2D([], [], color=EXECUTED, label="executed in the simulator"),
-        plt.Line2D([], [], color=GOAL, marker="*", linestyle="", markersize=9, label="goal"),
+        plt.Line2D([], [], color="grey", linestyle="--", label="imagined by the model"),
+        plt.Line2D([], [], color="grey", label="executed"),
+        plt.Line2D([], [], color="grey", marker="o", linestyle="", label="start"),
+        plt.Line2D([], [], color="grey", marker="X", linestyle="", label="end"),
+        plt.Line2D([], [], color="grey", marker="*", linestyle="", markersize=10, label="goal"),
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False)
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    figure.legend(handles=handles, loc="lower center", ncols=5, frameon=False, columnspacing=1.2)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
     return save(figure, path)
 
 
@@ -78,15 +85,27 @@ def plot_error_along_horizon(executions: Mapping[str, Execution], expert_error: 
     return save(figure, path)
 
 
-def plot_epochs(history: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Success and error of the planner's rollouts by finetuning epoch."""
+def plot_epochs(history: Sequence[Mapping[str, float]], held_out: Sequence[Mapping[str, float]], path: Path) -> Path:
+    """Success and error by finetuning epoch.
+
+    Args:
+        history: of the planner's rollouts on new training tasks, before each epoch.
+        held_out: the metrics on held-out tasks before the first and after the last epoch.
+        path: the file.
+    """
     epochs = [entry["epoch"] for entry in history]
-    figure, (top, bottom) = plt.subplots(2, 1, sharex=True, figsize=(6.4, 5), layout="constrained")
-    top.plot(epochs, [entry["success_rate"] for entry in history], "o-", color=EXECUTED)
-    top.set(ylabel="success rate", ylim=(-0.03, 1.03), title="Plans on new tasks at the start of each finetuning epoch")
-    bottom.semilogy(epochs, [entry["world_model_error"] for entry in history], "o-", color=IMAGINED)
-    bottom.set(ylabel="world-model error (MSE)", xlabel="finetuning epoch")
-    bottom.xaxis.get_major_locator().set_params(integer=True)
+    ends = [epochs[0], epochs[-1] + 1]
+    figure, panels = plt.subplots(2, 1, sharex=True, figsize=(6.4, 5.2), layout="constrained")
+    shown = (("success_rate", "success rate", SUCCESS), ("world_model_error", "world-model error (MSE)", ERROR))
+    for axes, (name, label, color) in zip(panels, shown):
+        axes.plot(epochs, [entry[name] for entry in history], "o-", color=color, label="new training tasks")
+        values = [metrics[name] for metrics in held_out]
+        axes.plot(ends, values, "D", color="black", fillstyle="none", label="held-out tasks")
+        axes.set_ylabel(label)
+    panels[0].set(ylim=(-0.03, 1.03), title="Open-loop plans by epochs of finetuning")
+    panels[0].legend(frameon=False, loc="lower right")
+    panels[1].set(yscale="log", xlabel="epochs of finetuning")
+    panels[1].xaxis.get_major_locator().set_params(integer=True)
     return save(figure, path)
 
 

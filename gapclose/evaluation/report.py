@@ -79,8 +79,8 @@ def what_changed(metrics: dict[str, Any]) -> str:
     return (
         f"Finetuning ({metrics['finetune']}) took open-loop success from {before['success_rate']:.0%} to "
         f"{after['success_rate']:.0%} (MPC: from {metrics['baseline']['mpc']['success_rate']:.0%} to "
-        f"{metrics['finetuned']['mpc']['success_rate']:.0%}; with the true dynamics: {oracle['success_rate']:.0%}), the "
-        f"model's error under planning {change(before, after, 'world_model_error')} and the distance to the goal "
+        f"{metrics['finetuned']['mpc']['success_rate']:.0%}; with the true dynamics: {oracle['success_rate']:.0%}), "
+        f"the model's error under planning {change(before, after, 'world_model_error')} and the distance to the goal "
         f"{change(before, after, 'goal_distance')}."
     )
 

@@ -33,7 +33,7 @@ class Execution(NamedTuple):
     seconds: float
 
     def squared_errors(self) -> Tensor:
-        """Squared errors of the imagined states, averaged over coordinates, `[N, L]`; NaN where nothing was executed."""
+        """Squared errors `[N, L]` of the imagined states, averaged over coordinates; NaN where nothing was executed."""
         squared = (self.imagined - self.states)[:, 1:].square().mean(-1)
         return torch.where(self.executed, squared, torch.nan)
 

@@ -121,7 +121,8 @@ def conclude(
     ]
     if history:
         metrics["rollouts"] = history
-        pictures.append(plot_epochs(history, folder / "finetuning_epochs.png"))
+        held_out = [gaps[name]["open_loop"] for name in ("baseline", "finetuned")]
+        pictures.append(plot_epochs(history, held_out, folder / "finetuning_epochs.png"))
     rows = results_rows(gaps)
     if config.published is not None:
         metrics["published"] = OmegaConf.to_container(config.published)
