@@ -29,6 +29,8 @@ class Simulator(ABC):
         action_dim: the number `A` of action coordinates.
         action_low: lower action bounds `[A]`.
         action_high: upper action bounds `[A]`.
+        state_low: lower bounds `[S]` of the states, minus infinity where there are none.
+        state_high: upper bounds `[S]` of the states.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Simulator(ABC):
     action_dim: int
     action_low: Tensor
     action_high: Tensor
+    state_low: Tensor
+    state_high: Tensor
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:

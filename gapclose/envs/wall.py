@@ -68,6 +68,8 @@ class Wall(Simulator):
         self.task = task
         self.action_low = torch.full((2,), -action_max)
         self.action_high = torch.full((2,), action_max)
+        self.state_low = torch.full((2,), -arena)
+        self.state_high = torch.full((2,), arena)
         self.action_max = action_max
 
     def in_door(self, y: Tensor) -> Tensor:

@@ -1,0 +1,88 @@
+"""Any simulator as a Gymnasium environment, for use outside gapclose."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.envs.wall import Wall
+from gapclose.errors import UserError
+from gapclose.seeds import derive_seed
+
+Observation = dict[str, np.ndarray]
+
+
+class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
+    """One task at a time, goal-conditioned.
+
+    Observations have `observation`, `achieved_goal` and `desired_goal`, all of them states. The reward is the negative
+    distance to the goal; the episode terminates when the goal is reached.
+
+    Args:
+        simulator: the dynamics and the tasks.
+        render_mode: `rgb_array` or none.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, simulator: Simulator, render_mode: str | None = None) -> None:
+        self.simulator = simulator
+        self.render_mode = render_mode
+        low, high = (bound.numpy().astype(np.float32) for bound in (simulator.state_low, simulator.state_high))
+        state = spaces.Box(low, high, dtype=np.float32)
+        self.observation_space = spaces.Dict(observation=state, achieved_goal=state, desired_goal=state)
+        self.action_space = spaces.Box(simulator.action_low.numpy(), simulator.action_high.numpy(), dtype=np.float32)
+        self._task: Tasks | None = None
+        self._state: torch.Tensor | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts a task: that of `options["start"]` and `options["goal"]`, or a random one.
+
+        Raises:
+            UserError: unknown options, or a start or goal that is not a possible state.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        if unknown := options.keys() - set(Tasks._fields):
+            raise UserError(f"reset got the options {sorted(unknown)}; it knows start and goal.")
+        generator = torch.Generator().manual_seed(derive_seed(int(self.np_random.integers(2**31))))
+        task = self.simulator.sample_tasks(1, generator)._asdict()
+        for name, value in options.items():
+            task[name] = torch.as_tensor(np.atleast_2d(value), dtype=torch.float32)
+            self.simulator.validate_states(task[name], name)
+        self._task = Tasks(**task)
+        self._state = self._task.start
+        return self._observation(), {"is_success": self._success()}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One step of the simulator."""
+        self._state = self.simulator.step(self._state, torch.as_tensor(np.asarray(action, np.float32))[None])
+        success = self._success()
+        reward = -self.simulator.distance(self._state, self._task.goal).item()
+        return self._observation(), reward, success, False, {"is_success": success}
+
+    def render(self) -> np.ndarray | None:
+        """The picture `uint8 [H, W, 3]` of the state and the goal."""
+        if self.render_mode is None:
+            return None
+        return self.simulator.render(self._state, self._task.goal)[0].numpy()
+
+    def _success(self) -> bool:
+        return bool(self.simulator.success(self._state, self._task.goal))
+
+    def _observation(self) -> Observation:
+        state, goal = (x[0].numpy().astype(np.float32) for x in (self._state, self._task.goal))
+        return {"observation": state, "achieved_goal": state.copy(), "desired_goal": goal}
+
+
+def make_wall(render_mode: str | None = None, **settings: Any) -> SimulatorEnv:
+    """`gymnasium.make("gapclose/Wall-v0", ...)`; the settings are those of `Wall`."""
+    return SimulatorEnv(Wall(**settings), render_mode)
+
+
+gymnasium.register("gapclose/Wall-v0", entry_point=make_wall, max_episode_steps=100)
