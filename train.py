@@ -1,6 +1,6 @@
 """Hydra entry point; `python train.py --help` explains it."""
 
-from gapclose.runs.train import main
+from gapclose.runs.entry import train
 
 if __name__ == "__main__":
-    main()
+    train()

@@ -16,13 +16,14 @@ class Wall(Simulator):
     """A point mass without inertia: the action is its displacement, clipped to the action bounds.
 
     A step whose straight path meets the wall outside the door keeps its displacement along the wall and stays on
-    the side that it came from. The arena's border stops it likewise. `step` is differentiable and runs on whatever
-    device its arguments are on.
+    the side that it came from; in the door, the jambs stop it likewise, and so does the arena's border. `step` is
+    differentiable and runs on whatever device its arguments are on.
 
     Args:
         action_max: bound of each action coordinate, in units of length per step.
         arena: the arena is the square `[-arena, arena]²`.
-        wall_x: where the wall stands.
+        wall_x: where the wall stands: its centre line.
+        wall_thickness: how thick it is.
         door: lower and upper end of the door, on the wall.
         success_radius: a state this close to the goal has reached it.
         task: `cross` puts start and goal on opposite sides of the wall, `any` puts them anywhere.
@@ -34,10 +35,8 @@ class Wall(Simulator):
     name = "wall"
     state_dim = 2
     action_dim = 2
-    thickness = 1e-3
-    """Half of the gap that the wall keeps clear on either side, so that no state is inside the wall."""
-    task_clearance = 0.1
-    """Tasks keep at least this distance from the wall."""
+    task_clearance = 0.05
+    """Tasks keep at least this distance from the wall's faces."""
 
     @validate_call
     def __init__(
@@ -45,13 +44,15 @@ class Wall(Simulator):
         action_max: Positive = 0.25,
         arena: Positive = 2.0,
         wall_x: FiniteFloat = 0.0,
+        wall_thickness: Positive = 0.1,
         door: tuple[FiniteFloat, FiniteFloat] = (-0.5, 0.5),
         success_radius: Positive = 0.25,
         task: Literal["cross", "any"] = "cross",
     ) -> None:
-        if not abs(wall_x) < arena - self.task_clearance:
+        if not abs(wall_x) + wall_thickness / 2 + self.task_clearance < arena:
             raise UserError(
-                f"wall_x is {wall_x:g}, outside the arena of half-width {arena:g}; give a position inside it."
+                f"wall_x is {wall_x:g} and wall_thickness {wall_thickness:g}, which leaves no room on one side in the "
+                f"arena of half-width {arena:g}; put the wall inside it."
             )
         if not -arena <= door[0] < door[1] <= arena:
             raise UserError(
@@ -59,10 +60,17 @@ class Wall(Simulator):
                 f"both in the arena's [{-arena:g}, {arena:g}]."
             )
         self.settings = dict(
-            action_max=action_max, arena=arena, wall_x=wall_x, door=list(door), success_radius=success_radius, task=task
+            action_max=action_max,
+            arena=arena,
+            wall_x=wall_x,
+            wall_thickness=wall_thickness,
+            door=list(door),
+            success_radius=success_radius,
+            task=task,
         )
         self.arena = arena
         self.wall_x = wall_x
+        self.half_thickness = wall_thickness / 2
         self.door = door
         self.success_radius = success_radius
         self.task = task
@@ -81,24 +89,23 @@ class Wall(Simulator):
         dx, dy = action.clamp(-self.action_max, self.action_max).unbind(-1)
         depth = x - self.wall_x
         side = torch.where(depth >= 0, 1.0, -1.0).to(x.dtype)
-        new_depth = depth + dx
+        new_depth, new_y = depth + dx, (y + dy).clamp(-self.arena, self.arena)
+        # The straight path crosses the wall's centre line at the height `meets`; dx is not zero where it crosses.
         crosses = side * new_depth < 0
-        # Where the straight path meets the wall; dx is not zero where it crosses.
-        meets = y - depth * dy / torch.where(crosses, dx, 1.0)
-        blocked = crosses & ~self.in_door(meets)
-        side = torch.where(crosses & ~blocked, -side, side)
-        new_y = (y + dy).clamp(-self.arena, self.arena)
-        # Outside the door the wall's own thickness is out of bounds, whichever way the point came.
-        kept = torch.where(blocked, side * self.thickness, new_depth)
-        clear = side * (side * kept).clamp(min=self.thickness)
-        new_depth = torch.where(self.in_door(new_y), kept, clear)
+        meets_door = self.in_door(y - depth * dy / torch.where(crosses, dx, 1.0))
+        collides = crosses & ~meets_door | (new_depth.abs() < self.half_thickness) & ~self.in_door(new_y)
+        through_door = crosses & meets_door | (depth.abs() < self.half_thickness) & self.in_door(y)
+        new_depth = torch.where(collides & ~through_door, side * self.half_thickness, new_depth)
+        new_y = torch.where(collides & through_door, new_y.clamp(*self.door), new_y)
         new_x = (self.wall_x + new_depth).clamp(-self.arena, self.arena)
         return torch.stack((new_x, new_y), -1)
 
     def sample_tasks(self, n: int, generator: torch.Generator) -> Tasks:
+        clear = self.half_thickness + self.task_clearance
+
         def positions(right: Tensor) -> Tensor:
-            low = torch.where(right, self.wall_x + self.task_clearance, -self.arena)
-            high = torch.where(right, self.arena, self.wall_x - self.task_clearance)
+            low = torch.where(right, self.wall_x + clear, -self.arena)
+            high = torch.where(right, self.arena, self.wall_x - clear)
             u = torch.rand(n, 2, generator=generator)
             return torch.stack((low + (high - low) * u[:, 0], self.arena * (2 * u[:, 1] - 1)), -1)
 
@@ -131,11 +138,13 @@ class Wall(Simulator):
             (states.abs() > self.arena).any(-1),
             f"lies outside the arena; give coordinates in [{-self.arena:g}, {self.arena:g}]",
         )
-        in_wall = ((states[:, 0] - self.wall_x).abs() < self.thickness) & ~self.in_door(states[:, 1])
+        # A state that rests against the wall is possible; rounding may put it a trifle inside.
+        in_wall = ((states[:, 0] - self.wall_x).abs() < self.half_thickness * (1 - 1e-4)) & ~self.in_door(states[:, 1])
+        low, high = self.wall_x - self.half_thickness, self.wall_x + self.half_thickness
         refuse(
             in_wall,
-            f"lies inside the wall at x = {self.wall_x:g}; move it off the wall or into the door "
-            f"[{self.door[0]:g}, {self.door[1]:g}]",
+            f"lies inside the wall, which fills x in [{low:g}, {high:g}]; move it off the wall or into the door, "
+            f"y in [{self.door[0]:g}, {self.door[1]:g}]",
         )
 
     def distance(self, state: Tensor, goal: Tensor) -> Tensor:
@@ -148,9 +157,13 @@ class Wall(Simulator):
         return state
 
     def outline(self) -> Tensor:
-        r, (low, high), x = self.arena, self.door, self.wall_x
-        border = [((-r, -r), (r, -r)), ((r, -r), (r, r)), ((r, r), (-r, r)), ((-r, r), (-r, -r))]
-        return torch.tensor([*border, ((x, -r), (x, low)), ((x, high), (x, r))])
+        def box(left: float, right: float, low: float, high: float) -> list[list[tuple[float, float]]]:
+            corners = [(left, low), (right, low), (right, high), (left, high)]
+            return [[corners[i - 1], corners[i]] for i in range(4)]
+
+        r, (low, high) = self.arena, self.door
+        left, right = self.wall_x - self.half_thickness, self.wall_x + self.half_thickness
+        return torch.tensor(box(-r, r, -r, r) + box(left, right, -r, low) + box(left, right, high, r))
 
     def render(self, state: Tensor, goal: Tensor | None = None, size: int = 96) -> Tensor:
         """White arena, black wall, blue point, green goal of the success radius; y points up."""
@@ -164,7 +177,7 @@ class Wall(Simulator):
         frames = torch.full((len(state), size, size, 3), 255, dtype=torch.uint8, device=state.device)
         if goal is not None:
             frames[disc(goal, self.success_radius)] = frames.new_tensor([144, 200, 144])
-        wall = ((pixel_x - self.wall_x).abs() <= 1.5 * self.arena / size) & ~self.in_door(pixel_y)
+        wall = ((pixel_x - self.wall_x).abs() <= max(self.half_thickness, self.arena / size)) & ~self.in_door(pixel_y)
         frames[wall.expand(len(state), -1, -1)] = 0
         frames[disc(state, self.arena / 25)] = frames.new_tensor([31, 119, 180])
         return frames

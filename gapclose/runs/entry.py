@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import hydra
@@ -19,8 +19,6 @@ import gapclose
 import gapclose.runs.folder  # registers the resolver of the run directory
 from gapclose.errors import UserError
 
-log = logging.getLogger(__name__)
-
 
 class Interrupted(BaseException):
     """A run was stopped from outside; says how to go on with it."""
@@ -32,8 +30,18 @@ def conf_dir() -> Path:
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
-def launch(config_name: str, run: Callable[[DictConfig], None]) -> None:
-    """Composes the configuration from the command line and runs `run` on it.
+def train() -> None:
+    """`python train.py` and `gapclose-train`."""
+    launch("train")
+
+
+def plan() -> None:
+    """`python plan.py` and `gapclose-plan`."""
+    launch("plan")
+
+
+def launch(name: str) -> None:
+    """Composes the configuration `name` from the command line and runs `gapclose.runs.<name>` on it.
 
     What a user can put right is printed as one sentence, and the exit code is 1; Ctrl-C exits with 130.
     """
@@ -44,16 +52,16 @@ def launch(config_name: str, run: Callable[[DictConfig], None]) -> None:
 
     def job(cfg: DictConfig) -> None:
         try:
-            run(cfg)
+            # Imported only now: --help and a misspelt setting are answered at once.
+            import_module(f"gapclose.runs.{name}").run(cfg)
         except Exception as error:
             # In a multirun Hydra collects the errors and goes on with the other jobs.
             if HydraConfig.get().mode == RunMode.MULTIRUN or explain(error) is None:
                 raise
-            log.debug("The error in full:", exc_info=True)
             fail(explain(error))
 
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
     except Interrupted as interruption:
         print(interruption, file=sys.stderr)
         sys.exit(130)

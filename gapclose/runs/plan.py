@@ -18,7 +18,6 @@ from gapclose.evaluation.report import print_table, results_rows, write_json
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
-from gapclose.runs.entry import launch
 from gapclose.runs.parts import Parts, pick_device
 from gapclose.seeds import generator
 
@@ -26,11 +25,6 @@ log = logging.getLogger(__name__)
 
 BROUGHT = ("env", "data", "encoder", "model")
 """The groups that a checkpoint brings with it, unless the command line says otherwise."""
-
-
-def main() -> None:
-    """Entry point of plan.py and gapclose-plan."""
-    launch("plan", run)
 
 
 def run(cfg: DictConfig) -> None:

@@ -21,7 +21,7 @@ from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.runs.baseline import train_baseline
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
-from gapclose.runs.entry import Interrupted, launch
+from gapclose.runs.entry import Interrupted
 from gapclose.runs.folder import settle
 from gapclose.runs.logging import log_results
 from gapclose.runs.parts import Parts, pick_device
@@ -29,11 +29,6 @@ from gapclose.runs.stage import Stage
 from gapclose.seeds import derive_seed, generator
 
 log = logging.getLogger(__name__)
-
-
-def main() -> None:
-    """Entry point of train.py and gapclose-train."""
-    launch("train", run)
 
 
 def run(cfg: DictConfig) -> None:
@@ -53,7 +48,7 @@ def train(config: DictConfig, folder: Path) -> None:
     began = time.perf_counter()
     parts = Parts.build(config)
     simulator = parts.simulator
-    stages: dict[str, Stage] = {name: instantiate(config[name]) for name in ("baseline", "finetune")}
+    stages: dict[str, Stage | None] = {name: instantiate(config[name]) for name in ("baseline", "finetune")}
     if config.choices.model == "oracle":
         raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
@@ -62,7 +57,7 @@ def train(config: DictConfig, folder: Path) -> None:
         load_weights(world_model, read_checkpoint(config.base_checkpoint), config.base_checkpoint)
 
     trajectories = parts.data.load(simulator)
-    logger: Logger | None = instantiate(config.logger, save_dir=str(folder)) or None
+    logger: Logger | None = instantiate(config.logger, save_dir=str(folder))
     if config.base_checkpoint is None:
         train_baseline(stages["baseline"], world_model, trajectories, simulator, config, logger)
     models = {"baseline": deepcopy(world_model)}

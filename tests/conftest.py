@@ -1,0 +1,66 @@
+"""Small things that many tests share: a wall, a few trajectories, an ensemble, a model whose optimum is known."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor, nn
+
+from gapclose.data.collect import collect_expert
+from gapclose.data.trajectories import Trajectories, Window
+from gapclose.envs.wall import Wall
+from gapclose.models.dynamics import MLPDynamics
+from gapclose.models.encoders import StateEncoder
+from gapclose.models.world_model import LearnedWorldModel, WorldModel
+
+# The same examples in every run, so that a failure is a failure for everybody; HYPOTHESIS_PROFILE=search looks
+# for new ones.
+settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+torch.set_num_threads(1)
+
+
+class PointModel(WorldModel):
+    """`z' = z + gain · a`, with one member: every optimum is known."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return observation.unsqueeze(1)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return latent.squeeze(-2)
+
+    def step(self, latent: Tensor, action: Tensor) -> Tensor:
+        return latent + self.gain * action.unsqueeze(1)
+
+    def loss(self, window: Window) -> Tensor:
+        return self.one_step_error(window)
+
+
+@pytest.fixture
+def point_model() -> type[PointModel]:
+    return PointModel
+
+
+@pytest.fixture(scope="session")
+def wall() -> Wall:
+    return Wall()
+
+
+@pytest.fixture(scope="session")
+def trajectories(wall) -> Trajectories:
+    return collect_expert(wall, num_trajectories=20, steps=15, action_noise=0.1, seed=0)
+
+
+@pytest.fixture
+def ensemble(trajectories) -> LearnedWorldModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LearnedWorldModel(StateEncoder(2), MLPDynamics(2, 2, hidden_dim=16, num_layers=2, members=3))
+    model.fit_normalization(trajectories)
+    return model
