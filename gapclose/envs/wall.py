@@ -44,7 +44,7 @@ class Wall(Simulator):
         action_max: Positive = 0.25,
         arena: Positive = 2.0,
         wall_x: FiniteFloat = 0.0,
-        wall_thickness: Positive = 0.1,
+        wall_thickness: Positive = 0.2,
         door: tuple[FiniteFloat, FiniteFloat] = (-0.5, 0.5),
         success_radius: Positive = 0.25,
         task: Literal["cross", "any"] = "cross",
