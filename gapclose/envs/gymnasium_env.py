@@ -1,6 +1,6 @@
 """Any simulator as a Gymnasium environment, for use outside gapclose."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -26,7 +26,7 @@ class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
         render_mode: `rgb_array` or none.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(self, simulator: Simulator, render_mode: str | None = None) -> None:
         self.simulator = simulator

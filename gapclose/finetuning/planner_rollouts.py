@@ -1,5 +1,6 @@
 """Online finetuning: plan with the current model, execute in the simulator, learn from what really happened."""
 
+import logging
 from typing import Any
 
 import torch
@@ -8,10 +9,13 @@ from pydantic import ConfigDict, PositiveInt, validate_call
 
 from gapclose.data.replay import ReplayBuffer
 from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.errors import UserError
 from gapclose.planning.execution import execute_open_loop
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
 from gapclose.seeds import generator
+
+log = logging.getLogger(__name__)
 
 
 class PlannerRollouts(Callback):
@@ -28,6 +32,9 @@ class PlannerRollouts(Callback):
         replay: receives the trajectories.
         seed: of tasks and plans.
         plans_per_epoch: how many tasks are planned for each epoch, over all processes.
+
+    Raises:
+        UserError: the replay buffer has no room for a single plan.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -40,6 +47,11 @@ class PlannerRollouts(Callback):
         seed: int,
         plans_per_epoch: PositiveInt = 100,
     ) -> None:
+        if replay.capacity < planner.horizon:
+            raise UserError(
+                f"The replay buffer's capacity is {replay.capacity}, less than one plan of {planner.horizon} steps; "
+                "make it larger."
+            )
         self.simulator, self.planner, self.objective = simulator, planner, objective
         self.replay, self.seed, self.plans_per_epoch = replay, seed, plans_per_epoch
         self.history: list[dict[str, float]] = []
@@ -66,10 +78,18 @@ class PlannerRollouts(Callback):
             metrics = module.all_gather(metrics).mean(0)
         self.replay.add(states.cpu(), actions.cpu())
         names = ("success_rate", "goal_distance", "world_model_error")
-        self.history.append({"epoch": trainer.current_epoch, **dict(zip(names, metrics.tolist()))})
-        module.log_dict(
-            {f"rollouts/{name}": value for name, value in zip(names, metrics.tolist())}, on_step=False, on_epoch=True
-        )
+        result = dict(zip(names, metrics.tolist()))
+        self.history.append({"epoch": trainer.current_epoch, **result})
+        module.log_dict({f"rollouts/{name}": value for name, value in result.items()}, on_step=False, on_epoch=True)
+        if rank == 0:
+            log.info(
+                "Epoch %d of %d: %d new plans, success %.2f, model error %.2g",
+                trainer.current_epoch + 1,
+                trainer.max_epochs,
+                self.plans_per_epoch,
+                result["success_rate"],
+                result["world_model_error"],
+            )
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}

@@ -86,15 +86,14 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, InstantiationException):
         key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else ""
-        if isinstance(error.__cause__, ValidationError):
-            return explain_validation(error.__cause__, key)
-        return explain(error.__cause__) if error.__cause__ else None
+        cause = error.__cause__ or error
+        if isinstance(cause, ValidationError):
+            return explain_validation(cause, key)
+        return str(cause) if isinstance(cause, UserError) else f"{key}: {one_line(str(cause))}"
     if isinstance(error, ValidationError):
         return explain_validation(error, "")
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        lines = [line.strip() for line in str(error).partition("Config search path")[0].splitlines()]
-        lines = [line for line in lines if line and not line.startswith(("full_key:", "object_type="))]
-        return " ".join(lines)
+        return one_line(str(error).partition("Config search path")[0])
     return None
 
 
@@ -105,3 +104,9 @@ def explain_validation(error: ValidationError, key: str) -> str:
         name = ".".join(str(part) for part in ([key] if key else []) + list(problem["loc"]))
         problems.append(f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
     return "; ".join(problems) + "."
+
+
+def one_line(text: str) -> str:
+    """The lines of a message as one, less those that speak of Hydra's inner workings."""
+    lines = [line.strip() for line in text.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))

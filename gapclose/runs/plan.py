@@ -18,7 +18,7 @@ from gapclose.evaluation.report import print_table, results_rows, write_json
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
-from gapclose.runs.parts import Parts, pick_device
+from gapclose.runs.parts import Parts, check_run, pick_device
 from gapclose.seeds import generator
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ def run(cfg: DictConfig) -> None:
     elif choices.model != "oracle":
         raise UserError(f"model={choices.model} has to be trained first; give its checkpoint=PATH, or model=oracle.")
     parts = Parts.build(config)
+    check_run(config.seed, config.num_threads, config.num_tasks, config.seed)
     simulator, device = parts.simulator, pick_device(config.device)
     world_model: WorldModel = OracleWorldModel(simulator)
     if checkpoint is not None:
@@ -79,8 +80,6 @@ def chosen_tasks(config: DictConfig, simulator: Simulator) -> Tasks:
     if (config.start is None) != (config.goal is None):
         raise UserError("start and goal belong together; give both, such as start=[-1,1] goal=[1,-1], or neither.")
     if config.start is None:
-        if not isinstance(config.num_tasks, int) or config.num_tasks < 1:
-            raise UserError(f"num_tasks is {config.num_tasks}; give a whole number of at least 1.")
         return simulator.sample_tasks(config.num_tasks, generator(config.seed, "plan tasks"))
     tasks = Tasks(*(states_of(config[name], name, simulator) for name in Tasks._fields))
     if len(tasks.start) != len(tasks.goal):

@@ -54,8 +54,8 @@ class Stage:
         folder: Path,
         config: DictConfig,
         logger: Logger | None,
-        **rollout_settings: Any,
-    ) -> list[dict[str, float]]:
+        rollouts: PlannerRollouts | None = None,
+    ) -> None:
         """Trains the world model in place and leaves `best.ckpt` and `last.ckpt` in the folder.
 
         Args:
@@ -64,10 +64,7 @@ class Stage:
             folder: of the checkpoints; where it holds `last.ckpt`, training goes on from there.
             config: of the run; its `trainer` makes the Trainer, its `seed` determines all that is drawn.
             logger: receives the metrics.
-            rollout_settings: what the callback needs beside its own settings.
-
-        Returns:
-            How the planner's rollouts fared at the start of each epoch; empty without them.
+            rollouts: fills the replay buffer.
         """
         module: TeacherForcing = self.module(world_model=world_model, seed=config.seed)
         data = WindowDataModule(
@@ -83,12 +80,9 @@ class Stage:
                 enable_version_counter=False,
             ),
             StoreConfig(config),
+            *([rollouts] if rollouts else []),
             *([TQDMProgressBar()] if sys.stderr.isatty() else []),
         ]
-        rollouts: PlannerRollouts | None = None
-        if self.rollouts is not None:
-            rollouts = self.rollouts(replay=self.replay, seed=config.seed, **rollout_settings)
-            callbacks.append(rollouts)
         trainer: Trainer = instantiate(
             config.trainer,
             max_epochs=self.epochs,
@@ -100,4 +94,3 @@ class Stage:
         )
         last = folder / "last.ckpt"
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        return rollouts.history if rollouts else []

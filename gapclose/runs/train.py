@@ -17,6 +17,7 @@ from gapclose.errors import UserError
 from gapclose.evaluation.gap import measure_gap
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
 from gapclose.evaluation.report import print_table, published_rows, results_rows, what_changed, write_json
+from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.runs.baseline import train_baseline
@@ -24,7 +25,7 @@ from gapclose.runs.checkpoint import build_world_model, load_weights, read_check
 from gapclose.runs.entry import Interrupted
 from gapclose.runs.folder import settle
 from gapclose.runs.logging import log_results
-from gapclose.runs.parts import Parts, pick_device
+from gapclose.runs.parts import Parts, check_run, pick_device
 from gapclose.runs.stage import Stage
 from gapclose.seeds import derive_seed, generator
 
@@ -47,10 +48,23 @@ def train(config: DictConfig, folder: Path) -> None:
     """The run itself, up to metrics.json."""
     began = time.perf_counter()
     parts = Parts.build(config)
-    simulator = parts.simulator
-    stages: dict[str, Stage | None] = {name: instantiate(config[name]) for name in ("baseline", "finetune")}
+    simulator, settings = parts.simulator, config.evaluation
+    check_run(config.seed, config.num_threads, settings.num_tasks, settings.seed)
+    device = pick_device(settings.device)
     if config.choices.model == "oracle":
         raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
+    baseline: Stage = instantiate(config.baseline)
+    finetune: Stage | None = instantiate(config.finetune)
+    rollouts: PlannerRollouts | None = None
+    if finetune and finetune.rollouts:
+        rollouts = finetune.rollouts(
+            simulator=simulator,
+            planner=parts.mpc.planner,
+            objective=parts.objective,
+            replay=finetune.replay,
+            seed=config.seed,
+        )
+    instantiate(config.trainer, logger=False)  # Refuses what this machine lacks, before any work is done.
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     world_model = build_world_model(config, simulator)
     if config.base_checkpoint is not None:
@@ -59,24 +73,15 @@ def train(config: DictConfig, folder: Path) -> None:
     trajectories = parts.data.load(simulator)
     logger: Logger | None = instantiate(config.logger, save_dir=str(folder))
     if config.base_checkpoint is None:
-        train_baseline(stages["baseline"], world_model, trajectories, simulator, config, logger)
+        train_baseline(baseline, world_model, trajectories, simulator, config, logger)
     models = {"baseline": deepcopy(world_model)}
-    history = []
-    if stages["finetune"]:
-        history = stages["finetune"].fit(
-            world_model,
-            trajectories,
-            folder / "checkpoints",
-            config,
-            logger,
-            simulator=simulator,
-            planner=parts.mpc.planner,
-            objective=parts.objective,
-        )
+    if finetune:
+        finetune.fit(world_model, trajectories, folder / "checkpoints", config, logger, rollouts)
         models["finetuned"] = world_model
     models["oracle"] = OracleWorldModel(simulator)
     if rank_zero_only.rank == 0:
-        conclude(config, folder, parts, models, trajectories, history, logger, began)
+        history = rollouts.history if rollouts else []
+        conclude(config, folder, parts, models, device, trajectories, history, logger, began)
 
 
 def conclude(
@@ -84,6 +89,7 @@ def conclude(
     folder: Path,
     parts: Parts,
     models: dict[str, WorldModel],
+    device: torch.device,
     trajectories: Trajectories,
     history: list[dict[str, float]],
     logger: Logger | None,
@@ -91,7 +97,6 @@ def conclude(
 ) -> None:
     """Evaluates the models on held-out tasks and writes metrics, table and pictures."""
     simulator, settings = parts.simulator, config.evaluation
-    device = pick_device(settings.device)
     tasks = simulator.sample_tasks(settings.num_tasks, generator(settings.seed, "evaluation tasks"))
     *_, test = split(trajectories)
     tasks, test = (type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, test))
