@@ -115,13 +115,14 @@ class Wall(Simulator):
         return Tasks(positions(start_right), positions(goal_right))
 
     def expert_action(self, state: Tensor, goal: Tensor) -> Tensor:
-        """Straight to the door's centre, then straight to the goal, at full speed."""
-        door = state.new_tensor([self.wall_x, sum(self.door) / 2])
-        depth, way = state[:, 0] - self.wall_x, goal - state
-        same_side = depth * (goal[:, 0] - self.wall_x) > 0
-        at_door = (state - door).abs().amax(-1) <= (self.door[1] - self.door[0]) / 4
-        through_door = self.in_door(state[:, 1] - depth * way[:, 1] / torch.where(way[:, 0] == 0, 1.0, way[:, 0]))
-        way = torch.where((same_side | at_door & through_door)[:, None], way, door - state)
+        """To the door, through it, to the goal: straight and at full speed, clear of the wall."""
+        depth, goal_side = state[:, 0] - self.wall_x, torch.where(goal[:, 0] >= self.wall_x, 1.0, -1.0)
+        middle, width = sum(self.door) / 2, self.door[1] - self.door[0]
+        past_wall = goal_side * depth >= self.half_thickness
+        before_door = (state[:, 1] - middle).abs() <= width / 4
+        beside_wall = goal_side * (self.half_thickness + self.task_clearance)
+        door_x = self.wall_x + torch.where(before_door, beside_wall, -beside_wall)
+        way = torch.where(past_wall[:, None], goal, torch.stack((door_x, torch.full_like(door_x, middle)), -1)) - state
         # One factor for both coordinates: the expert slows down, it does not change its heading.
         return way * (self.action_max / way.abs().amax(-1, keepdim=True).clamp(min=self.action_max))
 
