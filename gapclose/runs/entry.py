@@ -48,9 +48,17 @@ def launch(name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the sentence is ours.
     # What Lightning says at every start is nothing that a user could act on.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+    for message in (
+        ".*LeafSpec.*is deprecated",
+        ".*smaller than the logging interval",
+        "Checkpoint directory .* exists",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    composed = False
 
     def job(cfg: DictConfig) -> None:
+        nonlocal composed
+        composed = True
         try:
             # Imported only now: --help and a misspelt setting are answered at once.
             import_module(f"gapclose.runs.{name}").run(cfg)
@@ -69,9 +77,11 @@ def launch(name: str) -> None:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if explain(error) is None:
+        sentence = explain(error)
+        if composed and sentence is None:
             raise
-        fail(explain(error))
+        # What Hydra cannot make a configuration of is the command line's fault, whatever the error's type.
+        fail(sentence or one_line(str(error)))
 
 
 def fail(sentence: str) -> None:

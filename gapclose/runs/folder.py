@@ -34,11 +34,11 @@ def settle(cfg: DictConfig) -> tuple[DictConfig, Path]:
     """
     if cfg.resume is not None:
         folder = Path(cfg.resume)
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"There is no run to resume in {folder}: it has no config.yaml; give the folder of a run.")
         others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
         if others:
             raise UserError(f"resume takes all settings from {folder}; leave out {' '.join(others)}.")
-        if not (folder / "config.yaml").is_file():
-            raise UserError(f"There is no run to resume in {folder}: it has no config.yaml; give the folder of a run.")
         return OmegaConf.load(folder / "config.yaml"), folder
     folder = Path(HydraConfig.get().runtime.output_dir)
     config = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))

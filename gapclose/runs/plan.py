@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> None:
     elif choices.model != "oracle":
         raise UserError(f"model={choices.model} has to be trained first; give its checkpoint=PATH, or model=oracle.")
     parts = Parts.build(config)
-    check_run(config.seed, config.num_threads, config.num_tasks, config.seed)
+    check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks, task_seed=config.seed)
     simulator, device = parts.simulator, pick_device(config.device)
     world_model: WorldModel = OracleWorldModel(simulator)
     if checkpoint is not None:

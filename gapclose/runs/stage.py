@@ -45,7 +45,8 @@ class Stage:
         rollouts: Any = None,
     ) -> None:
         self.module, self.epochs, self.steps_per_epoch, self.batch_size = module, epochs, steps_per_epoch, batch_size
-        self.replay, self.replay_ratio, self.rollouts = replay or ReplayBuffer(), replay_ratio, rollouts
+        self.replay = ReplayBuffer() if replay is None else replay
+        self.replay_ratio, self.rollouts = replay_ratio, rollouts
 
     def fit(
         self,

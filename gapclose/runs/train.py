@@ -49,7 +49,7 @@ def train(config: DictConfig, folder: Path) -> None:
     began = time.perf_counter()
     parts = Parts.build(config)
     simulator, settings = parts.simulator, config.evaluation
-    check_run(config.seed, config.num_threads, settings.num_tasks, settings.seed)
+    check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=settings.num_tasks, task_seed=settings.seed)
     device = pick_device(settings.device)
     if config.choices.model == "oracle":
         raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")

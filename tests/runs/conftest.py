@@ -1,0 +1,64 @@
+"""The entry points, called in this process with tiny settings."""
+
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from gapclose.runs import entry
+
+TINY = [
+    "logger=none",
+    "data.num_trajectories=20",
+    "data.steps=8",
+    "model.hidden_dim=16",
+    "baseline.epochs=2",
+    "baseline.steps_per_epoch=10",
+    "planner.horizon=6",
+    "planner.num_starts=8",
+    "planner.num_elites=2",
+    "planner.num_refined=2",
+    "planner.iterations=2",
+    "evaluation.num_tasks=4",
+]
+TINY_FINETUNE = ["finetune.epochs=3", "finetune.steps_per_epoch=10"]
+TINY_ONLINE = ["finetune=online", *TINY_FINETUNE, "finetune.rollouts.plans_per_epoch=4"]
+TINY_PLAN = [setting for setting in TINY if not setting.startswith(("logger", "baseline", "evaluation", "model"))]
+
+
+class Answer(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Calls an entry point with command-line arguments, in an empty folder unless the test changes it."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            getattr(entry, name)()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with a tiny finished online run in `run`, and its data in `data`."""
+    folder = tmp_path_factory.mktemp("trained")
+    patch = pytest.MonkeyPatch()
+    arguments = [*TINY, *TINY_ONLINE, f"data_dir={folder / 'data'}", f"hydra.run.dir={folder / 'run'}"]
+    patch.setattr(sys, "argv", ["train.py", *arguments])
+    entry.train()
+    patch.undo()
+    return folder

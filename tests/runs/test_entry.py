@@ -1,0 +1,131 @@
+"""Whatever is wrong with a command is answered by one sentence and exit code 1, before any work starts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gapclose.data.trajectories import Trajectories
+from tests.runs.conftest import TINY, TINY_PLAN
+
+WRONG = [
+    ("train", ["finetune=bogus"], "Could not find 'finetune/bogus'"),
+    ("train", ["finetun=online"], "finetun"),
+    ("train", ["planner.horizn=3"], "horizn"),
+    ("train", ["planner.horizon=0"], "planner.horizon is 0"),
+    ("train", ["planner.horizon=abc"], "planner.horizon is 'abc'"),
+    ("train", ["planner.lr=nan"], "planner.lr is nan"),
+    ("train", ["planner.init=spiral"], "planner.init is 'spiral'"),
+    ("train", ["planner.optimizer=newton"], "planner.optimizer is 'newton'"),
+    ("train", ["planner.num_refined=9"], "num_refined is 9"),
+    ("train", ["planner=cem", "planner.num_elites=301"], "num_elites is 301"),
+    ("train", ["env.action_max=-0.1"], "env.action_max is -0.1"),
+    ("train", ["env.door=[0.5,-0.5]"], "door is [0.5, -0.5]"),
+    ("train", ["env.wall_x=5"], "wall_x is 5"),
+    ("train", ["task=jump"], "Could not find 'task/jump'"),
+    ("train", ["data.num_trajectories=1"], "data.num_trajectories is 1"),
+    ("train", ["data.action_noise=-1"], "data.action_noise is -1"),
+    ("train", ["model=oracle"], "model=oracle has nothing to train"),
+    ("train", ["model.hidden_dim=0"], "model.hidden_dim is 0"),
+    ("train", ["baseline.epochs=0"], "baseline.epochs is 0"),
+    ("train", ["baseline.batch_size=-1"], "baseline.batch_size is -1"),
+    ("train", ["finetune=online", "finetune.replay_ratio=1.5"], "finetune.replay_ratio is 1.5"),
+    ("train", ["finetune=online", "finetune.rollouts.plans_per_epoch=0"], "plans_per_epoch is 0"),
+    ("train", ["finetune=online", "finetune.replay.capacity=3"], "capacity"),
+    ("train", ["finetune=adversarial", "finetune.module.attack.latent_radius=-1"], "latent_radius is -1"),
+    ("train", ["objective.terms.goal.at=middle"], "at is 'middle'"),
+    ("train", ["evaluation.num_tasks=0"], "num_tasks is 0"),
+    ("train", ["evaluation.device=abacus"], "no device abacus"),
+    ("train", ["seed=x"], "seed is"),
+    ("train", ["num_threads=0"], "num_threads is 0"),
+    ("train", ["mpc.replan_every=0"], "mpc.replan_every is 0"),
+    ("train", ["base_checkpoint=nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
+    ("train", ["base_checkpoint=."], "is a folder"),
+    ("train", ["trainer.devices=0"], "devices"),
+    ("train", ["logger=paper"], "Could not find 'logger/paper'"),
+    ("train", ["resume=nowhere"], "no run to resume in nowhere"),
+    ("train", ["=3"], ""),
+    ("plan", ["model=mlp"], "model=mlp has to be trained first"),
+    ("plan", ["checkpoint=nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
+    ("plan", ["start=[0,1]", "goal=[1,1]"], "start (0, 1) lies inside the wall"),
+    ("plan", ["start=[-1,1]", "goal=[9,1]"], "goal (9, 1) lies outside the arena"),
+    ("plan", ["start=[-1,nan]", "goal=[1,1]"], "start (-1, nan) is not finite"),
+    ("plan", ["start=[-1,1,2]", "goal=[1,1,2]"], "start has shape"),
+    ("plan", ["start=[-1,north]", "goal=[1,1]"], "give numbers"),
+    ("plan", ["start=[-1,1]"], "start and goal belong together"),
+    ("plan", ["start=[[-1,1],[-1,0]]", "goal=[1,1]"], "2 starts and 1 goals"),
+    ("plan", ["num_tasks=0"], "num_tasks is 0"),
+    ("plan", ["device=abacus"], "no device abacus"),
+]
+
+
+def is_one_sentence(text):
+    return text.startswith("Error: ") and text.count("\n") == 1 and "Traceback" not in text and len(text) < 400
+
+
+@pytest.mark.parametrize(("name", "arguments", "named"), WRONG, ids=lambda value: str(value)[:50])
+def test_a_wrong_command_is_answered_by_one_sentence(call, name, arguments, named):
+    replaced = tuple(argument.partition("=")[0] + "." for argument in arguments)
+    tiny = [setting for setting in (TINY if name == "train" else TINY_PLAN) if not setting.startswith(replaced)]
+    answer = call(name, *tiny, *arguments)
+    assert answer.code == 1
+    assert is_one_sentence(answer.err), answer.err
+    assert named in answer.err
+    assert not Path("data").exists(), "work had begun"
+    assert not Path("nowhere").exists()
+
+
+def test_the_folder_of_another_run_is_not_written_into(call, trained):
+    before = {path: path.stat().st_mtime_ns for path in (trained / "run").glob("*") if path.is_file()}
+    answer = call("train", *TINY, f"hydra.run.dir={trained / 'run'}")
+    assert answer.code == 1
+    assert "holds a run of another configuration" in answer.err
+    assert (trained / "run" / "metrics.json").stat().st_mtime_ns == before[trained / "run" / "metrics.json"]
+    assert (trained / "run" / "config.yaml").stat().st_mtime_ns == before[trained / "run" / "config.yaml"]
+
+
+def test_resume_takes_no_other_settings(call, trained):
+    answer = call("train", f"resume={trained / 'run'}", "seed=4")
+    assert answer.code == 1
+    assert "leave out seed=4" in answer.err
+
+
+@pytest.mark.parametrize("name", ["train", "plan"])
+def test_a_checkpoint_of_another_shape_is_refused(call, trained, name):
+    setting = "base_checkpoint" if name == "train" else "checkpoint"
+    tiny = TINY if name == "train" else TINY_PLAN
+    answer = call(name, *tiny, f"{setting}={trained / 'run/checkpoints/last.ckpt'}", "model=mlp")
+    assert answer.code == 1
+    assert is_one_sentence(answer.err)
+    assert "of another shape" in answer.err
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:1000], lambda content: b"", lambda content: b"x" * 9999])
+def test_a_damaged_checkpoint_is_refused(call, trained, damage):
+    Path("damaged.ckpt").write_bytes(damage((trained / "run/checkpoints/last.ckpt").read_bytes()))
+    answer = call("plan", *TINY_PLAN, "checkpoint=damaged.ckpt")
+    assert answer.code == 1
+    assert is_one_sentence(answer.err)
+    assert "damaged.ckpt is not a checkpoint" in answer.err
+
+
+def test_nan_in_a_data_file_is_refused(call):
+    call("train", *TINY, "hydra.run.dir=a")
+    path = next(Path("data").glob("*.safetensors"))
+    trajectories = Trajectories(*(tensor.clone() for tensor in Trajectories.load(path)))
+    trajectories.states[3, 2, 1] = torch.nan
+    trajectories.save(path)
+    answer = call("train", *TINY, "hydra.run.dir=b", "seed=1")
+    assert answer.code == 1
+    assert is_one_sentence(answer.err)
+    assert path.name in answer.err
+    assert "NaN" in answer.err
+
+
+@pytest.mark.parametrize("name", ["train", "plan"])
+def test_help_shows_examples_and_every_group(call, name):
+    answer = call(name, "--help")
+    assert answer.code == 0
+    assert f"python {name}.py" in answer.out
+    assert "planner: cem, gradient" in answer.out
+    assert "action_max: 0.25" in answer.out

@@ -1,0 +1,189 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gapclose.finetuning.planner_rollouts import PlannerRollouts
+from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE
+
+EVAL = {
+    "planner",
+    "num_tasks",
+    "success_rate",
+    "success_rate_ci95",
+    "goal_distance",
+    "imagined_goal_distance",
+    "world_model_error",
+    "train_test_gap",
+    "planning_seconds",
+}
+
+
+def metrics_of(folder):
+    return json.loads((Path(folder) / "metrics.json").read_text())
+
+
+def without_times(content):
+    if isinstance(content, dict):
+        return {name: without_times(value) for name, value in content.items() if not name.endswith("_seconds")}
+    return content
+
+
+@pytest.mark.parametrize("mode", ["none", "continue", "online", "adversarial", "online_adversarial"])
+def test_every_finetune_mode_runs_and_leaves_the_promised_metrics(call, mode):
+    settings = TINY_ONLINE[1:] if "online" in mode else TINY_FINETUNE
+    answer = call("train", *TINY, f"finetune={mode}", *(settings if mode != "none" else []), "hydra.run.dir=run")
+    assert answer.code == 0
+    metrics = metrics_of("run")
+    assert metrics["env"] == "wall"
+    assert metrics["model"] == "ensemble"
+    assert metrics["finetune"] == mode
+    assert metrics["seed"] == 0
+    assert metrics["wall_clock_seconds"] > 0
+    models = {"baseline", "oracle"} | ({"finetuned"} if mode != "none" else set())
+    assert models == {name for name in metrics if name in ("baseline", "finetuned", "oracle")}
+    for model in models:
+        assert set(metrics[model]) == {"expert_error", "open_loop", "open_loop_without_disagreement", "mpc"}
+        assert set(metrics[model]["open_loop"]) == EVAL
+        assert metrics[model]["mpc"]["num_tasks"] == 4
+    assert metrics["oracle"]["open_loop"]["world_model_error"] == 0
+    assert "finetuned" in answer.out or mode == "none"
+    pictures = {"plans.png", "error_along_horizon.png"} | ({"finetuning_epochs.png"} if "online" in mode else set())
+    assert {path.name for path in Path("run").glob("*.png")} == pictures
+    if mode != "none":
+        assert metrics["finetuned"]["expert_error"] != metrics["baseline"]["expert_error"]
+        assert {path.name for path in Path("run/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_equal_seeds_give_equal_metrics_and_other_seeds_others(call):
+    for folder, seed in (("a", 5), ("b", 5), ("c", 6)):
+        call("train", *TINY, *TINY_ONLINE, f"seed={seed}", f"data_dir=data_{folder}", f"hydra.run.dir={folder}")
+    assert without_times(metrics_of("a")) == without_times(metrics_of("b"))
+    assert without_times(metrics_of("a"))["finetuned"] != without_times(metrics_of("c"))["finetuned"]
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_run_interrupted_in_any_epoch_resumes_to_the_same_result(call, monkeypatch, trained, epoch):
+    start_epoch = PlannerRollouts.on_train_epoch_start
+
+    def interrupt(self, trainer, module):
+        start_epoch(self, trainer, module)
+        if trainer.current_epoch == epoch:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(PlannerRollouts, "on_train_epoch_start", interrupt)
+        answer = call("train", *TINY, *TINY_ONLINE, f"data_dir={trained / 'data'}", "hydra.run.dir=run")
+    signal.signal(signal.SIGINT, before)
+    assert answer.code == 130
+    assert "resume=" in answer.err
+    assert "Traceback" not in answer.err
+    assert not Path("run/metrics.json").exists()
+    assert call("train", "resume=run").code == 0
+    assert without_times(metrics_of("run")) == without_times(metrics_of(trained / "run"))
+
+
+def test_a_killed_run_resumes_to_the_same_result_with_the_command_that_started_it(call, trained):
+    arguments = [*TINY, *TINY_ONLINE, f"data_dir={Path.cwd() / 'data'}", f"hydra.run.dir={Path.cwd() / 'run'}"]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, root / "train.py", *arguments], cwd=root, stderr=subprocess.DEVNULL)
+    # Killed as soon as the first epoch of finetuning has left its checkpoint.
+    while not Path("run/checkpoints/last.ckpt").exists() and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    if Path("run/metrics.json").exists():
+        pytest.skip("The run had finished before it could be killed.")
+    assert call("train", *arguments).code == 0
+    assert without_times(metrics_of("run")) == without_times(metrics_of(trained / "run"))
+
+
+def test_a_finished_run_is_left_as_it_is(call, trained):
+    before = (trained / "run" / "metrics.json").read_bytes()
+    assert call("train", f"resume={trained / 'run'}").code == 0
+    assert (trained / "run" / "metrics.json").read_bytes() == before
+
+
+def test_the_baseline_is_shared_by_all_that_it_fits_and_by_no_others(call):
+    call("train", *TINY, "hydra.run.dir=a")
+    baseline = next(Path("data/baselines").glob("*.ckpt"))
+    written = baseline.stat().st_mtime_ns
+    call("train", *TINY, *TINY_ONLINE, "hydra.run.dir=b", "planner.iterations=1", "evaluation.seed=3")
+    assert baseline.stat().st_mtime_ns == written
+    assert len(list(Path("data/baselines").glob("*.ckpt"))) == 1
+    different = ["seed=1", "model=mlp", "env.action_max=0.1", "data.action_noise=0.2", "baseline.batch_size=8"]
+    for number, setting in enumerate(different, 2):
+        call("train", *TINY, setting, "hydra.run.dir=c" + setting.replace("=", ""))
+        assert len(list(Path("data/baselines").glob("*.ckpt"))) == number
+
+
+def test_base_checkpoint_takes_the_place_of_the_baseline(call, trained):
+    checkpoint = trained / "run" / "checkpoints" / "last.ckpt"
+    call("train", *TINY, f"base_checkpoint={checkpoint}", f"data_dir={trained / 'data'}", "hydra.run.dir=run")
+    expected = metrics_of(trained / "run")["finetuned"]
+    assert without_times(metrics_of("run")["baseline"]) == without_times(expected)
+
+
+def test_checkpoints_load_with_weights_only_and_hold_the_configuration(trained):
+    for path in [*(trained / "run" / "checkpoints").iterdir(), *(trained / "data" / "baselines").glob("*.ckpt")]:
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["config"]["env"]["_target_"] == "gapclose.envs.wall.Wall"
+
+
+def test_no_temporary_files_are_left(trained):
+    assert not [path for path in trained.rglob(".*") if path.is_file()]
+
+
+def test_a_multirun_goes_on_after_a_job_that_fails(call):
+    answer = call("train", "-m", *TINY, "planner.num_refined=2,99,1", "hydra.sweep.dir=sweep")
+    assert answer.code == 1
+    assert "num_refined is 99" in answer.err
+    assert [Path(f"sweep/{job}/metrics.json").exists() for job in range(3)] == [True, False, True]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_roll_out_together(trained, tmp_path):
+    root = Path(__file__).parents[2]
+    arguments = [*TINY, *TINY_ONLINE, "trainer=ddp", "trainer.accelerator=cpu", f"data_dir={tmp_path / 'data'}"]
+    command = [sys.executable, root / "train.py", *arguments, f"hydra.run.dir={tmp_path / 'run'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=root, check=True, timeout=300, env=environment)
+    assert metrics_of(tmp_path / "run")["finetuned"]["open_loop"]["num_tasks"] == 4
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["WindowDataModule"]["added"] == 3 * 4
+
+
+@pytest.mark.slow
+def test_runs_that_start_at_once_train_one_baseline(tmp_path):
+    root = Path(__file__).parents[2]
+    command = [sys.executable, root / "train.py", *TINY, f"data_dir={tmp_path / 'data'}"]
+    runs = [subprocess.Popen([*command, f"hydra.run.dir={tmp_path / name}"], cwd=root) for name in "abc"]
+    assert [run.wait(timeout=300) for run in runs] == [0, 0, 0]
+    results = [without_times(metrics_of(tmp_path / name)) for name in "abc"]
+    assert results[0] == results[1] == results[2]
+    logs = "".join((tmp_path / name / "train.log").read_text() for name in "abc")
+    assert logs.count("Wrote 20 expert trajectories") == 1
+    assert logs.count("Training the baseline") == 1
+    assert logs.count("Using the baseline") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_online_finetuning_closes_the_gap(call, seed):
+    call("train", "finetune=online", "logger=none", f"seed={seed}", "hydra.run.dir=run")
+    metrics = metrics_of("run")
+    before, after = metrics["baseline"], metrics["finetuned"]
+    assert before["open_loop"]["success_rate"] <= 0.6
+    assert before["open_loop"]["world_model_error"] >= 1000 * before["expert_error"]
+    assert after["open_loop"]["success_rate"] >= 0.97
+    assert after["open_loop"]["world_model_error"] <= 0.03 * before["open_loop"]["world_model_error"]
+    assert after["open_loop"]["goal_distance"] <= 0.2 * before["open_loop"]["goal_distance"]
+    assert after["mpc"]["success_rate"] >= 0.98
+    assert metrics["oracle"]["open_loop"]["success_rate"] >= 0.97
