@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import torch
 from filelock import FileLock
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt, validate_call
+from pydantic import ConfigDict, Field, PositiveInt, validate_call
 
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.progress import track
+from gapclose.settings import NonNegative
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class ExpertData:
         folder: Path,
         num_trajectories: Annotated[int, Field(ge=10)] = 1000,
         steps: PositiveInt = 30,
-        action_noise: NonNegativeFloat = 0.1,
+        action_noise: NonNegative = 0.1,
         seed: int = 0,
     ) -> None:
         self.folder = folder

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories, Window
+from gapclose.errors import UserError
 from gapclose.seeds import generator
 
 
@@ -99,6 +100,9 @@ class WindowDataModule(LightningDataModule):
         steps_per_epoch: batches per epoch.
         seed: of the order of the windows.
         window: steps per window.
+
+    Raises:
+        UserError: the trajectories are shorter than a window.
     """
 
     def __init__(
@@ -112,6 +116,11 @@ class WindowDataModule(LightningDataModule):
         window: int = 1,
     ) -> None:
         super().__init__()
+        if window > trajectories.actions.shape[1]:
+            raise UserError(
+                f"A window of {window} steps does not fit into trajectories of {trajectories.actions.shape[1]} steps; "
+                "make it shorter, or the trajectories longer."
+            )
         self.train, self.validation, self.test = split(trajectories)
         self.replay, self.replay_ratio = replay, replay_ratio
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch

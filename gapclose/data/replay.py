@@ -1,6 +1,5 @@
 """The replay buffer: what happened when plans were executed."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from pydantic import PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.data.trajectories import Trajectories
+from gapclose.files import replacing
 
 
 class ReplayBuffer:
@@ -60,10 +60,16 @@ class ReplayBuffer:
     def state_dict(self) -> dict[str, Any]:
         """Its contents, for a checkpoint."""
         held = {} if self._store is None else {k: v.clone() for k, v in self.trajectories._asdict().items()}
-        return {"added": self.added, **held}
+        return {"capacity": self.capacity, "added": self.added, **held}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the contents of another buffer of the same capacity."""
+        """Takes over the contents of another buffer.
+
+        Raises:
+            ValueError: its capacity was another.
+        """
+        if state["capacity"] != self.capacity:
+            raise ValueError(f"the state is that of a buffer of capacity {state['capacity']}, not {self.capacity}.")
         self.added, self._store = 0, None
         if "actions" in state:
             self.add(state["states"], state["actions"])
@@ -71,9 +77,8 @@ class ReplayBuffer:
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(self.state_dict(), temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            torch.save(self.state_dict(), temporary)
 
     def load(self, path: Path) -> None:
         """Takes over the contents of a file written by `save`."""

@@ -1,7 +1,6 @@
 """Trajectories, the windows cut from them, and their file."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gapclose.errors import UserError
+from gapclose.files import replacing
 
 
 class Window(NamedTuple):
@@ -58,11 +58,9 @@ class Trajectories(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         tensors = {name: tensor.contiguous() for name, tensor in self._asdict().items()}
-        save_file(tensors, temporary, metadata={"digest": self.digest()})
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={"digest": self.digest()})
 
     @classmethod
     def load(cls, path: Path) -> "Trajectories":
@@ -80,7 +78,8 @@ class Trajectories(NamedTuple):
                 f"The data file {path} cannot be read ({error}); delete it, and the next run makes it anew."
             ) from error
         states, actions = trajectories
-        if states.dim() != 3 or actions.dim() != 3 or states.shape[:2] != (len(actions), actions.shape[1] + 1):
+        wrong = states.dim() != 3 or actions.dim() != 3 or 0 in states.shape or 0 in actions.shape
+        if wrong or states.shape[:2] != (len(actions), actions.shape[1] + 1):
             raise UserError(
                 f"The data file {path} holds states {list(states.shape)} and actions {list(actions.shape)}; "
                 "expected [N, T+1, S] and [N, T, A]."

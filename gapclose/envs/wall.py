@@ -1,15 +1,17 @@
 """A point in a square arena that a wall with one door divides."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, FiniteFloat, validate_call
+from pydantic import FiniteFloat, validate_call
 from torch import Tensor
 
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
+from gapclose.settings import Positive
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+TOUCH = 1e-4
+"""Fraction of the wall's thickness by which rounding may put a state that rests against it inside."""
 
 
 class Wall(Simulator):
@@ -90,13 +92,17 @@ class Wall(Simulator):
         depth = x - self.wall_x
         side = torch.where(depth >= 0, 1.0, -1.0).to(x.dtype)
         new_depth, new_y = depth + dx, (y + dy).clamp(-self.arena, self.arena)
-        # The straight path crosses the wall's centre line at the height `meets`; dx is not zero where it crosses.
-        crosses = side * new_depth < 0
-        meets_door = self.in_door(y - depth * dy / torch.where(crosses, dx, 1.0))
-        collides = crosses & ~meets_door | (new_depth.abs() < self.half_thickness) & ~self.in_door(new_y)
-        through_door = crosses & meets_door | (depth.abs() < self.half_thickness) & self.in_door(y)
-        new_depth = torch.where(collides & ~through_door, side * self.half_thickness, new_depth)
-        new_y = torch.where(collides & through_door, new_y.clamp(*self.door), new_y)
+        # The straight path is inside the wall's thickness from the fraction `enters` to the fraction `leaves` of it.
+        inside = self.half_thickness * (1 - TOUCH)
+        still = dx == 0
+        faces = torch.stack((-inside - depth, inside - depth)) / torch.where(still, 1.0, dx)
+        enters = torch.where(still, 0.0, faces.amin(0)).clamp(0, 1)
+        leaves = torch.where(still, (depth.abs() < inside).to(x.dtype), faces.amax(0)).clamp(0, 1)
+        through_wall = leaves > enters
+        heights = (y + torch.stack((enters, leaves)) * dy).clamp(-self.arena, self.arena)
+        enters_door, leaves_door = self.in_door(heights)
+        new_depth = torch.where(through_wall & ~enters_door, side * self.half_thickness, new_depth)
+        new_y = torch.where(through_wall & enters_door & ~leaves_door, new_y.clamp(*self.door), new_y)
         new_x = (self.wall_x + new_depth).clamp(-self.arena, self.arena)
         return torch.stack((new_x, new_y), -1)
 
@@ -139,8 +145,7 @@ class Wall(Simulator):
             (states.abs() > self.arena).any(-1),
             f"lies outside the arena; give coordinates in [{-self.arena:g}, {self.arena:g}]",
         )
-        # A state that rests against the wall is possible; rounding may put it a trifle inside.
-        in_wall = ((states[:, 0] - self.wall_x).abs() < self.half_thickness * (1 - 1e-4)) & ~self.in_door(states[:, 1])
+        in_wall = ((states[:, 0] - self.wall_x).abs() < self.half_thickness * (1 - TOUCH)) & ~self.in_door(states[:, 1])
         low, high = self.wall_x - self.half_thickness, self.wall_x + self.half_thickness
         refuse(
             in_wall,

@@ -23,14 +23,14 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
 
     Returns:
         `num_tasks`, `success_rate` and its Wilson interval, mean `goal_distance` and `imagined_goal_distance` at the
-        end, `world_model_error` (MSE over coordinates, executed steps and tasks), `train_test_gap` (its ratio to
-        `expert_error`; none if that is 0 or not given) and `planning_seconds`.
+        end, `world_model_error` (MSE over coordinates, executed steps and tasks; none if nothing was executed),
+        `train_test_gap` (its ratio to `expert_error`; none if that is 0 or not given) and `planning_seconds`.
     """
     goal, final = execution.tasks.goal, execution.states[:, -1]
     success = simulator.success(final, goal)
     n, successes = len(success), int(success.sum())
     interval = binomtest(successes, n).proportion_ci(method="wilson")
-    error = execution.squared_errors().nanmean().item()
+    error = execution.squared_errors().nanmean().item() if execution.executed.any() else None
     return {
         "num_tasks": n,
         "success_rate": successes / n,
@@ -38,7 +38,7 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
         "goal_distance": simulator.distance(final, goal).mean().item(),
         "imagined_goal_distance": simulator.distance(execution.promised, goal).mean().item(),
         "world_model_error": error,
-        "train_test_gap": error / expert_error if expert_error else None,
+        "train_test_gap": error / expert_error if expert_error and error is not None else None,
         "planning_seconds": execution.seconds,
     }
 

@@ -1,7 +1,5 @@
 """The pictures of a run."""
 
-import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gapclose.envs.simulator import Simulator
+from gapclose.files import replacing
 from gapclose.planning.execution import Execution
 
 SUCCESS, ERROR = "#1b6ca8", "#d95f02"
@@ -27,10 +26,11 @@ TASKS = ("#1b6ca8", "#d95f02", "#2a9d4a", "#8e44ad", "#b8860b", "#c2185b")
 
 def save(figure: Figure, path: Path) -> Path:
     """Writes the file whole or not at all, and closes the figure."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(temporary, dpi=130, format="png")
-    plt.close(figure)
-    os.replace(temporary, path)
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=130, format="png")
+    finally:
+        plt.close(figure)
     return path
 
 
@@ -121,10 +121,7 @@ def animate(execution: Execution, simulator: Simulator, path: Path, shown: int =
     grid = torch.nn.functional.pad(grid, (0, 0, 2, 2, 2, 2), value=128)
     video = grid.permute(2, 0, 3, 1, 4, 5).flatten(3, 4).flatten(1, 2).numpy()
     images = [Image.fromarray(np.ascontiguousarray(frame)) for frame in video]
-    buffer = io.BytesIO()
     durations = [100] * (len(images) - 1) + [1500]
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
     return path

@@ -1,26 +1,37 @@
 """What a run has found: metrics.json, a table, and a sentence."""
 
 import json
-import os
+import math
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = ["model", "executed", "success [95 %]", "distance", "promised", "model error", "gap", "planning"]
+from gapclose.files import replacing
+
+COLUMNS = ["model", "executed", "success [95 %]", "distance", "promised", "model error", "gap", "time"]
 WAYS = {"open_loop": "open loop", "open_loop_without_disagreement": "open loop, λ = 0", "mpc": "MPC"}
 CAPTION = (
     "distance: to the goal at the end; promised: the same according to the model; model error: MSE of the imagined "
-    "states under planning; gap: model error / error on expert data; λ = 0: the planner ignores disagreement"
+    "states under planning; gap: model error / error on expert data; time: spent planning; λ = 0: the planner "
+    "ignores disagreement"
 )
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes the file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def finite(content: Any) -> Any:
+    """The content with null for every number that JSON cannot hold."""
+    if isinstance(content, dict):
+        return {name: finite(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
@@ -36,7 +47,7 @@ def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
                 continue
             result = gap[way]
             low, high = result["success_rate_ci95"]
-            ratio = result["train_test_gap"]
+            error, ratio = result["world_model_error"], result["train_test_gap"]
             rows.append(
                 [
                     model,
@@ -44,8 +55,8 @@ def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
                     f"{result['success_rate']:.2f} [{low:.2f}, {high:.2f}]",
                     f"{result['goal_distance']:.3f}",
                     f"{result['imagined_goal_distance']:.3f}",
-                    f"{result['world_model_error']:.2g}",
-                    "–" if ratio is None else f"{ratio:,.0f}",
+                    "–" if error is None else f"{error:.2g}",
+                    "–" if ratio is None else f"{ratio:,.0f}" if ratio < 1e6 else f"{ratio:.1e}",
                     f"{result['planning_seconds']:.1f} s",
                 ]
             )
@@ -56,14 +67,19 @@ def print_table(rows: list[list[str]], title: str, console: Console | None = Non
     """Prints rows of `results_rows`."""
     table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", padding=(0, 0, 0, 1))
     for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if number < 2 else "right")
     previous = None
     for row in rows:
         if previous not in (None, row[0]):
             table.add_section()
         table.add_row(row[0] if row[0] != previous else "", *row[1:])
         previous = row[0]
-    (console or Console(width=max(Console().width, 100))).print(table)
+    console = console or Console()
+    if not console.is_terminal:  # A file has no width to fit into.
+        console = Console(
+            file=console.file, width=console.measure(table, options=console.options.update(width=1000)).maximum
+        )
+    console.print(table)
 
 
 def what_changed(metrics: dict[str, Any]) -> str:
@@ -88,6 +104,8 @@ def what_changed(metrics: dict[str, Any]) -> str:
 def change(before: dict[str, float], after: dict[str, float], name: str) -> str:
     """How a metric changed, in words."""
     old, new = before[name], after[name]
+    if not old:
+        return f"from {old:.2g} to {new:.2g}"
     return f"from {old:.2g} to {new:.2g} ({100 * (new - old) / old:+.1f} %)"
 
 
@@ -97,7 +115,7 @@ def published_rows(published: dict[str, dict[str, float]]) -> list[list[str]]:
     for model, figures in published.items():
         cells = {"success [95 %]": ("success_rate", ".2f"), "distance": ("goal_distance", ".3f")}
         cells |= {"model error": ("world_model_error", ".2g")}
-        row = [f"{model} (published)", WAYS["open_loop"]]
+        row = ["published", model]
         row += [
             format(figures[cells[column][0]], cells[column][1]) if column in cells else "" for column in COLUMNS[2:]
         ]

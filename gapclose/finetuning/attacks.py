@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, validate_call
+from pydantic import validate_call
 from torch import Tensor
 
 from gapclose.models.world_model import LearnedWorldModel
+from gapclose.settings import NonNegative, Positive
 
 
 class Perturbation(NamedTuple):
@@ -33,9 +34,7 @@ class FGSM:
     """
 
     @validate_call
-    def __init__(
-        self, latent_radius: NonNegativeFloat, action_radius: NonNegativeFloat, step_ratio: PositiveFloat = 1.25
-    ) -> None:
+    def __init__(self, latent_radius: NonNegative, action_radius: NonNegative, step_ratio: Positive = 1.25) -> None:
         self.latent_radius = latent_radius
         self.action_radius = action_radius
         self.step_ratio = step_ratio

@@ -31,7 +31,7 @@ class PlannerRollouts(Callback):
         objective: what they are judged by.
         replay: receives the trajectories.
         seed: of tasks and plans.
-        plans_per_epoch: how many tasks are planned for each epoch, over all processes.
+        plans_per_epoch: how many tasks are planned for each epoch, over all processes; rounded up to equal shares.
 
     Raises:
         UserError: the replay buffer has no room for a single plan.
@@ -59,8 +59,10 @@ class PlannerRollouts(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         key = (self.seed, "planner rollouts", trainer.current_epoch)
-        tasks = self.simulator.sample_tasks(self.plans_per_epoch, generator(*key, "tasks"))
         rank, processes = trainer.global_rank, trainer.world_size
+        # Equal shares: what the processes exchange must have equal shapes.
+        plans = processes * -(-self.plans_per_epoch // processes)
+        tasks = self.simulator.sample_tasks(plans, generator(*key, "tasks"))
         share = Tasks(*(states[rank::processes].to(module.device) for states in tasks))
         execution = execute_open_loop(
             self.planner, self.simulator, module.world_model, self.objective, share, generator(*key, rank)
@@ -86,7 +88,7 @@ class PlannerRollouts(Callback):
                 "Epoch %d of %d: %d new plans, success %.2f, model error %.2g",
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
-                self.plans_per_epoch,
+                plans,
                 result["success_rate"],
                 result["world_model_error"],
             )

@@ -1,11 +1,12 @@
 """The cross-entropy method: the sampling planner that gradient-based planning is measured against."""
 
 import torch
-from pydantic import ConfigDict, PositiveFloat, PositiveInt, validate_call
+from pydantic import ConfigDict, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.planning.planner import Planner, Problem, require_choice, select
 from gapclose.progress import track
+from gapclose.settings import Positive
 
 
 class CEMPlanner(Planner):
@@ -33,7 +34,7 @@ class CEMPlanner(Planner):
         num_samples: PositiveInt = 300,
         num_elites: PositiveInt = 30,
         iterations: PositiveInt = 30,
-        init_std: PositiveFloat = 1.0,
+        init_std: Positive = 1.0,
     ) -> None:
         super().__init__(horizon, action_low, action_high)
         require_choice("planner.num_elites", num_elites, "planner.num_samples", num_samples)

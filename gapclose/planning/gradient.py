@@ -3,12 +3,13 @@
 from typing import Literal
 
 import torch
-from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, validate_call
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.planning.initialization import Init, initial_actions
 from gapclose.planning.planner import Planner, Problem, require_choice, select
 from gapclose.progress import track
+from gapclose.settings import NonNegative, Positive
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -32,7 +33,7 @@ class GradientPlanner(Planner):
         init: distribution of the starts, see `initial_actions`.
         num_knots: constant pieces per sequence with `init=knots`.
         num_starts: sequences sampled per task.
-        num_resamples: how often as many are drawn anew around the best; a warm start takes the place of the first draw.
+        num_resamples: how often as many are drawn anew around the best; with a warm start, once around that.
         num_elites: how many of the best they are drawn around; these stay among the candidates.
         resample_scale: spread around them, as a fraction of the spread of `init`.
         num_refined: from how many of the best the gradient is descended.
@@ -53,15 +54,15 @@ class GradientPlanner(Planner):
         horizon: PositiveInt = 30,
         init: Init = "knots",
         num_knots: PositiveInt = 4,
-        num_starts: PositiveInt = 128,
-        num_resamples: NonNegativeInt = 2,
+        num_starts: PositiveInt = 160,
+        num_resamples: NonNegativeInt = 3,
         num_elites: PositiveInt = 8,
-        resample_scale: NonNegativeFloat = 0.4,
+        resample_scale: NonNegative = 0.4,
         num_refined: PositiveInt = 4,
         iterations: NonNegativeInt = 30,
         optimizer: Literal["adam", "adamw", "sgd", "momentum"] = "adam",
-        lr: PositiveFloat = 0.2,
-        action_noise: NonNegativeFloat = 0.0,
+        lr: Positive = 0.1,
+        action_noise: NonNegative = 0.0,
     ) -> None:
         super().__init__(horizon, action_low, action_high)
         require_choice("planner.num_refined", num_refined, "planner.num_starts", num_starts)
@@ -93,7 +94,7 @@ class GradientPlanner(Planner):
             around = self.resample_scale * draw()
             around[:, 0] = 0
             candidates = (warm_start.unsqueeze(1) + around).clamp(-1, 1)
-            resamples = max(0, self.num_resamples - 1)
+            resamples = 0
         if k == self.num_refined and resamples == 0:
             return candidates
         costs = problem.score(candidates)
@@ -128,7 +129,7 @@ class GradientPlanner(Planner):
                 history.append(best_cost.view(n, r).amin(1).mean())
             if last:
                 break
-            (actions.grad,) = torch.autograd.grad(cost.sum(), actions)
+            (actions.grad,) = torch.autograd.grad(cost, actions, torch.ones_like(cost))
             optimizer.step()
             with torch.no_grad():
                 if self.action_noise:

@@ -4,8 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import NonNegativeFloat, validate_call
+from pydantic import validate_call
 from torch import Tensor, nn
+
+from gapclose.errors import UserError
+from gapclose.settings import NonNegative
 
 
 class Term(nn.Module, ABC):
@@ -16,7 +19,7 @@ class Term(nn.Module, ABC):
     """
 
     @validate_call
-    def __init__(self, weight: NonNegativeFloat = 1.0) -> None:
+    def __init__(self, weight: NonNegative = 1.0) -> None:
         super().__init__()
         self.weight = weight
 
@@ -34,7 +37,7 @@ class GoalDistance(Term):
     """
 
     @validate_call
-    def __init__(self, at: Literal["last", "all", "nearest"] = "last", weight: NonNegativeFloat = 1.0) -> None:
+    def __init__(self, at: Literal["last", "all", "nearest"] = "last", weight: NonNegative = 1.0) -> None:
         super().__init__(weight)
         self.at = at
 
@@ -48,8 +51,6 @@ class Disagreement(Term):
     """Variance between the ensemble's members, averaged over coordinates and summed over steps; 0 for one member."""
 
     def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
-        if latents.shape[2] == 1:
-            return latents.new_zeros(len(latents))
         return latents.var(2, correction=0).flatten(2).mean(2).sum(1)
 
 
@@ -58,10 +59,15 @@ class Objective(nn.Module):
 
     Args:
         terms: the terms by name.
+
+    Raises:
+        UserError: no term has a positive weight.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
+        if not any(term.weight > 0 for term in terms.values()):
+            raise UserError(f"No term of the objective ({', '.join(terms)}) has a positive weight; give one to a term.")
         self.terms = nn.ModuleDict(terms)
 
     def cost(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:

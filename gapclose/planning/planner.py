@@ -41,11 +41,9 @@ class Planner(ABC):
         action_high: upper action bounds `[A]`.
     """
 
-    rows_at_once = 2048
-    """How many sequences are rolled out together where no gradient is needed; larger batches leave the cache."""
-
     def __init__(self, horizon: int, action_low: Tensor, action_high: Tensor) -> None:
         self.horizon = horizon
+        self.action_low, self.action_high = action_low, action_high
         self.middle = (action_high + action_low) / 2
         self.half_range = (action_high - action_low) / 2
 
@@ -85,7 +83,10 @@ class Planner(ABC):
 
     def denormalize(self, actions: Tensor) -> Tensor:
         """Actions in the simulator's units, `[..., A]`, of normalised actions `[..., A]`."""
-        return self.middle.to(actions) + self.half_range.to(actions) * actions
+        middle, half_range, low, high = (
+            bound.to(actions) for bound in (self.middle, self.half_range, self.action_low, self.action_high)
+        )
+        return (middle + half_range * actions).clamp(low, high)
 
 
 class Problem(NamedTuple):
@@ -117,7 +118,8 @@ class Problem(NamedTuple):
     def score(self, candidates: Tensor) -> Tensor:
         """Costs `[N, K]` of `K` normalised action sequences per task, `[N, K, T, A]`, without gradients."""
         k = candidates.shape[1]
-        tasks_at_once = max(1, self.planner.rows_at_once // k)
+        rows_at_once = 512 if candidates.device.type == "cpu" else 65_536  # More would leave a processor's cache.
+        tasks_at_once = max(1, rows_at_once // k)
         costs = [
             self._replace(start=start, goal=goal).expand(k).cost(actions.flatten(0, 1)).view(-1, k)
             for start, goal, actions in zip(
@@ -131,14 +133,15 @@ class Problem(NamedTuple):
 def frozen(module: torch.nn.Module) -> Iterator[None]:
     """Within it no parameter of the module requires a gradient, and the module is in evaluation mode."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    was_training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     for parameter in trained:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        module.train(was_training)
+        for part, training in modes:
+            part.training = training
         for parameter in trained:
             parameter.requires_grad_(True)
 

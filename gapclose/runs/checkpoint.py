@@ -1,6 +1,5 @@
 """Checkpoints: the weights of a world model with the configuration that it was made from."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
+from gapclose.files import replacing
 from gapclose.models.world_model import LearnedWorldModel
 
 
@@ -19,11 +19,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint whole or not at all: into a temporary file beside it, then renamed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(checkpoint, temporary)
-        os.replace(temporary, path)
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 class StoreConfig(Callback):

@@ -72,6 +72,8 @@ def train(config: DictConfig, folder: Path) -> None:
 
     trajectories = parts.data.load(simulator)
     logger: Logger | None = instantiate(config.logger, save_dir=str(folder))
+    if logger:
+        logger.log_hyperparams(OmegaConf.to_container(config))
     if config.base_checkpoint is None:
         train_baseline(baseline, world_model, trajectories, simulator, config, logger)
     models = {"baseline": deepcopy(world_model)}

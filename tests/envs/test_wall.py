@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gapclose.envs.wall import Wall
+from gapclose.envs.wall import TOUCH, Wall
 from gapclose.errors import UserError
 
 WALLS = {
@@ -66,6 +66,21 @@ def meeting_height(wall, state, action, dtype):
     return y + dy * (-depth / dx)
 
 
+def entry_height(wall, state, action, dtype):
+    """Where the straight path of a step first is between the wall's faces, in exact arithmetic; none if nowhere."""
+    bound = Fraction(torch.tensor(wall.action_max, dtype=dtype).item())
+    x, y = (Fraction(v) for v in state.tolist())
+    dx, dy = (min(max(Fraction(v), -bound), bound) for v in action.tolist())
+    depth = x - Fraction(torch.tensor(wall.wall_x, dtype=dtype).item())
+    half = Fraction(half_thickness(wall)) * (1 - Fraction(TOUCH))
+    if abs(depth) < half:
+        return y
+    if dx == 0 or depth * dx > 0 or abs(dx) <= abs(depth) - half:
+        return None
+    height = y + dy * (abs(depth) - half) / abs(dx)
+    return min(max(height, -Fraction(wall.arena)), Fraction(wall.arena))
+
+
 def between(wall, y, margin=0.0):
     return wall.door[0] - margin <= y <= wall.door[1] + margin
 
@@ -80,14 +95,13 @@ def test_whole_rollouts_change_sides_exactly_where_a_straight_step_passes_the_do
     for i in range(n):
         for t in range(steps):
             before, after = depths[i, t].item(), depths[i, t + 1].item()
-            height = meeting_height(wall, states[i, t], actions[i, t], dtype)
-            # Who stands in the door slides along its jamb.
-            in_door = abs(before) <= half_thickness(wall) + 1e-5 and between(wall, states[i, t, 1], 1e-5)
-            if height is None:
+            crosses = meeting_height(wall, states[i, t], actions[i, t], dtype) is not None
+            height = entry_height(wall, states[i, t], actions[i, t], dtype)
+            if not crosses:
                 assert before * after >= 0, f"changed sides without a path across: {states[i, t : t + 2]}"
-            elif between(wall, height, -1e-5):
+            elif between(wall, height, -1e-4):
                 assert before * after <= 0, f"the door was closed: {states[i, t : t + 2]}"
-            elif not between(wall, height, 1e-5) and not in_door:
+            elif not between(wall, height, 1e-4):
                 assert before * after > 0, f"tunnelled at y = {float(height)}: {states[i, t : t + 2]}"
 
 
@@ -108,12 +122,17 @@ def enters(wall, state, new, margin=1e-4):
     return False
 
 
-@pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
-def test_a_step_that_changes_sides_does_not_pass_through_the_walls_corner(wall):
+@pytest.mark.parametrize("name", ["default", "steps longer than the arena", "off centre"])
+def test_a_step_that_changes_sides_does_not_pass_through_the_walls_corner(name):
+    wall = WALLS[name]
     random = torch.Generator().manual_seed(0)
     states, actions = sample_states(wall, 4000, random), sample_actions(wall, (4000,), random)
     after = wall.step(states, actions)
     changed = (states[:, 0] - wall.wall_x) * (after[:, 0] - wall.wall_x) < 0
+    # A step that the border or, on a long way, a jamb stopped is not one straight way.
+    wanted = states + actions.clamp(-wall.action_max, wall.action_max)
+    changed &= (after == wanted).all(-1) | (wall.action_max < 1)
+    assert changed.sum() > 10
     cut = [s for s, new in zip(states[changed].tolist(), after[changed].tolist()) if enters(wall, s, new)]
     assert not cut
 
@@ -145,9 +164,8 @@ def test_a_blocked_step_keeps_its_displacement_along_the_wall_and_its_side(wall,
     states, actions = sample_states(wall, 64, random, dtype), sample_actions(wall, (64,), random, dtype)
     after = wall.step(states, actions)
     for state, action, new in zip(states, actions, after):
-        height = meeting_height(wall, state, action, dtype)
-        in_door = between(wall, state[1], 1e-5) and abs(state[0] - wall.wall_x) <= half_thickness(wall) + 1e-5
-        if height is not None and not between(wall, height, 1e-5) and not in_door:
+        height = entry_height(wall, state, action, dtype)
+        if height is not None and not between(wall, height, 1e-4):
             dy = action[1].clamp(-wall.action_max, wall.action_max)
             assert new[1] == (state[1] + dy).clamp(-wall.arena, wall.arena)
             side = math.copysign(1, state[0] - wall.wall_x)
@@ -162,7 +180,9 @@ def test_a_step_away_from_wall_and_border_is_the_clipped_action(wall, seed):
     target = states + clipped
     same_side = (states[:, 0] - wall.wall_x).sign() * (target[:, 0] - wall.wall_x).sign() > 0
     clear = (target[:, 0] - wall.wall_x).abs() > half_thickness(wall) + 1e-5
-    free = same_side & clear & (target.abs() < wall.arena).all(-1)
+    # Who stands between the jambs may be stopped by them.
+    outside = (states[:, 0] - wall.wall_x).abs() > half_thickness(wall) + 1e-5
+    free = same_side & clear & outside & (target.abs() < wall.arena).all(-1)
     torch.testing.assert_close(wall.step(states, actions)[free], target[free], atol=1e-6, rtol=0)
 
 
@@ -304,7 +324,7 @@ def test_the_generator_alone_decides_the_tasks(task):
 @pytest.mark.parametrize("task", ["cross", "any"])
 @pytest.mark.parametrize(("wall_x", "door"), [(0.0, (-0.5, 0.5)), (0.7, (0.5, 1.5)), (-1.3, (-2.0, -1.0))])
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_the_expert_reaches_every_goal_at_its_full_speed_and_stays(task, wall_x, door, noise):
+def test_the_expert_reaches_every_goal_and_stays(task, wall_x, door, noise):
     wall = Wall(task=task, wall_x=wall_x, door=door)
     random = torch.Generator().manual_seed(0)
     state, goal = wall.sample_tasks(500, random)
@@ -324,14 +344,16 @@ def test_the_expert_reaches_every_goal_at_its_full_speed_and_stays(task, wall_x,
         torch.testing.assert_close(state, goal, atol=1e-5, rtol=0)
 
 
-def test_the_expert_is_never_stopped_by_the_wall():
-    wall = Wall()
-    state, goal = wall.sample_tasks(500, torch.Generator().manual_seed(1))
-    for _ in range(40):
+@pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
+def test_nothing_stops_the_expert_on_its_way(wall):
+    state, goal = wall.sample_tasks(100, torch.Generator().manual_seed(1))
+    # No way is longer than twice across the arena and along its side.
+    for _ in range(int(8 * wall.arena / wall.action_max) + 4):
         action = wall.expert_action(state, goal)
-        moved = wall.step(state, action) - state
-        torch.testing.assert_close(moved, action, atol=1e-6, rtol=0)
-        state = state + moved
+        after = wall.step(state, action)
+        torch.testing.assert_close(after, state + action, atol=1e-5, rtol=0)
+        state = after
+    torch.testing.assert_close(state, goal, atol=1e-4, rtol=0)
 
 
 def test_distance_is_euclidean_and_success_within_the_radius():
@@ -421,7 +443,7 @@ def test_impossible_states_are_refused_by_a_message_that_names_them(wall, states
 
 
 def test_states_in_the_door_and_at_the_border_are_possible(wall):
-    wall.validate_states(torch.tensor([[0.0, 0.0], [0.0, 0.5], [2.0, -2.0], [-0.05, 1.0]]), "start")
+    wall.validate_states(torch.tensor([[0.0, 0.0], [0.0, 0.5], [2.0, -2.0], [-half_thickness(wall), 1.0]]), "start")
     wall.validate_states(torch.empty(0, 2), "start")
 
 

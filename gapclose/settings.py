@@ -1,0 +1,8 @@
+"""Types of settings that pydantic does not bring: numbers that are neither infinite nor NaN."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -1,0 +1,168 @@
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gapclose.data.datamodule import OrderedWindows, WindowBatches, WindowDataModule, split
+from gapclose.data.replay import ReplayBuffer
+from gapclose.data.trajectories import Trajectories
+
+
+def numbered(n, steps, first=0):
+    """Trajectories whose states and actions say which trajectory and step they are."""
+    number = first + 100 * torch.arange(n)[:, None] + torch.arange(steps + 1)
+    return Trajectories(number[..., None].float(), number[:, :-1, None].float())
+
+
+def replay_of(n, steps):
+    """A buffer of trajectories that are told from the expert's by their numbers."""
+    replay = ReplayBuffer(capacity=1000)
+    if n:
+        replay.add(*numbered(n, steps, first=REPLAY))
+    return replay
+
+
+REPLAY = 10_000
+
+
+def batches_of(expert, replay, ratio=0.0, window=1, batch_size=4, num_batches=5, key=(0, 0, 0)):
+    return WindowBatches(expert, replay, ratio, window, batch_size, num_batches, lambda: key)
+
+
+def numbers(batch):
+    return batch.states[:, 0, 0].int().tolist()
+
+
+@given(st.integers(1, 3), st.integers(0, 4), st.sampled_from([0.0, 0.25, 0.5, 0.8, 1.0]), st.integers(1, 9))
+def test_sizes_and_the_share_of_replay_data_are_exactly_as_asked(window, held, ratio, batch_size):
+    batches = batches_of(numbered(3, 5), replay_of(held, 4), ratio, window, batch_size, num_batches=6)
+    from_replay = round(ratio * batch_size) if held else 0
+    made = list(batches)
+    assert len(made) == len(batches) == 6
+    for states, actions in made:
+        assert states.shape == (batch_size, window + 1, 1)
+        assert actions.shape == (batch_size, window, 1)
+        assert (states[:, 0] >= REPLAY).sum() == from_replay
+        # All of a window is of one trajectory, and in order.
+        assert torch.equal(states[:, :-1], actions)
+        assert (states.diff(dim=1) == 1).all()
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 3), st.integers(1, 7), st.integers(0, 1000))
+def test_every_window_is_visited_once_per_pass(n, steps, window, batch_size, seed):
+    window = min(window, steps)
+    expert = numbered(n, steps)
+    num_windows = expert.num_windows(window)
+    num_batches = 3 * num_windows // batch_size + 1
+    made = batches_of(expert, replay_of(0, 1), 0.0, window, batch_size, num_batches, key=(seed,))
+    visited = [number for batch in made for number in numbers(batch)]
+    everything = {100 * i + t for i in range(n) for t in range(steps - window + 1)}
+    for first in range(0, len(visited) - num_windows + 1, num_windows):
+        assert Counter(visited[first : first + num_windows]) == Counter(everything)
+
+
+def test_replay_windows_are_visited_once_per_pass_as_well():
+    made = batches_of(numbered(2, 3), replay_of(2, 4), 0.5, batch_size=4, num_batches=4)
+    visited = [number for batch in made for number in numbers(batch) if number >= REPLAY]
+    assert Counter(visited) == Counter({REPLAY + 100 * i + t for i in range(2) for t in range(4)})
+
+
+def orders(*args, **settings):
+    return [numbers(batch) for batch in batches_of(*args, **settings)]
+
+
+def test_the_key_alone_decides_the_order():
+    expert, replay = numbered(5, 6), replay_of(3, 4)
+    order = orders(expert, replay, 0.5, key=(0, 1, 0))
+    torch.rand(9)
+    assert orders(expert, replay, 0.5, key=(0, 1, 0)) == order
+    for other in ((1, 1, 0), (0, 2, 0), (0, 1, 1)):
+        assert orders(expert, replay, 0.5, key=other) != order
+    batches = batches_of(expert, replay, 0.5, key=(0, 1, 0))
+    assert [numbers(batch) for batch in batches] == [numbers(batch) for batch in batches] == order
+
+
+def test_the_order_of_the_expert_data_does_not_depend_on_what_the_buffer_holds():
+    expert = numbered(5, 6)
+    few, many = (orders(expert, replay_of(n, 4), 0.5) for n in (1, 7))
+    assert [batch[:2] for batch in few] == [batch[:2] for batch in many]
+
+
+def test_data_that_arrive_between_epochs_are_in_the_next_one():
+    replay = replay_of(0, 4)
+    batches = batches_of(numbered(5, 6), replay, ratio=1.0)
+    assert all(number < REPLAY for batch in batches for number in numbers(batch))
+    replay.add(*numbered(1, 4, first=REPLAY))
+    assert all(number >= REPLAY for batch in batches for number in numbers(batch))
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 3), st.integers(1, 8))
+def test_ordered_windows_are_all_windows_once_in_order(n, steps, window, batch_size):
+    window = min(window, steps)
+    batches = OrderedWindows(numbered(n, steps), window, batch_size)
+    made = list(batches)
+    assert len(made) == len(batches)
+    assert all(len(batch.actions) <= batch_size for batch in made)
+    assert [x for batch in made for x in numbers(batch)] == [
+        100 * i + t for i in range(n) for t in range(steps - window + 1)
+    ]
+
+
+@given(st.integers(10, 57))
+def test_the_split_is_by_trajectory_disjoint_and_complete(n):
+    parts = split(numbered(n, 3))
+    assert all(len(part.actions) for part in parts)
+    assert [x for part in parts for x in part.states[:, 0, 0].int().tolist()] == [100 * i for i in range(n)]
+    train, validation, test = (len(part.actions) / n for part in parts)
+    assert abs(train - 0.8) <= 1 / n
+    assert abs(validation - 0.1) <= 1 / n
+    assert abs(test - 0.1) <= 1 / n
+
+
+def datamodule(seed=0, rank=0, epoch=0, replay=None, **settings):
+    settings = dict(replay_ratio=0.5, batch_size=4, steps_per_epoch=3) | settings
+    data = WindowDataModule(numbered(20, 5), replay or replay_of(0, 1), seed=seed, **settings)
+    data.trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
+    return data
+
+
+def test_training_and_validation_batches_are_of_their_own_trajectories():
+    data = datamodule(steps_per_epoch=200)
+    trained = {number // 100 for batch in data.train_dataloader() for number in numbers(batch)}
+    assert trained == set(range(16))
+    validated = [number for batch in data.val_dataloader() for number in numbers(batch)]
+    assert validated == [100 * i + t for i in (16, 17) for t in range(5)]
+    assert (data.test.states[:, 0, 0] // 100).tolist() == [18, 19]
+
+
+def test_the_training_order_follows_seed_epoch_and_process():
+    def order(**key):
+        return [numbers(batch) for batch in datamodule(**key).train_dataloader()]
+
+    assert order() == order()
+    different = [order(), order(seed=1), order(epoch=1), order(rank=1)]
+    assert all(a != b for i, a in enumerate(different) for b in different[:i])
+
+
+def test_one_loader_draws_a_new_order_each_epoch():
+    data = datamodule()
+    loader = data.train_dataloader()
+    first = [numbers(batch) for batch in loader]
+    data.trainer.current_epoch = 1
+    assert [numbers(batch) for batch in loader] != first
+
+
+def test_the_state_of_the_datamodule_is_the_replay_buffer():
+    original, restored = datamodule(replay=replay_of(3, 4)), datamodule()
+    restored.load_state_dict(original.state_dict())
+    assert torch.equal(restored.replay.trajectories.states, original.replay.trajectories.states)
+    assert restored.replay.added == 3
+
+
+@pytest.mark.parametrize("window", [6, 8])
+def test_a_window_longer_than_the_trajectories_is_refused(window):
+    with pytest.raises(ValueError, match="window"):
+        list(datamodule(window=window).train_dataloader())

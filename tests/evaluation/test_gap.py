@@ -1,0 +1,133 @@
+import json
+
+import pytest
+import torch
+
+from gapclose.envs.simulator import Tasks
+from gapclose.envs.wall import Wall
+from gapclose.evaluation.gap import evaluate, measure_gap
+from gapclose.models.oracle import OracleWorldModel
+from gapclose.planning.execution import Execution
+from gapclose.planning.gradient import GradientPlanner
+from gapclose.planning.mpc import MPC
+from gapclose.planning.objective import Disagreement, GoalDistance, Objective
+
+GOAL = torch.tensor([[1.0, 0.0]])
+
+
+def execution_of(final, errors=((),), promised=None, seconds=1.5):
+    """Tasks with goal (1, 0) that end at `final`, with the given imagined-state errors in x at each executed step."""
+    n, steps = len(final), max(len(e) for e in errors)
+    states = torch.tensor(final).unsqueeze(1).repeat(1, steps + 1, 1)
+    imagined, executed = states.clone(), torch.zeros(n, steps, dtype=torch.bool)
+    for i, task_errors in enumerate(errors):
+        executed[i, : len(task_errors)] = True
+        imagined[i, 1 : 1 + len(task_errors), 0] += torch.tensor(task_errors)
+        imagined[i, 1 + len(task_errors) :] += 100.0  # must not count
+    goal = GOAL.repeat(n, 1)
+    promised = goal if promised is None else torch.tensor(promised)
+    return Execution(Tasks(states[:, 0], goal), torch.zeros(n, steps, 2), states, imagined, executed, promised, seconds)
+
+
+def test_the_metrics_are_those_computed_by_hand():
+    execution = execution_of(
+        final=[[1.0, 0.2], [1.0, -0.3], [0.0, 0.0]],
+        errors=[(1.0, 2.0, 0.0), (2.0,), (0.0, 0.0)],
+        promised=[[1.0, 0.0], [1.0, 0.1], [1.0, 0.2]],
+    )
+    metrics = evaluate(execution, Wall(success_radius=0.25), expert_error=0.05)
+    assert metrics["num_tasks"] == 3
+    assert metrics["success_rate"] == pytest.approx(1 / 3)
+    assert metrics["goal_distance"] == pytest.approx((0.2 + 0.3 + 1.0) / 3)
+    assert metrics["imagined_goal_distance"] == pytest.approx(0.1)
+    # Six executed steps of two coordinates each; one of the coordinates is right everywhere.
+    assert metrics["world_model_error"] == pytest.approx((1 + 4 + 4) / 6 / 2)
+    assert metrics["train_test_gap"] == pytest.approx(0.75 / 0.05)
+    assert metrics["planning_seconds"] == 1.5
+
+
+@pytest.mark.parametrize("expert_error", [None, 0.0])
+def test_there_is_no_ratio_to_no_error(expert_error):
+    assert evaluate(execution_of([[1.0, 0.0]], [(1.0,)]), Wall(), expert_error)["train_test_gap"] is None
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "interval"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17, table I, method 3.
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+    ],
+)
+def test_the_interval_of_the_success_rate_is_wilsons(successes, n, interval):
+    final = [[1.0, 0.0]] * successes + [[-1.0, 1.0]] * (n - successes)
+    metrics = evaluate(execution_of(final, [(0.0,)] * n), Wall())
+    assert metrics["success_rate"] == successes / n
+    assert metrics["success_rate_ci95"] == pytest.approx(interval, abs=5e-5)
+
+
+def test_the_metrics_are_plain_numbers_that_json_takes():
+    metrics = evaluate(execution_of([[1.0, 0.0]], [(1.0,)]), Wall(), 0.1)
+    assert json.loads(json.dumps(metrics)) == metrics
+
+
+def test_tasks_that_were_over_before_they_began_have_no_nan_in_their_metrics():
+    metrics = evaluate(execution_of([[1.0, 0.0]], [()]), Wall(), 0.1)
+    json.dumps(metrics, allow_nan=False)
+
+
+@pytest.fixture(scope="module")
+def parts(trajectories):
+    wall = Wall()
+    tasks = wall.sample_tasks(4, torch.Generator().manual_seed(2))
+    planner = GradientPlanner(
+        wall.action_low, wall.action_high, horizon=5, num_starts=8, num_elites=2, num_refined=2, iterations=2
+    )
+    test = trajectories.subset(slice(18, 20))
+    return dict(mpc=MPC(planner, replan_every=2), simulator=wall, tasks=tasks, test=test, planner_name="gradient")
+
+
+def objective(disagreement):
+    return Objective(dict(goal=GoalDistance(), disagreement=Disagreement(disagreement)))
+
+
+def test_a_gap_has_the_error_on_expert_data_and_the_metrics_of_every_way_to_execute(parts, ensemble):
+    gap, executions = measure_gap(ensemble, objective=objective(0.0), seed=0, **parts)
+    assert list(gap) == ["expert_error", "open_loop", "mpc"]
+    assert list(executions) == ["open_loop", "mpc"]
+    windows = parts["test"].windows(torch.arange(30), 1)
+    assert gap["expert_error"] == pytest.approx(ensemble.one_step_error(windows).item())
+    for way, execution in executions.items():
+        assert gap[way] == {"planner": "gradient", **evaluate(execution, parts["simulator"], gap["expert_error"])}
+        assert gap[way]["train_test_gap"] == pytest.approx(gap[way]["world_model_error"] / gap["expert_error"])
+
+
+def test_where_disagreement_has_a_price_open_loop_is_measured_without_it_too(parts, ensemble):
+    _, priced = measure_gap(ensemble, objective=objective(30.0), seed=0, **parts)
+    _, free = measure_gap(ensemble, objective=objective(0.0), seed=0, **parts)
+    assert list(priced) == ["open_loop", "open_loop_without_disagreement", "mpc"]
+    assert torch.equal(priced["open_loop_without_disagreement"].actions, free["open_loop"].actions)
+    assert not torch.equal(priced["open_loop"].actions, free["open_loop"].actions)
+
+
+def test_the_oracle_has_no_gap(parts):
+    gap, _ = measure_gap(OracleWorldModel(parts["simulator"]), objective=objective(0.0), seed=0, **parts)
+    assert gap["expert_error"] == 0
+    for way in ("open_loop", "mpc"):
+        assert gap[way]["world_model_error"] == 0
+        assert gap[way]["train_test_gap"] is None
+        if way == "open_loop":
+            assert gap[way]["goal_distance"] == pytest.approx(gap[way]["imagined_goal_distance"])
+
+
+def test_the_seed_alone_decides_the_measurement(parts, ensemble):
+    def measured(seed):
+        _, executions = measure_gap(ensemble, objective=objective(0.0), seed=seed, **parts)
+        return [execution.states for execution in executions.values()]
+
+    first = measured(0)
+    torch.rand(3)
+    assert all(torch.equal(a, b) for a, b in zip(first, measured(0)))
+    assert not any(torch.equal(a, b) for a, b in zip(first, measured(1)))

@@ -1,0 +1,82 @@
+from functools import partial
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import StepLR
+
+from gapclose.finetuning.adversarial import AdversarialTraining
+from gapclose.finetuning.attacks import FGSM
+
+
+def module_of(world_model, attack):
+    return AdversarialTraining(
+        world_model=world_model,
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        scheduler=partial(StepLR, step_size=1),
+        attack=attack,
+        seed=7,
+    )
+
+
+@pytest.fixture
+def window(trajectories):
+    return trajectories.windows(torch.arange(0, trajectories.num_windows(2), 3), 2)
+
+
+def test_the_training_loss_is_larger_than_the_clean_loss(ensemble, window):
+    clean = ensemble.loss(window)
+    assert module_of(ensemble, FGSM(0.3, 0.3)).training_loss(window) > 1.05 * clean
+
+
+def test_without_radii_the_training_loss_is_the_clean_loss(ensemble, window):
+    torch.testing.assert_close(module_of(ensemble, FGSM(0.0, 0.0)).training_loss(window), ensemble.loss(window))
+
+
+def test_inputs_are_perturbed_and_targets_are_not(ensemble, window):
+    attack = FGSM(0.3, 0.2)
+    torch.manual_seed(0)
+    loss = module_of(ensemble, attack).training_loss(window)
+    torch.manual_seed(0)
+    latent, action, next_latent = ensemble.encode_transitions(window)
+    delta = attack.perturb(ensemble, latent, action, next_latent)
+    predicted = ensemble.step(latent + delta.latent, action + delta.action)
+    by_hand = ((predicted - next_latent) / ensemble.dynamics.delta_std).square().mean()
+    torch.testing.assert_close(loss, by_hand)
+
+
+def test_the_model_learns_from_the_perturbed_inputs_not_through_the_attack(ensemble, window):
+    attack = FGSM(0.3, 0.2)
+    torch.manual_seed(0)
+    module_of(ensemble, attack).training_loss(window).backward()
+    gradients = [parameter.grad.clone() for parameter in ensemble.parameters()]
+    ensemble.zero_grad()
+    torch.manual_seed(0)
+    transitions = ensemble.encode_transitions(window)
+    latent, action = (x + d.detach() for x, d in zip(transitions, attack.perturb(ensemble, *transitions)))
+    ensemble.one_step_loss(latent, action, transitions[2]).backward()
+    for parameter, gradient in zip(ensemble.parameters(), gradients):
+        torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_the_same_epoch_attacks_in_the_same_way(ensemble, window):
+    module = module_of(ensemble, FGSM(0.3, 0.2))
+    losses = []
+    for _ in range(2):
+        module.on_train_epoch_start()
+        losses.append(module.training_loss(window).item())
+        torch.rand(3)
+    assert losses[0] == losses[1]
+    assert module.training_loss(window).item() != losses[0]
+
+
+def test_training_on_attacks_makes_the_model_withstand_them(ensemble, window):
+    attack = FGSM(0.3, 0.2)
+    module = module_of(ensemble, attack)
+    optimizer = torch.optim.Adam(ensemble.parameters(), lr=0.01)
+    torch.manual_seed(0)
+    before = module.training_loss(window).item()
+    for _ in range(30):
+        optimizer.zero_grad()
+        module.training_loss(window).backward()
+        optimizer.step()
+    assert module.training_loss(window).item() < 0.7 * before

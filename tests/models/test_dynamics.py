@@ -1,0 +1,93 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gapclose.models.dynamics import MLPDynamics
+
+
+def one_member(dynamics, m, latent, action):
+    """The equation in the docstring, for one member and without batching over members."""
+    hidden = torch.cat((latent, (action - dynamics.action_mean) / dynamics.action_std), -1)
+    layers = list(zip(dynamics.weights, dynamics.biases))
+    for number, (weight, bias) in enumerate(layers):
+        hidden = hidden @ weight[m] + bias[m, 0]
+        if number < len(layers) - 1:
+            hidden = hidden * torch.sigmoid(hidden)
+    return latent + dynamics.delta_std * hidden
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(1, 5))
+def test_the_batched_network_is_each_member_on_its_own(latent_dim, action_dim, width, layers, members, n):
+    torch.manual_seed(0)
+    dynamics = MLPDynamics(latent_dim, action_dim, width, layers, members)
+    dynamics.fit_normalization(3 * torch.randn(20, latent_dim), 1 + 2 * torch.randn(20, action_dim))
+    latent, action = torch.randn(n, members, latent_dim), torch.randn(n, action_dim)
+    after = dynamics(latent, action)
+    assert after.shape == latent.shape
+    for m in range(members):
+        torch.testing.assert_close(after[:, m], one_member(dynamics, m, latent[:, m], action))
+
+
+def test_a_network_has_the_layers_that_were_asked_for():
+    dynamics = MLPDynamics(latent_dim=3, action_dim=2, hidden_dim=7, num_layers=4, members=5)
+    assert [tuple(weight.shape) for weight in dynamics.weights] == [(5, 5, 7), *[(5, 7, 7)] * 3, (5, 7, 3)]
+    assert [tuple(bias.shape) for bias in dynamics.biases] == [(5, 1, 7)] * 4 + [(5, 1, 3)]
+
+
+def test_members_differ_and_learn_each_for_itself():
+    torch.manual_seed(0)
+    dynamics = MLPDynamics(2, 2, hidden_dim=8, members=3)
+    latent, action = torch.randn(4, 1, 2).expand(-1, 3, -1), torch.randn(4, 2)
+    after = dynamics(latent, action)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert ((after[:, a] - after[:, b]).abs() > 1e-4).any()
+        assert all((parameter[a] != parameter[b]).all() for parameter in dynamics.parameters())
+    after[:, 1].square().sum().backward()
+    for parameter in dynamics.parameters():
+        assert parameter.grad[1].abs().sum() > 0
+        assert parameter.grad[[0, 2]].abs().sum() == 0
+
+
+def test_initial_weights_are_those_of_a_linear_layer():
+    torch.manual_seed(0)
+    dynamics = MLPDynamics(10, 6, hidden_dim=64, num_layers=2, members=8)
+    for weight, bias, fan_in in zip(dynamics.weights, dynamics.biases, (16, 64, 64)):
+        for parameter in (weight, bias):
+            assert parameter.abs().max() <= fan_in**-0.5
+            assert parameter.abs().max() > 0.9 * fan_in**-0.5
+            assert parameter.mean().abs() < 0.1 * fan_in**-0.5
+
+
+def test_normalisation_is_fitted_to_the_data():
+    dynamics = MLPDynamics(2, 3)
+    deltas = torch.randn(500, 2) * torch.tensor([0.1, 7.0]) + 5
+    actions = torch.randn(500, 3) * torch.tensor([1.0, 2.0, 0.5]) - 1
+    dynamics.fit_normalization(deltas, actions)
+    torch.testing.assert_close(dynamics.delta_std, deltas.std(0))
+    torch.testing.assert_close(dynamics.action_mean, actions.mean(0))
+    torch.testing.assert_close(dynamics.action_std, actions.std(0))
+
+
+def test_a_coordinate_that_never_changes_does_not_make_predictions_infinite():
+    dynamics = MLPDynamics(2, 2)
+    dynamics.fit_normalization(torch.ones(10, 2), torch.zeros(10, 2))
+    latent = torch.randn(4, 1, 2)
+    assert dynamics(latent, torch.zeros(4, 2)).isfinite().all()
+
+
+def test_the_normalisation_is_saved_with_the_weights_and_is_not_trained():
+    fitted, restored = MLPDynamics(2, 2), MLPDynamics(2, 2)
+    fitted.fit_normalization(torch.randn(9, 2), torch.randn(9, 2))
+    restored.load_state_dict(fitted.state_dict())
+    latent, action = torch.randn(4, 1, 2), torch.randn(4, 2)
+    assert torch.equal(restored(latent, action), fitted(latent, action))
+    assert {name.split(".")[0] for name, _ in fitted.named_parameters()} == {"weights", "biases"}
+
+
+@pytest.mark.parametrize("name", ["latent_dim", "action_dim", "hidden_dim", "num_layers", "members"])
+@pytest.mark.parametrize("value", [0, -1, 1.5])
+def test_impossible_sizes_are_refused_by_name(name, value):
+    with pytest.raises(ValidationError, match=name):
+        MLPDynamics(**{"latent_dim": 2, "action_dim": 2, name: value})

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from gapclose.data.trajectories import Window
+from gapclose.models.oracle import OracleWorldModel
+
+
+@pytest.fixture
+def oracle(wall):
+    return OracleWorldModel(wall)
+
+
+def test_the_rollout_of_the_oracle_is_that_of_the_simulator(oracle, wall, trajectories):
+    start, actions = trajectories.states[:, 0], 3 * trajectories.actions
+    latents = oracle.rollout(oracle.encode(start), actions)
+    assert latents.shape == (20, 16, 1, 2)
+    assert torch.equal(oracle.decode(latents), wall.rollout(start, actions))
+
+
+def test_a_rollout_is_repeated_steps(oracle, trajectories):
+    latent = oracle.encode(trajectories.states[:, 0])
+    latents = oracle.rollout(latent, trajectories.actions)
+    for t, action in enumerate(trajectories.actions.unbind(1)):
+        latent = oracle.step(latent, action)
+        assert torch.equal(latents[:, t + 1], latent)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_decoding_inverts_encoding_for_any_number_of_tasks(oracle, n):
+    states = torch.randn(n, 2)
+    assert oracle.encode(states).shape == (n, 1, 2)
+    assert torch.equal(oracle.decode(oracle.encode(states)), states)
+
+
+def test_the_oracle_makes_no_error_on_expert_data(oracle, trajectories):
+    assert oracle.one_step_error(Window(*trajectories)) == 0
+
+
+def test_gradients_pass_through_the_oracle(oracle):
+    actions = torch.zeros(1, 5, 2, requires_grad=True)
+    oracle.rollout(oracle.encode(torch.tensor([[1.0, 1.0]])), actions)[:, -1].sum().backward()
+    assert torch.equal(actions.grad, torch.ones(1, 5, 2))
+
+
+def test_there_is_nothing_to_train(oracle, trajectories):
+    assert not list(oracle.parameters())
+    with pytest.raises(NotImplementedError, match="no parameters"):
+        oracle.loss(Window(*trajectories))

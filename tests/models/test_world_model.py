@@ -1,0 +1,146 @@
+import pytest
+import torch
+
+from gapclose.data.trajectories import Trajectories, Window
+from gapclose.models.dynamics import MLPDynamics
+from gapclose.models.encoders import StateEncoder
+from gapclose.models.world_model import LearnedWorldModel
+
+
+@pytest.fixture
+def window(trajectories):
+    return trajectories.windows(torch.arange(0, trajectories.num_windows(3), 5), 3)
+
+
+def test_every_member_starts_from_the_normalised_observation(ensemble, trajectories):
+    states = trajectories.states[:, 3]
+    latent = ensemble.encode(states)
+    assert latent.shape == (20, 3, 2)
+    everything = trajectories.states.flatten(0, 1)
+    for m in range(3):
+        torch.testing.assert_close(latent[:, m], (states - everything.mean(0)) / everything.std(0))
+
+
+def test_decoding_inverts_encoding(ensemble, trajectories):
+    states = trajectories.states[:, 3]
+    torch.testing.assert_close(ensemble.decode(ensemble.encode(states)), states)
+    torch.testing.assert_close(ensemble.encoder.decode(ensemble.encoder(states)), states)
+
+
+def test_the_prediction_of_an_ensemble_is_the_mean_of_its_members(ensemble):
+    latents = torch.randn(4, 6, 3, 2)
+    decoded = ensemble.decode(latents)
+    members = [ensemble.encoder.decode(latents[:, :, m]) for m in range(3)]
+    assert decoded.shape == (4, 6, 2)
+    torch.testing.assert_close(decoded, torch.stack(members).mean(0))
+
+
+def test_a_rollout_is_repeated_steps(ensemble, trajectories):
+    latent, actions = ensemble.encode(trajectories.states[:, 0]), trajectories.actions[:, :6]
+    latents = ensemble.rollout(latent, actions)
+    assert latents.shape == (20, 7, 3, 2)
+    for t in range(6):
+        assert torch.equal(latents[:, t], latent)
+        latent = ensemble.step(latent, actions[:, t])
+    assert torch.equal(latents[:, 6], latent)
+
+
+def test_each_member_follows_a_trajectory_of_its_own(ensemble, trajectories):
+    latents = ensemble.rollout(ensemble.encode(trajectories.states[:, 0]), trajectories.actions)
+    changed = ensemble.encode(trajectories.states[:, 0]).clone()
+    changed[:, 1] += 1
+    others = ensemble.rollout(changed, trajectories.actions)
+    torch.testing.assert_close(others[:, :, [0, 2]], latents[:, :, [0, 2]])
+    assert (others[:, -1, 1] != latents[:, -1, 1]).all()
+
+
+def transitions(window):
+    """The window's transitions from a naive loop."""
+    return [
+        (window.states[i, t], window.actions[i, t], window.states[i, t + 1])
+        for i in range(len(window.actions))
+        for t in range(window.actions.shape[1])
+    ]
+
+
+def test_the_transitions_of_a_window_are_those_of_a_naive_loop(ensemble, window):
+    latent, action, next_latent = ensemble.encode_transitions(window)
+    naive = transitions(window)
+    assert len(latent) == len(action) == len(next_latent) == len(naive)
+    for m in range(3):
+        torch.testing.assert_close(latent[:, m], ensemble.encoder(torch.stack([s for s, _, _ in naive])))
+        torch.testing.assert_close(next_latent[:, m], ensemble.encoder(torch.stack([s for _, _, s in naive])))
+    assert torch.equal(action, torch.stack([a for _, a, _ in naive]))
+
+
+def test_the_loss_is_the_mean_over_members_and_transitions_in_units_of_a_step(ensemble, window, trajectories):
+    latents = ensemble.encoder(trajectories.states)
+    unit = latents.diff(dim=1).flatten(0, 1).std(0)
+    by_hand = []
+    for state, action, next_state in transitions(window):
+        predicted = ensemble.step(ensemble.encode(state[None]), action[None])[0]
+        by_hand.append(((predicted - ensemble.encoder(next_state)) / unit).square().mean())
+    torch.testing.assert_close(ensemble.loss(window), torch.stack(by_hand).mean())
+
+
+def test_the_loss_of_perfect_dynamics_is_zero_and_of_standing_still_about_one(trajectories):
+    still = LearnedWorldModel(StateEncoder(2), MLPDynamics(2, 2))
+    still.fit_normalization(trajectories)
+    for parameter in still.dynamics.parameters():
+        torch.nn.init.zeros_(parameter)
+    resting = Window(trajectories.states[:, :1].expand(-1, 4, -1), trajectories.actions[:, :3])
+    assert still.loss(resting) == 0
+    window = trajectories.windows(torch.arange(trajectories.num_windows(1)), 1)
+    mean_squared = still.encoder(trajectories.states).diff(dim=1).flatten(0, 1)
+    torch.testing.assert_close(still.loss(window), (mean_squared / mean_squared.std(0)).square().mean())
+
+
+def test_the_one_step_error_is_in_the_simulators_units(ensemble, window):
+    errors = [
+        (ensemble.decode(ensemble.step(ensemble.encode(s[None]), a[None]))[0] - s2).square().mean()
+        for s, a, s2 in transitions(window)
+    ]
+    torch.testing.assert_close(ensemble.one_step_error(window), torch.stack(errors).mean())
+
+
+def test_the_one_step_error_of_standing_still_is_the_mean_square_of_a_step(trajectories):
+    still = LearnedWorldModel(StateEncoder(2), MLPDynamics(2, 2, members=2))
+    still.fit_normalization(trajectories)
+    for parameter in still.dynamics.parameters():
+        torch.nn.init.zeros_(parameter)
+    expected = trajectories.states.diff(dim=1).square().mean()
+    torch.testing.assert_close(still.one_step_error(Window(*trajectories)), expected)
+    assert not still.one_step_error(Window(*trajectories)).requires_grad
+
+
+def test_normalisation_is_fitted_from_the_data(trajectories):
+    model = LearnedWorldModel(StateEncoder(2), MLPDynamics(2, 2))
+    moved = Trajectories(5 + 3 * trajectories.states, 2 * trajectories.actions)
+    model.fit_normalization(moved)
+    latents = model.encoder(moved.states)
+    torch.testing.assert_close(latents.flatten(0, 1).mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(latents.flatten(0, 1).std(0), torch.ones(2))
+    torch.testing.assert_close(model.dynamics.delta_std, latents.diff(dim=1).flatten(0, 1).std(0))
+    torch.testing.assert_close(model.dynamics.action_std, moved.actions.flatten(0, 1).std(0))
+
+
+def test_predictions_do_not_depend_on_the_units_of_the_data(trajectories):
+    predictions = []
+    for scale in (1.0, 100.0):
+        torch.manual_seed(0)
+        model = LearnedWorldModel(StateEncoder(2), MLPDynamics(2, 2, hidden_dim=8))
+        data = Trajectories(scale * trajectories.states, scale * trajectories.actions)
+        model.fit_normalization(data)
+        latents = model.rollout(model.encode(data.states[:, 0]), data.actions)
+        predictions.append(model.decode(latents) / scale)
+    torch.testing.assert_close(*predictions, atol=1e-4, rtol=1e-3)
+
+
+def test_a_coordinate_that_never_changes_is_encoded_and_decoded(trajectories):
+    frozen = Trajectories(torch.cat((trajectories.states, torch.full((20, 16, 1), 7.0)), -1), trajectories.actions)
+    model = LearnedWorldModel(StateEncoder(3), MLPDynamics(3, 2))
+    model.fit_normalization(frozen)
+    states = frozen.states[:, 0]
+    assert model.encode(states).isfinite().all()
+    torch.testing.assert_close(model.decode(model.encode(states)), states)
+    assert model.loss(Window(*frozen)).isfinite()

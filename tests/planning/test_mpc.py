@@ -1,0 +1,216 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gapclose.envs.simulator import Tasks
+from gapclose.envs.wall import Wall
+from gapclose.models.oracle import OracleWorldModel
+from gapclose.planning.cem import CEMPlanner
+from gapclose.planning.gradient import GradientPlanner
+from gapclose.planning.mpc import MPC
+from gapclose.planning.objective import GoalDistance, Objective
+from gapclose.planning.planner import Planner
+
+OBJECTIVE = Objective(dict(goal=GoalDistance("last")))
+BOUND = 0.25
+
+
+class Walker(Planner):
+    """Plans to go straight to the goal as a model sees it, and notes what it was asked."""
+
+    def __init__(self, horizon, speed=1.0):
+        super().__init__(horizon, torch.full((2,), -BOUND), torch.full((2,), BOUND))
+        self.speed = speed
+        self.asked = []
+
+    def search(self, problem, warm_start, generator):
+        steps = self.horizon if warm_start is None else warm_start.shape[1]
+        self.asked.append((problem.start[:, 0], problem.goal[:, 0], steps, warm_start))
+        way = problem.goal[:, 0] - problem.start[:, 0]
+        heading = self.speed * way / way.abs().amax(1, keepdim=True).clamp(min=1e-9)
+        # The further ahead, the slower: so that one can tell which part of a plan was handed on.
+        slower = 1 - torch.arange(steps) / 100
+        best = heading.unsqueeze(1) * slower[:, None]
+        return best, problem.cost(best), [torch.tensor(0.0)]
+
+    @property
+    def lengths(self):
+        return [steps for _, _, steps, _ in self.asked]
+
+
+def tasks(*distances):
+    """Tasks on the right of the wall, with goals so far above their starts."""
+    start = torch.tensor([[1.0, -1.9]]).repeat(len(distances), 1)
+    return Tasks(start, start + torch.tensor([[0.0, d] for d in distances]))
+
+
+def run(planner, world_model, tasks, wall=None, **settings):
+    return MPC(planner, **settings).execute(
+        wall or Wall(action_max=BOUND), world_model, OBJECTIVE, tasks, torch.Generator().manual_seed(0)
+    )
+
+
+def test_replanning_starts_from_the_real_state_not_the_imagined_one(point_model):
+    planner = Walker(horizon=9)
+    execution = run(planner, point_model(gain=0.5), tasks(3.0, 3.6), replan_every=3, max_steps=9)
+    assert len(planner.asked) == 3
+    for number, (start, goal, _, _) in enumerate(planner.asked):
+        assert torch.equal(start, execution.states[:, 3 * number])
+        assert torch.equal(goal, execution.tasks.goal)
+    assert (execution.states[:, 3] - execution.imagined[:, 3]).norm(dim=-1).min() > 0.3
+
+
+def test_what_is_imagined_starts_from_the_real_state_at_which_the_plan_was_made(point_model):
+    execution = run(Walker(horizon=9), point_model(gain=0.5), tasks(3.0, 3.6), replan_every=3, max_steps=9)
+    for t in range(9):
+        planned_at = t - t % 3
+        by_hand = execution.states[:, planned_at] + 0.5 * execution.actions[:, planned_at : t + 1].sum(1)
+        torch.testing.assert_close(execution.imagined[:, t + 1], by_hand)
+    assert torch.equal(execution.imagined[:, 0], execution.tasks.start)
+
+
+def test_the_promise_is_where_the_model_says_that_the_last_plan_ends(point_model):
+    planner = Walker(horizon=9, speed=0.1)
+    execution = run(planner, point_model(gain=0.5), tasks(3.0, 0.1), replan_every=3, max_steps=6)
+    # The first plans again after three steps, for six more; the second has been at its goal all along.
+    way = 0.5 * 0.1 * BOUND * (1 - torch.arange(6) / 100).sum()
+    torch.testing.assert_close(execution.promised[0], execution.states[0, 3] + torch.stack((torch.tensor(0.0), way)))
+    assert torch.equal(execution.promised[1], execution.tasks.start[1])
+
+
+def test_states_are_what_the_simulator_makes_of_the_actions(ensemble):
+    wall = Wall()
+    drawn = wall.sample_tasks(6, torch.Generator().manual_seed(1))
+    execution = run(Walker(horizon=6), ensemble, drawn, wall, replan_every=2, max_steps=9)
+    assert execution.states.shape == execution.imagined.shape == (6, 10, 2)
+    assert execution.actions.shape == (6, 9, 2)
+    assert execution.executed.shape == (6, 9)
+    for t in range(9):
+        moved = wall.step(execution.states[:, t], execution.actions[:, t])
+        going = execution.executed[:, t]
+        assert torch.equal(execution.states[going, t + 1], moved[going])
+    assert execution.seconds > 0
+
+
+def test_tasks_that_have_arrived_stop_while_the_others_go_on(point_model):
+    planner = Walker(horizon=12)
+    # Distances at which 0, 2, 5 and 11 steps of at most 0.25 come within the radius of 0.25.
+    execution = run(planner, point_model(), tasks(0.2, 0.7, 1.4, 2.9), replan_every=4, max_steps=12)
+    assert execution.executed.sum(1).tolist() == [0, 2, 5, 11]
+    for i, steps in enumerate(execution.executed.sum(1).tolist()):
+        assert execution.executed[i, :steps].all()
+        assert (execution.actions[i, steps:] == 0).all()
+        assert (execution.states[i, steps:] == execution.states[i, steps]).all()
+        assert Wall().success(execution.states[i, steps], execution.tasks.goal[i])
+        if steps:
+            assert not Wall().success(execution.states[i, steps - 1], execution.tasks.goal[i])
+    # Plans are made only for those that have not arrived.
+    assert [len(start) for start, _, _, _ in planner.asked] == [3, 2, 1]
+    assert planner.asked[1][1].tolist() == execution.tasks.goal[2:].tolist()
+    assert execution.squared_errors().isnan().sum(1).tolist() == [12, 10, 7, 1]
+
+
+def test_a_plan_starts_from_what_is_left_of_the_last_one(point_model):
+    planner = Walker(horizon=9)
+    execution = run(planner, point_model(), tasks(0.4, 3.7), replan_every=3, max_steps=9)
+    assert planner.asked[0][3] is None
+    # The first task has arrived by then, so that what is left is the second's.
+    heading = (execution.tasks.goal - execution.tasks.start)[1:].sign()
+    left = heading.unsqueeze(1) * (1 - torch.arange(3, 9) / 100)[:, None]
+    torch.testing.assert_close(planner.asked[1][3], left)
+
+
+def test_plans_shrink_to_the_deadline_and_then_start_anew(point_model):
+    planner = Walker(horizon=10, speed=0.1)
+    execution = run(planner, point_model(), tasks(3.5), replan_every=5, max_steps=25)
+    assert planner.lengths == [10, 5, 10, 5, 10]
+    assert [warm is None for _, _, _, warm in planner.asked] == [True, False, True, False, True]
+    assert execution.executed.sum() == 25
+
+
+@pytest.mark.parametrize(("replan_every", "max_steps"), [(5, 7), (5, 3), (4, 10), (1, 3), (10, 10), (10, 15)])
+def test_exactly_max_steps_are_executed_where_the_horizon_is_not_reached_in_between(
+    point_model, replan_every, max_steps
+):
+    horizon = 20 if max_steps % replan_every else 10
+    planner = Walker(horizon=horizon, speed=0.1)
+    execution = run(planner, point_model(), tasks(3.5, 3.0), replan_every=replan_every, max_steps=max_steps)
+    assert execution.actions.shape[1] == max_steps
+    assert execution.executed.all()
+
+
+@given(st.integers(1, 12), st.integers(1, 8), st.integers(1, 30))
+def test_a_task_that_does_not_arrive_executes_exactly_max_steps(horizon, replan_every, max_steps):
+    wall = Wall(action_max=BOUND)
+    planner = Walker(horizon=horizon, speed=0.1)
+    execution = run(planner, OracleWorldModel(wall), tasks(3.5), replan_every=replan_every, max_steps=max_steps)
+    assert execution.executed.sum() == execution.executed.numel() == max_steps
+    assert max(planner.lengths) <= horizon
+
+
+def test_two_horizons_are_executed_unless_told_otherwise(point_model):
+    assert run(Walker(horizon=5, speed=0.1), point_model(), tasks(3.5)).executed.shape == (1, 10)
+
+
+PLANNERS = dict(
+    walker=Walker(6),
+    gradient=GradientPlanner(
+        torch.full((2,), -BOUND),
+        torch.full((2,), BOUND),
+        horizon=6,
+        num_starts=4,
+        num_elites=2,
+        num_refined=2,
+        iterations=2,
+    ),
+    cem=CEMPlanner(
+        torch.full((2,), -BOUND), torch.full((2,), BOUND), horizon=6, num_samples=6, num_elites=2, iterations=2
+    ),
+)
+
+
+@pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+def test_tasks_that_start_at_their_goals_are_over_before_they_begin(ensemble, planner):
+    at_goal = tasks(0.0, 0.1)
+    execution = run(planner, ensemble, at_goal, replan_every=3)
+    assert not execution.executed.any()
+    assert (execution.states == at_goal.start.unsqueeze(1)).all()
+    assert (execution.imagined == at_goal.start.unsqueeze(1)).all()
+    assert torch.equal(execution.promised, at_goal.start)
+    assert execution.states.shape[1] == execution.actions.shape[1] + 1 == execution.executed.shape[1] + 1
+
+
+@pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
+def test_the_oracle_imagines_what_happens(planner):
+    wall = Wall()
+    drawn = wall.sample_tasks(5, torch.Generator().manual_seed(1))
+    execution = run(planner, OracleWorldModel(wall), drawn, wall, replan_every=3, max_steps=12)
+    assert execution.squared_errors().nanmean() == 0
+
+
+def test_it_goes_through_the_door_with_the_true_dynamics():
+    wall = Wall()
+    drawn = wall.sample_tasks(12, torch.Generator().manual_seed(1))
+    planner = GradientPlanner(wall.action_low, wall.action_high, horizon=30, num_starts=64, iterations=10)
+    execution = run(planner, OracleWorldModel(wall), drawn, wall, replan_every=10)
+    assert wall.success(execution.states[:, -1], drawn.goal).float().mean() >= 0.75
+
+
+@pytest.mark.parametrize("name", ["gradient", "cem"])
+def test_the_generator_alone_decides_the_execution(ensemble, name):
+    wall = Wall()
+    drawn = wall.sample_tasks(3, torch.Generator().manual_seed(1))
+    first, second = (run(PLANNERS[name], ensemble, drawn, wall, replan_every=3, max_steps=6).states for _ in range(2))
+    assert torch.equal(first, second)
+    assert not first.requires_grad
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(replan_every=0), dict(max_steps=0), dict(max_steps=-5), dict(replan_every=2.5)], ids=str
+)
+def test_impossible_settings_are_refused_by_name(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        MPC(Walker(5), **wrong)
