@@ -1,0 +1,57 @@
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import gapclose.envs  # noqa: F401  registers the environments
+from gapclose.envs.wall import Wall
+from gapclose.errors import UserError
+
+
+@pytest.fixture
+def env():
+    return gymnasium.make("gapclose/Wall-v0", render_mode="rgb_array")
+
+
+@pytest.mark.filterwarnings("error")
+def test_it_passes_gymnasiums_own_checker(env):
+    check_env(env.unwrapped)
+
+
+def test_equal_seeds_give_equal_tasks_and_the_next_reset_another(env):
+    first, again, other = env.reset(seed=3)[0], env.reset(seed=3)[0], env.reset()[0]
+    np.testing.assert_equal(first, again)
+    assert (first["observation"] != other["observation"]).any()
+
+
+def test_its_steps_are_the_simulators(env):
+    observation, _ = env.reset(seed=0)
+    wall = Wall()
+    for action in env.np_random.uniform(-0.3, 0.3, (20, 2)).astype(np.float32):
+        expected = wall.step(torch.from_numpy(observation["observation"])[None], torch.from_numpy(action)[None])
+        observation, reward, _, _, _ = env.step(action)
+        np.testing.assert_allclose(observation["observation"], expected[0], rtol=0, atol=1e-7)
+        distance = np.linalg.norm(observation["achieved_goal"] - observation["desired_goal"])
+        assert reward == pytest.approx(-distance, abs=1e-6)
+
+
+def test_a_task_of_ones_own_ends_at_its_goal(env):
+    env.reset(options={"start": [-1, 0], "goal": [1, 0]})
+    results = [env.step(np.array([0.25, 0.0], np.float32)) for _ in range(7)]
+    assert [terminated for _, _, terminated, _, _ in results] == [False] * 6 + [True]
+    assert results[-1][4]["is_success"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({"start": [0, 1.5]}, "inside the wall"), ({"begin": [0, 0]}, r"\['begin'\]")]
+)
+def test_impossible_options_are_refused(env, options, named):
+    with pytest.raises(UserError, match=named):
+        env.reset(options=options)
+
+
+def test_the_settings_of_the_wall_can_be_chosen():
+    env = gymnasium.make("gapclose/Wall-v0", action_max=0.1)
+    assert env.action_space.high.tolist() == pytest.approx([0.1, 0.1])
+    assert env.render_mode is None
