@@ -58,7 +58,9 @@ def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: st
 
 def plot_plans(executions: Mapping[str, Execution], simulator: Simulator, path: Path) -> Path:
     """Imagined against executed trajectories, one panel per entry, on the same tasks."""
-    figure, panels = plt.subplots(1, len(executions), figsize=(4.8 * len(executions), 5.4), squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(executions), figsize=(4.8 * len(executions), 5.6), squeeze=False, layout="constrained"
+    )
     for axes, (title, execution) in zip(panels[0], executions.items()):
         draw_plans(axes, execution, simulator, title)
     handles = [
@@ -68,8 +70,7 @@ def plot_plans(executions: Mapping[str, Execution], simulator: Simulator, path: 
         plt.Line2D([], [], color="grey", marker="X", linestyle="", label="end"),
         plt.Line2D([], [], color="grey", marker="*", linestyle="", markersize=10, label="goal"),
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=5, frameon=False, columnspacing=1.2)
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, columnspacing=1.2)
     return save(figure, path)
 
 
