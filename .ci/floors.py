@@ -14,7 +14,7 @@ floors = {
     "finetuned distance down by 75 %": after["goal_distance"] <= 0.25 * before["goal_distance"],
     "finetuned MPC success": metrics["finetuned"]["mpc"]["success_rate"] >= 0.97,
     "oracle success": oracle["success_rate"] >= 0.95,
-    "seconds": metrics["wall_clock_seconds"] <= 900,
+    "seconds": metrics["wall_clock_seconds"] <= 600,
 }
 for floor, holds in floors.items():
     print("ok  " if holds else "FAIL", floor)

@@ -48,19 +48,18 @@ class WindowBatches:
 
     def __iter__(self) -> Iterator[Window]:
         from_replay = round(self.replay_ratio * self.batch_size) if len(self.replay) else 0
-        sizes = {"expert": self.batch_size - from_replay, "replay": from_replay}
-        sources = [
-            (getattr(self, name) if name == "expert" else self.replay.trajectories, self._order(name, size))
-            for name, size in sizes.items()
-            if size
-        ]
+        sources = []
+        if from_replay < self.batch_size:
+            sources.append((self.expert, self._order(self.expert, self.batch_size - from_replay, "expert")))
+        if from_replay:
+            replay = self.replay.trajectories
+            sources.append((replay, self._order(replay, from_replay, "replay")))
         for batch in range(self.num_batches):
             parts = [trajectories.windows(order[batch], self.window) for trajectories, order in sources]
             yield parts[0] if len(parts) == 1 else Window(*map(torch.cat, zip(*parts)))
 
-    def _order(self, source: str, size: int) -> Tensor:
+    def _order(self, trajectories: Trajectories, size: int, source: str) -> Tensor:
         """Window numbers `[num_batches, size]`: as many random permutations as it takes, one after the other."""
-        trajectories = self.expert if source == "expert" else self.replay.trajectories
         num_windows, needed = trajectories.num_windows(self.window), self.num_batches * size
         random = generator(*self.epoch_key(), "batches", source)
         passes = [torch.randperm(num_windows, generator=random) for _ in range(-(-needed // num_windows))]

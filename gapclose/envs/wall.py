@@ -10,8 +10,8 @@ from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
 from gapclose.settings import Positive
 
-TOUCH = 1e-4
-"""Fraction of the wall's thickness by which rounding may put a state that rests against it inside."""
+TOUCH = 1e-6
+"""How far, as a fraction of the arena, rounding may put a state that rests against the wall inside it."""
 
 
 class Wall(Simulator):
@@ -51,6 +51,11 @@ class Wall(Simulator):
         success_radius: Positive = 0.25,
         task: Literal["cross", "any"] = "cross",
     ) -> None:
+        if wall_thickness < 100 * TOUCH * arena:
+            raise UserError(
+                f"wall_thickness is {wall_thickness:g}, too thin for an arena of half-width {arena:g}; "
+                f"give at least {100 * TOUCH * arena:g}."
+            )
         if not abs(wall_x) + wall_thickness / 2 + self.task_clearance < arena:
             raise UserError(
                 f"wall_x is {wall_x:g} and wall_thickness {wall_thickness:g}, which leaves no room on one side in the "
@@ -93,7 +98,7 @@ class Wall(Simulator):
         side = torch.where(depth >= 0, 1.0, -1.0).to(x.dtype)
         new_depth, new_y = depth + dx, (y + dy).clamp(-self.arena, self.arena)
         # The straight path is inside the wall's thickness from the fraction `enters` to the fraction `leaves` of it.
-        inside = self.half_thickness * (1 - TOUCH)
+        inside = self.half_thickness - TOUCH * self.arena
         still = dx == 0
         faces = torch.stack((-inside - depth, inside - depth)) / torch.where(still, 1.0, dx)
         enters = torch.where(still, 0.0, faces.amin(0)).clamp(0, 1)
@@ -145,7 +150,8 @@ class Wall(Simulator):
             (states.abs() > self.arena).any(-1),
             f"lies outside the arena; give coordinates in [{-self.arena:g}, {self.arena:g}]",
         )
-        in_wall = ((states[:, 0] - self.wall_x).abs() < self.half_thickness * (1 - TOUCH)) & ~self.in_door(states[:, 1])
+        depth = (states[:, 0] - self.wall_x).abs()
+        in_wall = (depth < self.half_thickness - TOUCH * self.arena) & ~self.in_door(states[:, 1])
         low, high = self.wall_x - self.half_thickness, self.wall_x + self.half_thickness
         refuse(
             in_wall,

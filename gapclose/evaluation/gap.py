@@ -30,7 +30,7 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
     success = simulator.success(final, goal)
     n, successes = len(success), int(success.sum())
     interval = binomtest(successes, n).proportion_ci(method="wilson")
-    error = execution.squared_errors().nanmean().item() if execution.executed.any() else None
+    error = execution.squared_errors()[execution.executed].mean().item() if execution.executed.any() else None
     return {
         "num_tasks": n,
         "success_rate": successes / n,
@@ -59,7 +59,8 @@ def measure_gap(
         world_model: the model.
         mpc: MPC and the planner in it; the same planner plans open loop.
         simulator: executes.
-        objective: what plans are judged by. If it prices disagreement, open loop is measured without that, too.
+        objective: what plans are judged by. If it prices the disagreement of an
+            ensemble, open loop is measured without that, too.
         tasks: held-out tasks.
         test: held-out expert trajectories.
         seed: of the plans; with equal seeds, models start from equal action sequences.
@@ -71,7 +72,8 @@ def measure_gap(
     error = world_model.one_step_error(Window(*test)).item()
     parts = {"planner": mpc.planner, "simulator": simulator, "world_model": world_model, "tasks": tasks}
     executions = {"open_loop": execute_open_loop(**parts, objective=objective, generator=generator(seed, "open loop"))}
-    if objective.weight("disagreement"):
+    members = world_model.encode(simulator.observe(tasks.start[:1])).shape[1]
+    if objective.weight("disagreement") and members > 1:
         trusting = objective.without("disagreement")
         executions["open_loop_without_disagreement"] = execute_open_loop(
             **parts, objective=trusting, generator=generator(seed, "open loop")

@@ -78,7 +78,8 @@ def plot_error_along_horizon(executions: Mapping[str, Execution], expert_error: 
     """Mean squared error of the imagined states at each step of the plan."""
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for title, execution in executions.items():
-        error = execution.squared_errors().nanmean(0).cpu()
+        executed = execution.executed
+        error = (execution.squared_errors().where(executed, 0).sum(0) / executed.sum(0)).cpu()
         axes.semilogy(range(1, len(error) + 1), error, label=title)
     axes.axhline(expert_error, color="grey", linestyle=":", label="baseline, one step, expert data")
     axes.set(xlabel="step of the plan", ylabel="MSE of imagined states", title="World-model error along the horizon")

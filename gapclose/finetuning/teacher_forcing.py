@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gapclose.data.trajectories import Window
+from gapclose.errors import UserError
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.seeds import derive_seed
 
@@ -36,6 +37,8 @@ class TeacherForcing(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if scheduler_interval not in ("step", "epoch"):
+            raise UserError(f"scheduler_interval is {scheduler_interval!r}; give step or epoch.")
         self.world_model = world_model
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
         self.name, self.seed = name, seed

@@ -44,7 +44,7 @@ class CEMPlanner(Planner):
     @torch.no_grad()
     def search(
         self, problem: Problem, warm_start: Tensor | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Tensor]:
         n, action_dim = len(problem.start), len(self.half_range)
         mean = problem.start.new_zeros(n, self.horizon, action_dim) if warm_start is None else warm_start
         std = torch.full_like(mean, self.init_std)
@@ -59,5 +59,5 @@ class CEMPlanner(Planner):
             better = costs[:, 0] < best_cost
             best_cost = torch.where(better, costs[:, 0], best_cost)
             best = torch.where(better[:, None, None], elites[:, 0], best)
-            history.append(best_cost.mean())
-        return best, best_cost, history
+            history.append(best_cost)
+        return best, torch.stack(history)

@@ -19,6 +19,10 @@ OPTIMIZERS = {
 }
 
 
+TASKS_AT_ONCE = 1024
+"""How many tasks descend together: it bounds the memory that the gradient takes."""
+
+
 class GradientPlanner(Planner):
     """Samples starts, draws new ones around the best, and descends the gradient from the best of those.
 
@@ -76,8 +80,11 @@ class GradientPlanner(Planner):
 
     def search(
         self, problem: Problem, warm_start: Tensor | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        return self.refine(problem, self.sample(problem, warm_start, generator), generator)
+    ) -> tuple[Tensor, Tensor]:
+        candidates = self.sample(problem, warm_start, generator)
+        parts = zip(problem.split(TASKS_AT_ONCE), candidates.split(TASKS_AT_ONCE))
+        found = [self.refine(part, of_part, generator) for part, of_part in parts]
+        return torch.cat([best for best, _ in found]), torch.cat([history for _, history in found], 1)
 
     def sample(self, problem: Problem, warm_start: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """The best sampled sequences, `[N, R, T, A]`."""
@@ -107,9 +114,7 @@ class GradientPlanner(Planner):
             costs = problem.score(candidates)
         return select(candidates, costs.topk(self.num_refined, 1, largest=False).indices)
 
-    def refine(
-        self, problem: Problem, candidates: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def refine(self, problem: Problem, candidates: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Descends from candidates `[N, R, T, A]`; of all iterates of all of them, the best of each task counts."""
         n, r = candidates.shape[:2]
         problem = problem.expand(r)
@@ -126,7 +131,7 @@ class GradientPlanner(Planner):
                 better = cost < best_cost
                 best_cost = torch.where(better, cost, best_cost)
                 best = torch.where(better[:, None, None], actions, best)
-                history.append(best_cost.view(n, r).amin(1).mean())
+                history.append(best_cost.view(n, r).amin(1))
             if last:
                 break
             (actions.grad,) = torch.autograd.grad(cost, actions, torch.ones_like(cost))
@@ -136,5 +141,5 @@ class GradientPlanner(Planner):
                     noise = torch.randn(actions.shape, generator=generator).to(actions)
                     actions.add_(noise, alpha=self.action_noise)
                 actions.clamp_(-1, 1)
-        cost, winner = best_cost.view(n, r).min(1)
-        return select(best.view(candidates.shape), winner[:, None]).squeeze(1), cost, history
+        winner = best_cost.view(n, r).argmin(1, keepdim=True)
+        return select(best.view(candidates.shape), winner).squeeze(1), torch.stack(history)

@@ -61,13 +61,15 @@ class Objective(nn.Module):
         terms: the terms by name.
 
     Raises:
-        UserError: no term has a positive weight.
+        UserError: no term but that of disagreement has a positive weight.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
-        if not any(term.weight > 0 for term in terms.values()):
-            raise UserError(f"No term of the objective ({', '.join(terms)}) has a positive weight; give one to a term.")
+        if not any(term.weight > 0 for name, term in terms.items() if name != "disagreement"):
+            raise UserError(
+                f"No term of the objective ({', '.join(terms)}) says where to go; give the goal's a positive weight."
+            )
         self.terms = nn.ModuleDict(terms)
 
     def cost(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:

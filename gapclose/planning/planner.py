@@ -71,15 +71,15 @@ class Planner(ABC):
             z, z_goal = world_model.encode(start), world_model.encode(goal)
             if warm_start is not None:
                 warm_start = ((warm_start - self.middle.to(z)) / self.half_range.to(z)).clamp(-1, 1)
-            best, cost, history = self.search(Problem(self, world_model, objective, z, z_goal), warm_start, generator)
+            best, history = self.search(Problem(self, world_model, objective, z, z_goal), warm_start, generator)
             actions = self.denormalize(best)
-        return Plan(actions, cost, torch.stack(history).cpu(), time.perf_counter() - began)
+        return Plan(actions, history[-1], history.mean(1).cpu(), time.perf_counter() - began)
 
     @abstractmethod
     def search(
         self, problem: "Problem", warm_start: Tensor | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """The best normalised actions `[N, T, A]` found, their costs `[N]`, and the mean best cost per iteration."""
+    ) -> tuple[Tensor, Tensor]:
+        """The best normalised actions `[N, T, A]` found, and the least costs found by each iteration, `[I, N]`."""
 
     def denormalize(self, actions: Tensor) -> Tensor:
         """Actions in the simulator's units, `[..., A]`, of normalised actions `[..., A]`."""
@@ -109,6 +109,11 @@ class Problem(NamedTuple):
         """The problem with every task repeated `k` times."""
         return self._replace(start=self.start.repeat_interleave(k, 0), goal=self.goal.repeat_interleave(k, 0))
 
+    def split(self, tasks_at_once: int) -> "list[Problem]":
+        """The problem in parts of at most so many tasks."""
+        parts = zip(self.start.split(tasks_at_once), self.goal.split(tasks_at_once))
+        return [self._replace(start=start, goal=goal) for start, goal in parts]
+
     def cost(self, actions: Tensor) -> Tensor:
         """Costs `[N]` of normalised action sequences `[N, T, A]`, one per task."""
         actions = self.planner.denormalize(actions)
@@ -120,13 +125,12 @@ class Problem(NamedTuple):
         k = candidates.shape[1]
         rows_at_once = 512 if candidates.device.type == "cpu" else 65_536  # More would leave a processor's cache.
         tasks_at_once = max(1, rows_at_once // k)
-        costs = [
-            self._replace(start=start, goal=goal).expand(k).cost(actions.flatten(0, 1)).view(-1, k)
-            for start, goal, actions in zip(
-                self.start.split(tasks_at_once), self.goal.split(tasks_at_once), candidates.split(tasks_at_once)
-            )
-        ]
-        return torch.cat(costs)
+        return torch.cat(
+            [
+                part.expand(k).cost(actions.flatten(0, 1)).view(-1, k)
+                for part, actions in zip(self.split(tasks_at_once), candidates.split(tasks_at_once))
+            ]
+        )
 
 
 @contextmanager

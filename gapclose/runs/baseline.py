@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from gapclose.data.collect import key_of
+from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.models.world_model import LearnedWorldModel
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 def baseline_path(config: DictConfig, simulator: Simulator) -> Path:
     """The file of this configuration's baseline, named by everything that determines it."""
     parts = OmegaConf.to_container(config, resolve=True)
-    determining = {name: parts[name] for name in ("data", "encoder", "model", "baseline", "seed")}
+    determining = {name: parts[name] for name in ("data", "encoder", "model", "baseline", "trainer", "seed")}
     determining["data"].pop("folder")
     key = key_of({"env": simulator.settings, **determining})
     return Path(config.data_dir) / "baselines" / f"{simulator.name}-{key}.ckpt"
@@ -53,7 +54,7 @@ def train_baseline(
     with lock:
         if not path.exists():
             log.info("Training the baseline %s", path)
-            world_model.fit_normalization(trajectories)
+            world_model.fit_normalization(split(trajectories)[0])
             folder = path.with_suffix("")
             stage.fit(world_model, trajectories, folder, config, logger)
             if rank_zero_only.rank == 0:

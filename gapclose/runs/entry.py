@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -11,12 +12,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 import gapclose
-import gapclose.runs.folder  # registers the resolver of the run directory
 from gapclose.errors import UserError
 
 
@@ -28,6 +28,16 @@ def conf_dir() -> Path:
     """The folder of the Hydra configuration: inside the installed package, or beside it in a checkout."""
     package = Path(gapclose.__file__).parent
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def run_dir(resume: str | None) -> str:
+    """The Hydra run directory: that of the run to resume, or a new one named by time and process."""
+    if resume is not None and (Path(resume) / "config.yaml").is_file():
+        return resume
+    return f"outputs/{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+
+
+OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
 
 
 def train() -> None:

@@ -1,38 +1,30 @@
 """The folder of a run: what it holds says whether the run is new, interrupted or finished."""
 
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from gapclose.errors import UserError
+from gapclose.files import replacing
 
 CHOICES = ("env", "model", "planner", "finetune")
 """The groups whose chosen options are part of the results."""
 
 
-def run_dir(resume: str | None) -> str:
-    """The Hydra run directory: that of the run to resume, or a new one named by the time."""
-    if resume is not None and (Path(resume) / "config.yaml").is_file():
-        return resume
-    return f"outputs/{datetime.now():%Y-%m-%d_%H-%M-%S}"
-
-
-OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
-
-
 def settle(cfg: DictConfig) -> tuple[DictConfig, Path]:
     """The configuration and the folder of the run that is asked for.
 
-    With `resume=DIR` both are those of the run in DIR. Otherwise the folder is Hydra's; if it holds a run of the same
-    configuration already, that run is gone on with.
+    With `resume=DIR` both are those of the run in DIR. Otherwise the folder is Hydra's.
 
     Raises:
-        UserError: there is no run to resume, or other settings come along with `resume`, or the folder holds a run of
-            another configuration.
+        UserError: there is no run to resume, or other settings come along with `resume`.
     """
-    if cfg.resume is not None:
+    if cfg.get("resume") is not None:
         folder = Path(cfg.resume)
         if not (folder / "config.yaml").is_file():
             raise UserError(f"There is no run to resume in {folder}: it has no config.yaml; give the folder of a run.")
@@ -40,11 +32,34 @@ def settle(cfg: DictConfig) -> tuple[DictConfig, Path]:
         if others:
             raise UserError(f"resume takes all settings from {folder}; leave out {' '.join(others)}.")
         return OmegaConf.load(folder / "config.yaml"), folder
-    folder = Path(HydraConfig.get().runtime.output_dir)
     config = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    config.choices = {group: HydraConfig.get().runtime.choices[group] for group in CHOICES}
-    stored = folder / "config.yaml"
-    if stored.exists() and OmegaConf.load(stored) != config:
-        raise UserError(f"{folder} holds a run of another configuration; choose another folder with hydra.run.dir=DIR.")
-    OmegaConf.save(config, stored)
-    return config, folder
+    choices = HydraConfig.get().runtime.choices
+    config.choices = {group: choices[group] for group in CHOICES if group in choices}
+    return config, Path(HydraConfig.get().runtime.output_dir)
+
+
+@contextmanager
+def claim(folder: Path, config: DictConfig) -> Iterator[None]:
+    """Within it the folder belongs to this run, and its `config.yaml` is that of this run.
+
+    Raises:
+        UserError: another run is at work in the folder, or it holds a run of another configuration.
+    """
+    if rank_zero_only.rank != 0:  # The first process of a distributed run claims the folder for all of them.
+        yield
+        return
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise UserError(f"A run is at work in {folder}; wait for it, or choose another hydra.run.dir=DIR.") from error
+    try:
+        stored = folder / "config.yaml"
+        if stored.exists() and OmegaConf.load(stored) != config:
+            raise UserError(f"{folder} holds a run of another configuration; choose another hydra.run.dir=DIR.")
+        with replacing(stored) as temporary:
+            OmegaConf.save(config, temporary)
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)
+        lock.release()

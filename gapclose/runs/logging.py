@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,17 @@ def wandb_logger(save_dir: str, project: str, offline: bool | None) -> WandbLogg
     if offline is None:
         offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False)
     settings = wandb.Settings(mode="offline" if offline else "online", silent=True, console="off")
-    run = wandb.init(project=project, dir=save_dir, settings=settings, reinit="finish_previous")
+    identity = Path(save_dir) / "wandb_run_id"  # A resumed run goes on with its W&B run.
+    if not identity.exists():
+        identity.write_text(secrets.token_hex(4))
+    run = wandb.init(
+        project=project,
+        dir=save_dir,
+        id=identity.read_text(),
+        resume="allow",
+        settings=settings,
+        reinit="finish_previous",
+    )
     return WandbLogger(experiment=run)
 
 

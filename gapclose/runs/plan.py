@@ -1,11 +1,11 @@
 """A run of plan.py: plan with a trained world model, execute, show what happens."""
 
-import logging
 from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 
@@ -15,13 +15,11 @@ from gapclose.errors import UserError
 from gapclose.evaluation.gap import measure_gap
 from gapclose.evaluation.plots import animate, plot_plans
 from gapclose.evaluation.report import print_table, results_rows, write_json
-from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
+from gapclose.runs.folder import claim, settle
 from gapclose.runs.parts import Parts, check_run, pick_device
 from gapclose.seeds import generator
-
-log = logging.getLogger(__name__)
 
 BROUGHT = ("env", "data", "encoder", "model")
 """The groups that a checkpoint brings with it, unless the command line says otherwise."""
@@ -29,36 +27,34 @@ BROUGHT = ("env", "data", "encoder", "model")
 
 def run(cfg: DictConfig) -> None:
     """Plans as configured and writes metrics, pictures and animation into the Hydra run directory."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    config, folder = settle(cfg)
     choices = HydraConfig.get().runtime.choices
-    config = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     checkpoint = None
     if config.checkpoint is not None:
         checkpoint = read_checkpoint(config.checkpoint)
         adopt(config, OmegaConf.create(checkpoint["config"]), HydraConfig.get().overrides.task)
     elif choices.model != "oracle":
-        raise UserError(f"model={choices.model} has to be trained first; give its checkpoint=PATH, or model=oracle.")
+        raise UserError("There is nothing to plan with; give the checkpoint=PATH of a model, or model=oracle.")
     parts = Parts.build(config)
     check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks, task_seed=config.seed)
     simulator, device = parts.simulator, pick_device(config.device)
-    world_model: WorldModel = OracleWorldModel(simulator)
-    if checkpoint is not None:
+    if choices.model == "oracle":
+        world_model: WorldModel = instantiate(config.model, simulator=simulator)
+    else:
         world_model = build_world_model(config, simulator)
         load_weights(world_model, checkpoint, config.checkpoint)
     tasks = chosen_tasks(config, simulator)
-    OmegaConf.save(config, folder / "config.yaml")
-
-    *_, test = split(parts.data.load(simulator))
-    tasks, test = (type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, test))
-    gap, executions = measure_gap(
-        world_model.to(device), parts.mpc, simulator, parts.objective, tasks, test, config.seed, choices.planner
-    )
-    metrics = {"env": simulator.name, "checkpoint": config.checkpoint, "seed": config.seed, **gap}
-    write_json(folder / "metrics.json", metrics)
-    shown = {"open loop": executions["open_loop"], "MPC": executions["mpc"]}
-    plot_plans(shown, simulator, folder / "plans.png")
-    for name in ("open_loop", "mpc"):
-        animate(executions[name], simulator, folder / f"{name}.gif")
+    with claim(folder, config):
+        *_, test = split(parts.data.load(simulator))
+        tasks, test = (type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, test))
+        gap, executions = measure_gap(
+            world_model.to(device), parts.mpc, simulator, parts.objective, tasks, test, config.seed, choices.planner
+        )
+        metrics = {"env": simulator.name, "checkpoint": config.checkpoint, "seed": config.seed, **gap}
+        write_json(folder / "metrics.json", metrics)
+        plot_plans({"open loop": executions["open_loop"], "MPC": executions["mpc"]}, simulator, folder / "plans.png")
+        for name in ("open_loop", "mpc"):
+            animate(executions[name], simulator, folder / f"{name}.gif")
     rows = results_rows({(config.checkpoint and Path(config.checkpoint).stem) or "oracle": gap})
     print_table(rows, f"{simulator.name}, {len(tasks.start)} tasks, planner {choices.planner}")
     print(f"Everything is in {folder}.")

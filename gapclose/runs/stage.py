@@ -8,12 +8,14 @@ from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pydantic import ConfigDict, Field, PositiveInt, validate_call
 
 from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
+from gapclose.errors import UserError
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.finetuning.teacher_forcing import TeacherForcing
 from gapclose.models.world_model import LearnedWorldModel
@@ -47,6 +49,18 @@ class Stage:
         self.module, self.epochs, self.steps_per_epoch, self.batch_size = module, epochs, steps_per_epoch, batch_size
         self.replay = ReplayBuffer() if replay is None else replay
         self.replay_ratio, self.rollouts = replay_ratio, rollouts
+
+    def check(self, world_model: LearnedWorldModel, config: DictConfig) -> None:
+        """Makes optimizer, schedule and Trainer once, so that impossible settings of theirs show before any work.
+
+        Raises:
+            UserError: they cannot be made.
+        """
+        try:
+            self.module(world_model=world_model, seed=config.seed).configure_optimizers()
+            instantiate(config.trainer, logger=False)
+        except (TypeError, ValueError, ZeroDivisionError, MisconfigurationException) as error:
+            raise UserError(f"A stage of training cannot be set up: {error}") from error
 
     def fit(
         self,

@@ -23,7 +23,7 @@ from gapclose.models.world_model import WorldModel
 from gapclose.runs.baseline import train_baseline
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
 from gapclose.runs.entry import Interrupted
-from gapclose.runs.folder import settle
+from gapclose.runs.folder import claim, settle
 from gapclose.runs.logging import log_results
 from gapclose.runs.parts import Parts, check_run, pick_device
 from gapclose.runs.stage import Stage
@@ -34,71 +34,86 @@ log = logging.getLogger(__name__)
 
 def run(cfg: DictConfig) -> None:
     """Trains, finetunes and evaluates as configured, in the Hydra run directory."""
-    config, folder = settle(cfg)
-    if (folder / "metrics.json").exists():
-        log.info("%s is finished already; delete the folder to run it again.", folder)
-        return
-    try:
-        train(config, folder)
-    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit.
-        raise Interrupted(f"Interrupted. Go on with: python train.py resume={folder}") from error
-
-
-def train(config: DictConfig, folder: Path) -> None:
-    """The run itself, up to metrics.json."""
     began = time.perf_counter()
-    parts = Parts.build(config)
-    simulator, settings = parts.simulator, config.evaluation
-    check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=settings.num_tasks, task_seed=settings.seed)
-    device = pick_device(settings.device)
-    if config.choices.model == "oracle":
-        raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
-    baseline: Stage = instantiate(config.baseline)
-    finetune: Stage | None = instantiate(config.finetune)
-    rollouts: PlannerRollouts | None = None
-    if finetune and finetune.rollouts:
-        rollouts = finetune.rollouts(
-            simulator=simulator,
-            planner=parts.mpc.planner,
-            objective=parts.objective,
-            replay=finetune.replay,
-            seed=config.seed,
-        )
-    instantiate(config.trainer, logger=False)  # Refuses what this machine lacks, before any work is done.
-    torch.manual_seed(derive_seed(config.seed, "initial weights"))
-    world_model = build_world_model(config, simulator)
-    if config.base_checkpoint is not None:
-        load_weights(world_model, read_checkpoint(config.base_checkpoint), config.base_checkpoint)
+    config, folder = settle(cfg)
+    plan = Preparation(config)
+    with claim(folder, config):
+        if (folder / "metrics.json").exists():
+            log.info("%s is finished already; delete the folder to run it again.", folder)
+            return
+        try:
+            train(plan, config, folder, began)
+        except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit.
+            raise Interrupted(f"Interrupted. Go on with: python train.py resume={folder}") from error
 
-    trajectories = parts.data.load(simulator)
+
+class Preparation:
+    """All objects of a run, made before any work starts, so that impossible settings are refused at once.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        UserError: for what is wrong with it.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.parts = Parts.build(config)
+        settings = config.evaluation
+        check_run(
+            seed=config.seed, num_threads=config.num_threads, num_tasks=settings.num_tasks, task_seed=settings.seed
+        )
+        self.device = pick_device(settings.device)
+        if config.choices.model == "oracle":
+            raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
+        torch.manual_seed(derive_seed(config.seed, "initial weights"))
+        self.world_model = build_world_model(config, self.parts.simulator)
+        if config.base_checkpoint is not None:
+            load_weights(self.world_model, read_checkpoint(config.base_checkpoint), config.base_checkpoint)
+        self.baseline: Stage = instantiate(config.baseline)
+        self.finetune: Stage | None = instantiate(config.finetune)
+        self.rollouts: PlannerRollouts | None = None
+        for stage in filter(None, (self.baseline, self.finetune)):
+            stage.check(self.world_model, config)
+        if self.finetune and self.finetune.rollouts:
+            self.rollouts = self.finetune.rollouts(
+                simulator=self.parts.simulator,
+                planner=self.parts.mpc.planner,
+                objective=self.parts.objective,
+                replay=self.finetune.replay,
+                seed=config.seed,
+            )
+
+
+def train(plan: Preparation, config: DictConfig, folder: Path, began: float) -> None:
+    """The run itself, up to metrics.json."""
+    simulator, world_model = plan.parts.simulator, plan.world_model
+    trajectories = plan.parts.data.load(simulator)
     logger: Logger | None = instantiate(config.logger, save_dir=str(folder))
     if logger:
         logger.log_hyperparams(OmegaConf.to_container(config))
     if config.base_checkpoint is None:
-        train_baseline(baseline, world_model, trajectories, simulator, config, logger)
+        train_baseline(plan.baseline, world_model, trajectories, simulator, config, logger)
     models = {"baseline": deepcopy(world_model)}
-    if finetune:
-        finetune.fit(world_model, trajectories, folder / "checkpoints", config, logger, rollouts)
+    if plan.finetune:
+        plan.finetune.fit(world_model, trajectories, folder / "checkpoints", config, logger, plan.rollouts)
         models["finetuned"] = world_model
     models["oracle"] = OracleWorldModel(simulator)
     if rank_zero_only.rank == 0:
-        history = rollouts.history if rollouts else []
-        conclude(config, folder, parts, models, device, trajectories, history, logger, began)
+        conclude(plan, config, folder, models, trajectories, logger, began)
 
 
 def conclude(
+    plan: Preparation,
     config: DictConfig,
     folder: Path,
-    parts: Parts,
     models: dict[str, WorldModel],
-    device: torch.device,
     trajectories: Trajectories,
-    history: list[dict[str, float]],
     logger: Logger | None,
     began: float,
 ) -> None:
     """Evaluates the models on held-out tasks and writes metrics, table and pictures."""
-    simulator, settings = parts.simulator, config.evaluation
+    simulator, settings, device = plan.parts.simulator, config.evaluation, plan.device
     tasks = simulator.sample_tasks(settings.num_tasks, generator(settings.seed, "evaluation tasks"))
     *_, test = split(trajectories)
     tasks, test = (type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, test))
@@ -106,8 +121,16 @@ def conclude(
     for name, model in models.items():
         log.info("Evaluating: %s", name)
         gaps[name], executions[name] = measure_gap(
-            model.to(device), parts.mpc, simulator, parts.objective, tasks, test, settings.seed, config.choices.planner
+            model.to(device),
+            plan.parts.mpc,
+            simulator,
+            plan.parts.objective,
+            tasks,
+            test,
+            settings.seed,
+            config.choices.planner,
         )
+    history = plan.rollouts.history if plan.rollouts else []
     metrics = {
         "env": config.choices.env,
         "model": config.choices.model,
@@ -116,21 +139,23 @@ def conclude(
         "wall_clock_seconds": time.perf_counter() - began,
         **gaps,
     }
+    if history:
+        metrics["rollouts"] = history
+    rows = results_rows(gaps)
+    if config.published is not None:
+        metrics["published"] = OmegaConf.to_container(config.published)
+        rows += published_rows(metrics["published"])
     open_loop = {name: executions[name]["open_loop"] for name in models if name != "oracle"}
     pictures = [
         plot_plans(open_loop, simulator, folder / "plans.png"),
         plot_error_along_horizon(open_loop, gaps["baseline"]["expert_error"], folder / "error_along_horizon.png"),
     ]
     if history:
-        metrics["rollouts"] = history
         held_out = [gaps[name]["open_loop"] for name in ("baseline", "finetuned")]
         pictures.append(plot_epochs(history, held_out, folder / "finetuning_epochs.png"))
-    rows = results_rows(gaps)
-    if config.published is not None:
-        metrics["published"] = OmegaConf.to_container(config.published)
-        rows += published_rows(metrics["published"])
-    log_results(logger, metrics, rows, pictures)
+    # metrics.json marks the run as finished; the logger may still fail, for want of a network.
     write_json(folder / "metrics.json", metrics)
     print_table(rows, f"{metrics['env']}, {settings.num_tasks} held-out tasks, planner {config.choices.planner}")
     print(what_changed(metrics))
     print(f"Everything is in {folder}.")
+    log_results(logger, metrics, rows, pictures)

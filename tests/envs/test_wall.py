@@ -72,7 +72,7 @@ def entry_height(wall, state, action, dtype):
     x, y = (Fraction(v) for v in state.tolist())
     dx, dy = (min(max(Fraction(v), -bound), bound) for v in action.tolist())
     depth = x - Fraction(torch.tensor(wall.wall_x, dtype=dtype).item())
-    half = Fraction(half_thickness(wall)) * (1 - Fraction(TOUCH))
+    half = Fraction(half_thickness(wall)) - Fraction(TOUCH) * Fraction(wall.arena)
     if abs(depth) < half:
         return y
     if dx == 0 or depth * dx > 0 or abs(dx) <= abs(depth) - half:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from gapclose.data.trajectories import Trajectories
 from tests.runs.conftest import TINY, TINY_PLAN
@@ -45,7 +46,13 @@ WRONG = [
     ("train", ["logger=paper"], "Could not find 'logger/paper'"),
     ("train", ["resume=nowhere"], "no run to resume in nowhere"),
     ("train", ["=3"], ""),
-    ("plan", ["model=mlp"], "model=mlp has to be trained first"),
+    ("train", ["objective.terms.goal.weight=0"], "says where to go"),
+    ("train", ["baseline.module.optimizer.lr=-1"], "learning rate"),
+    ("train", ["finetune=online", "finetune.module.scheduler.T_0=0"], "T_0"),
+    ("train", ["finetune=online", "finetune.module.scheduler_interval=day"], "scheduler_interval is 'day'"),
+    ("train", ["env.wall_thickness=1e-9"], "too thin"),
+    ("plan", ["model=mlp"], "nothing to plan with"),
+    ("plan", [], "nothing to plan with"),
     ("plan", ["checkpoint=nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
     ("plan", ["start=[0,1]", "goal=[1,1]"], "start (0, 1) lies inside the wall"),
     ("plan", ["start=[-1,1]", "goal=[9,1]"], "goal (9, 1) lies outside the arena"),
@@ -67,11 +74,15 @@ def is_one_sentence(text):
 def test_a_wrong_command_is_answered_by_one_sentence(call, name, arguments, named):
     replaced = tuple(argument.partition("=")[0] + "." for argument in arguments)
     tiny = [setting for setting in (TINY if name == "train" else TINY_PLAN) if not setting.startswith(replaced)]
-    answer = call(name, *tiny, *arguments)
+    oracle = (
+        ["model=oracle"] if name == "plan" and arguments and not arguments[0].startswith(("model", "check")) else []
+    )
+    answer = call(name, *tiny, *oracle, *arguments, "hydra.run.dir=run")
     assert answer.code == 1
     assert is_one_sentence(answer.err), answer.err
     assert named in answer.err
     assert not Path("data").exists(), "work had begun"
+    assert not Path("run/config.yaml").exists(), "the folder had been taken"
     assert not Path("nowhere").exists()
 
 
@@ -82,6 +93,25 @@ def test_the_folder_of_another_run_is_not_written_into(call, trained):
     assert "holds a run of another configuration" in answer.err
     assert (trained / "run" / "metrics.json").stat().st_mtime_ns == before[trained / "run" / "metrics.json"]
     assert (trained / "run" / "config.yaml").stat().st_mtime_ns == before[trained / "run" / "config.yaml"]
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(call):
+    Path("run").mkdir()
+    with FileLock("run/.lock"):
+        answer = call("train", *TINY, "hydra.run.dir=run")
+    assert answer.code == 1
+    assert is_one_sentence(answer.err)
+    assert "A run is at work in" in answer.err
+
+
+def test_plan_does_not_write_into_the_folder_of_a_training_run(call, trained):
+    before = (trained / "run" / "metrics.json").read_bytes()
+    answer = call(
+        "plan", *TINY_PLAN, f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", f"hydra.run.dir={trained / 'run'}"
+    )
+    assert answer.code == 1
+    assert "holds a run of another configuration" in answer.err
+    assert (trained / "run" / "metrics.json").read_bytes() == before
 
 
 def test_resume_takes_no_other_settings(call, trained):

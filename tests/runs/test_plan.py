@@ -40,8 +40,15 @@ def test_a_task_of_ones_own_with_the_oracle(call):
     assert metrics["expert_error"] == 0
 
 
+def test_the_oracle_plans_in_the_world_of_a_checkpoint(call, trained):
+    checkpoint = trained / "run" / "checkpoints" / "last.ckpt"
+    settings = [f"checkpoint={checkpoint}", "model=oracle", "num_tasks=2", "hydra.run.dir=run"]
+    assert call("plan", *TINY_PLAN, *settings).code == 0
+    assert json.loads(Path("run/metrics.json").read_text())["open_loop"]["world_model_error"] == 0
+
+
 def test_cem_plans_too(call):
     settings = ["planner=cem", "planner.horizon=6", "planner.num_samples=20", "planner.num_elites=4", "num_tasks=3"]
-    settings += ["planner.iterations=2", "data.num_trajectories=20", "hydra.run.dir=run"]
+    settings += ["model=oracle", "planner.iterations=2", "data.num_trajectories=20", "hydra.run.dir=run"]
     assert call("plan", *settings).code == 0
     assert json.loads(Path("run/metrics.json").read_text())["open_loop"]["planner"] == "cem"
