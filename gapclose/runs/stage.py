@@ -96,7 +96,7 @@ class Stage:
             ),
             StoreConfig(config),
             *([rollouts] if rollouts else []),
-            *([TQDMProgressBar()] if sys.stderr.isatty() else []),
+            *([TQDMProgressBar(refresh_rate=20)] if sys.stderr.isatty() else []),
         ]
         trainer: Trainer = instantiate(
             config.trainer,
