@@ -28,7 +28,7 @@ def save(figure: Figure, path: Path) -> Path:
     """Writes the file whole or not at all, and closes the figure."""
     try:
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=130, format="png")
+            figure.savefig(temporary, dpi=130, format="png", bbox_inches="tight")
     finally:
         plt.close(figure)
     return path
