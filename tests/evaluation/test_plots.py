@@ -43,7 +43,7 @@ def every_figure_is_closed():
 def test_plans_are_drawn_with_a_panel_for_each_entry(tmp_path, wall):
     one = plot_plans({"baseline": execution_of()}, wall, tmp_path / "one.png")
     two = plot_plans({"baseline": execution_of(), "finetuned": execution_of(n=9)}, wall, tmp_path / "two.png")
-    assert picture(two).shape[1] == 2 * picture(one).shape[1]
+    assert picture(two).shape[1] > 1.5 * picture(one).shape[1]  # Not twice: the legend is wider than one panel.
     assert sorted(os.listdir(tmp_path)) == ["one.png", "two.png"]
 
 
