@@ -42,6 +42,7 @@ class TeacherForcing(LightningModule):
         self.world_model = world_model
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
         self.name, self.seed = name, seed
+        self.losses: list[Tensor] = []
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.optimizer(self.world_model.parameters())
@@ -51,11 +52,16 @@ class TeacherForcing(LightningModule):
     def on_train_epoch_start(self) -> None:
         # A resumed run draws what the uninterrupted run would have drawn.
         torch.manual_seed(derive_seed(self.seed, self.name, self.current_epoch, self.global_rank))
+        self.losses.clear()
 
     def training_step(self, window: Window) -> Tensor:
         loss = self.training_loss(window)
-        self.log(f"{self.name}/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(window.actions))
+        self.losses.append(loss.detach())  # Logging at every step would cost as much as a small model's step itself.
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log(f"{self.name}/loss", torch.stack(self.losses).mean(), prog_bar=True, sync_dist=True)
+        self.losses.clear()
 
     def training_loss(self, window: Window) -> Tensor:
         """The loss that is minimised on a window: a scalar."""
