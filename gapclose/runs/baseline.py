@@ -38,14 +38,11 @@ def train_baseline(
     simulator: Simulator,
     config: DictConfig,
     logger: Logger | None,
-) -> Path:
+) -> None:
     """Puts the baseline's weights into the world model: those of an earlier run, or newly trained ones.
 
     Of several runs that ask at once, one trains and the others wait; if it is killed, another goes on from its last
     epoch.
-
-    Returns:
-        The checkpoint.
     """
     path = baseline_path(config, simulator)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,4 +64,3 @@ def train_baseline(
         else:
             log.info("Using the baseline %s", path)
     load_weights(world_model, read_checkpoint(path), path)
-    return path
