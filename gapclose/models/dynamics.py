@@ -49,9 +49,36 @@ class MLPDynamics(nn.Module):
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`."""
-        action = ((action - self.action_mean) / self.action_std).unsqueeze(1).expand(-1, self.members, -1)
-        hidden = torch.cat((latent, action), -1).transpose(0, 1)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1]):
+        (drive,) = self.drive(action.unsqueeze(1))
+        return self.advance(latent.transpose(0, 1), drive, *self.folded()).transpose(0, 1)
+
+    def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
+        """Latents `[N, T+1, M, Z]` that actions `[N, T, A]` lead through from latents `[N, M, Z]`.
+
+        As many steps of `forward`, less what they would do over and over again: the share of all actions in the first
+        layer is one matrix product, and weights and layout are prepared once.
+        """
+        latents, folded = [latent.transpose(0, 1)], self.folded()
+        for drive in self.drive(actions):
+            latents.append(self.advance(latents[-1], drive, *folded))
+        return torch.stack(latents, 1).permute(2, 1, 0, 3)
+
+    def drive(self, actions: Tensor) -> tuple[Tensor, ...]:
+        """What actions `[N, T, A]` contribute to the first layer, bias included: `[M, N, H]` for each step."""
+        steps, weight = actions.shape[1], self.weights[0][:, -actions.shape[2] :]
+        inputs = ((actions - self.action_mean) / self.action_std).transpose(0, 1).flatten(0, 1)
+        driven = torch.baddbmm(self.biases[0], inputs.expand(self.members, -1, -1), weight)
+        return driven.unflatten(1, (steps, -1)).unbind(1)
+
+    def folded(self) -> tuple[Tensor, Tensor, Tensor]:
+        """First weights of the latent, and last weights and biases with the scale of the changes folded in."""
+        # In this layout the product with few columns is several times faster.
+        last = (self.weights[-1] * self.delta_std).mT.contiguous().mT
+        return self.weights[0][:, : len(self.delta_std)], last, self.biases[-1] * self.delta_std
+
+    def advance(self, latent: Tensor, drive: Tensor, first: Tensor, last: Tensor, last_bias: Tensor) -> Tensor:
+        """Next latents `[M, N, Z]` of latents `[M, N, Z]`."""
+        hidden = F.silu(torch.baddbmm(drive, latent, first))
+        for weight, bias in zip(self.weights[1:-1], self.biases[1:-1]):
             hidden = F.silu(torch.baddbmm(bias, hidden, weight))
-        delta = torch.baddbmm(self.biases[-1], hidden, self.weights[-1]).transpose(0, 1)
-        return latent + self.delta_std * delta
+        return torch.baddbmm(latent + last_bias, hidden, last)

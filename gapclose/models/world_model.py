@@ -79,6 +79,9 @@ class LearnedWorldModel(WorldModel):
     def step(self, latent: Tensor, action: Tensor) -> Tensor:
         return self.dynamics(latent, action)
 
+    def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
+        return self.dynamics.rollout(latent, actions)
+
     def loss(self, window: Window) -> Tensor:
         """One-step error with teacher forcing: every prediction starts from an observed state."""
         return self.one_step_loss(*self.encode_transitions(window))
