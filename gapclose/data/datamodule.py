@@ -136,8 +136,8 @@ class WindowDataModule(LightningDataModule):
             lambda: (self.seed, self.trainer.current_epoch, self.trainer.global_rank),
         )
 
-    def val_dataloader(self) -> "OrderedWindows":
-        return OrderedWindows(self.validation, window=1)
+    def val_dataloader(self) -> OrderedWindows:
+        return OrderedWindows(self.validation, self.window)
 
     def state_dict(self) -> dict[str, Any]:
         return self.replay.state_dict()

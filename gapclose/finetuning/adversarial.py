@@ -7,6 +7,7 @@ from torch import Tensor
 from gapclose.data.trajectories import Window
 from gapclose.finetuning.attacks import FGSM
 from gapclose.finetuning.teacher_forcing import TeacherForcing
+from gapclose.models.world_model import LearnedWorldModel
 
 
 class AdversarialTraining(TeacherForcing):
@@ -15,12 +16,13 @@ class AdversarialTraining(TeacherForcing):
     arXiv 2512.09929, section 3.2.
 
     Args:
+        world_model: the model.
         attack: finds the perturbations.
-        settings: those of `TeacherForcing`.
+        settings: those of `Training`.
     """
 
-    def __init__(self, *, attack: FGSM, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, world_model: LearnedWorldModel, *, attack: FGSM, **settings: Any) -> None:
+        super().__init__(world_model, **settings)
         self.attack = attack
 
     def training_loss(self, window: Window) -> Tensor:

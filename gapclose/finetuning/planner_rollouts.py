@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from pydantic import ConfigDict, PositiveInt, validate_call
 
 from gapclose.data.replay import ReplayBuffer
+from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
 from gapclose.planning.execution import execute_open_loop
@@ -64,8 +65,9 @@ class PlannerRollouts(Callback):
         plans = processes * -(-self.plans_per_epoch // processes)
         tasks = self.simulator.sample_tasks(plans, generator(*key, "tasks"))
         share = Tasks(*(states[rank::processes].to(module.device) for states in tasks))
+        objective = self.objective.calibrated(module.world_model, self.held_out(trainer, module.device))
         execution = execute_open_loop(
-            self.planner, self.simulator, module.world_model, self.objective, share, generator(*key, rank)
+            self.planner, self.simulator, module.world_model, objective, share, generator(*key, rank)
         )
         states, actions = execution.states, execution.actions
         metrics = torch.stack(
@@ -92,6 +94,10 @@ class PlannerRollouts(Callback):
                 result["success_rate"],
                 result["world_model_error"],
             )
+
+    def held_out(self, trainer: Trainer, device: torch.device) -> Trajectories:
+        """The expert trajectories that the run validates on."""
+        return Trajectories(*(tensor.to(device) for tensor in trainer.datamodule.validation))
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}

@@ -50,7 +50,7 @@ class MLPDynamics(nn.Module):
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`."""
         (drive,) = self.drive(action.unsqueeze(1))
-        return self.advance(latent.transpose(0, 1), drive, *self.folded()).transpose(0, 1)
+        return self.advance(latent.transpose(0, 1), drive, *self.layers()).transpose(0, 1)
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         """Latents `[N, T+1, M, Z]` that actions `[N, T, A]` lead through from latents `[N, M, Z]`.
@@ -58,9 +58,9 @@ class MLPDynamics(nn.Module):
         As many steps of `forward`, less what they would do over and over again: the share of all actions in the first
         layer is one matrix product, and weights and layout are prepared once.
         """
-        latents, folded = [latent.transpose(0, 1)], self.folded()
+        latents, layers = [latent.transpose(0, 1)], self.layers()
         for drive in self.drive(actions):
-            latents.append(self.advance(latents[-1], drive, *folded))
+            latents.append(self.advance(latents[-1], drive, *layers))
         return torch.stack(latents, 1).permute(2, 1, 0, 3)
 
     def drive(self, actions: Tensor) -> tuple[Tensor, ...]:
@@ -70,15 +70,22 @@ class MLPDynamics(nn.Module):
         driven = torch.baddbmm(self.biases[0], inputs.expand(self.members, -1, -1), weight)
         return driven.unflatten(1, (steps, -1)).unbind(1)
 
-    def folded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """First weights of the latent, and last weights and biases with the scale of the changes folded in."""
-        # In this layout the product with few columns is several times faster.
-        last = (self.weights[-1] * self.delta_std).mT.contiguous().mT
-        return self.weights[0][:, : len(self.delta_std)], last, self.biases[-1] * self.delta_std
+    def layers(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights of all layers and biases of all but the first, as `advance` takes them.
 
-    def advance(self, latent: Tensor, drive: Tensor, first: Tensor, last: Tensor, last_bias: Tensor) -> Tensor:
-        """Next latents `[M, N, Z]` of latents `[M, N, Z]`."""
-        hidden = F.silu(torch.baddbmm(drive, latent, first))
-        for weight, bias in zip(self.weights[1:-1], self.biases[1:-1]):
+        The first weights are those of the latent; in the last layer, the scale of the changes is folded in.
+        """
+        weights, biases = list(self.weights), list(self.biases)
+        weights[0] = weights[0][:, : len(self.delta_std)]
+        # In this layout a product with few columns is several times faster.
+        weights[-1] = (weights[-1] * self.delta_std).mT.contiguous().mT
+        biases[-1] = biases[-1] * self.delta_std
+        return weights, biases[1:]
+
+    @staticmethod
+    def advance(latent: Tensor, drive: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+        """Next latents `[M, N, Z]` of latents `[M, N, Z]`, given what the action contributes to the first layer."""
+        hidden = F.silu(torch.baddbmm(drive, latent, weights[0]))
+        for weight, bias in zip(weights[1:-1], biases[:-1]):
             hidden = F.silu(torch.baddbmm(bias, hidden, weight))
-        return torch.baddbmm(latent + last_bias, hidden, last)
+        return torch.baddbmm(latent + biases[-1], hidden, weights[-1])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gapclose.data.trajectories import Trajectories, Window
+from gapclose.errors import UserError
 from gapclose.models.dynamics import MLPDynamics
 from gapclose.models.encoders import StateEncoder
 
@@ -81,6 +82,27 @@ class LearnedWorldModel(WorldModel):
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         return self.dynamics.rollout(latent, actions)
+
+    def compile_step(self) -> None:
+        """Compiles the step, not the unrolled horizon: that would take a minute, and again for every other length.
+
+        Raises:
+            UserError: it cannot be compiled, for want of a compiler.
+        """
+        # One graph for all numbers of rows; it is compiled now, with and without gradients.
+        self.dynamics.advance = torch.compile(self.dynamics.advance, dynamic=True)
+        device, members = self.encoder.mean.device, self.dynamics.members
+        latent = torch.zeros(8, members, self.encoder.latent_dim, device=device)
+        actions = torch.zeros(8, 2, len(self.dynamics.action_mean), device=device)
+        try:
+            for gradients in (False, True):
+                with torch.set_grad_enabled(gradients):
+                    self.rollout(latent, actions.requires_grad_(gradients)).sum()
+        except Exception as error:
+            raise UserError(
+                f"The model cannot be compiled ({type(error).__name__}: {str(error).splitlines()[0]}); install "
+                "a C++ compiler such as g++, or leave out compile=true."
+            ) from error
 
     def loss(self, window: Window) -> Tensor:
         """One-step error with teacher forcing: every prediction starts from an observed state."""

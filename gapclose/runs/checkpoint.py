@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
@@ -69,20 +70,28 @@ def build_world_model(config: DictConfig, simulator: Simulator) -> LearnedWorldM
     return LearnedWorldModel(encoder, dynamics)
 
 
-def load_weights(world_model: LearnedWorldModel, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Puts the weights of a checkpoint into a world model.
+def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path, name: str = "world_model") -> None:
+    """Puts the weights of a checkpoint into a model.
+
+    Args:
+        model: receives them.
+        checkpoint: the contents of the file.
+        path: of the file, for the error message.
+        name: what the LightningModule that wrote it calls the model.
 
     Raises:
         UserError: they are those of a model of another shape.
     """
-    prefix = "world_model."
-    weights = {name.removeprefix(prefix): w for name, w in checkpoint["state_dict"].items() if name.startswith(prefix)}
-    expected = world_model.state_dict()
-    for name in sorted(expected.keys() | weights.keys()):
-        given, wanted = (list(d[name].shape) if name in d else "absent" for d in (weights, expected))
+    prefix = f"{name}."
+    weights = {key.removeprefix(prefix): w for key, w in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    if not weights:
+        raise UserError(f"The checkpoint {path} holds no {name}; give the checkpoint of one.")
+    expected = model.state_dict()
+    for key in sorted(expected.keys() | weights.keys()):
+        given, wanted = (list(d[key].shape) if key in d else "absent" for d in (weights, expected))
         if given != wanted:
             raise UserError(
-                f"The checkpoint {path} is of another shape than the model of this run: {name} is {given} there and "
+                f"The checkpoint {path} is of another shape than the model of this run: {key} is {given} there and "
                 f"{wanted} here; choose the model and env that the checkpoint was trained with."
             )
-    world_model.load_state_dict(weights)
+    model.load_state_dict(weights)

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Trainer
@@ -10,29 +10,31 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from pydantic import ConfigDict, Field, PositiveInt, validate_call
+from pydantic import ConfigDict, PositiveInt, validate_call
+from torch import nn
 
 from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
-from gapclose.finetuning.teacher_forcing import TeacherForcing
-from gapclose.models.world_model import LearnedWorldModel
+from gapclose.finetuning.training import Training
 from gapclose.runs.checkpoint import AtomicCheckpointIO, StoreConfig
+from gapclose.settings import Fraction
 
 
 class Stage:
     """Training for a number of epochs, which goes on where an interrupted run of the same stage left off.
 
     Args:
-        module: makes the LightningModule from the world model.
+        module: makes the LightningModule from the model.
         epochs: how many.
         steps_per_epoch: gradient steps of each.
         batch_size: windows per gradient step.
         replay: the replay buffer that training mixes with the expert data.
         replay_ratio: its share of each batch once it holds anything.
         rollouts: makes the callback that fills it; none fills it with nothing.
+        window: steps of each window; none cuts nothing and takes whole trajectories.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -43,47 +45,56 @@ class Stage:
         steps_per_epoch: PositiveInt,
         batch_size: PositiveInt,
         replay: ReplayBuffer | None = None,
-        replay_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        replay_ratio: Fraction = 0.0,
         rollouts: Any = None,
+        window: PositiveInt | None = 1,
     ) -> None:
         self.module, self.epochs, self.steps_per_epoch, self.batch_size = module, epochs, steps_per_epoch, batch_size
         self.replay = ReplayBuffer() if replay is None else replay
-        self.replay_ratio, self.rollouts = replay_ratio, rollouts
+        self.replay_ratio, self.rollouts, self.window = replay_ratio, rollouts, window
 
-    def check(self, world_model: LearnedWorldModel, config: DictConfig) -> None:
+    def check(self, model: nn.Module, config: DictConfig) -> None:
         """Makes optimizer, schedule and Trainer once, so that impossible settings of theirs show before any work.
 
         Raises:
-            UserError: they cannot be made.
+            UserError: they cannot be made, or windows do not fit into the trajectories.
         """
+        if self.window and self.window > config.data.steps:
+            raise UserError(
+                f"A window of {self.window} steps does not fit into trajectories of data.steps={config.data.steps}; "
+                "make it shorter, or the trajectories longer."
+            )
         try:
-            self.module(world_model=world_model, seed=config.seed).configure_optimizers()
+            self.module(model).configure_optimizers()
             instantiate(config.trainer, logger=False)
         except (TypeError, ValueError, ZeroDivisionError, MisconfigurationException) as error:
             raise UserError(f"A stage of training cannot be set up: {error}") from error
 
     def fit(
         self,
-        world_model: LearnedWorldModel,
+        model: nn.Module,
         trajectories: Trajectories,
         folder: Path,
         config: DictConfig,
+        seed: int,
         logger: Logger | None,
         rollouts: PlannerRollouts | None = None,
     ) -> None:
-        """Trains the world model in place and leaves `best.ckpt` and `last.ckpt` in the folder.
+        """Trains the model in place and leaves `best.ckpt` and `last.ckpt` in the folder.
 
         Args:
-            world_model: the model.
+            model: what is trained.
             trajectories: expert data.
             folder: of the checkpoints; where it holds `last.ckpt`, training goes on from there.
-            config: of the run; its `trainer` makes the Trainer, its `seed` determines all that is drawn.
+            config: of the run; its `trainer` makes the Trainer.
+            seed: determines all that is drawn.
             logger: receives the metrics.
             rollouts: fills the replay buffer.
         """
-        module: TeacherForcing = self.module(world_model=world_model, seed=config.seed)
+        module: Training = self.module(model, seed=seed)
+        window = self.window or trajectories.actions.shape[1]
         data = WindowDataModule(
-            trajectories, self.replay, self.replay_ratio, self.batch_size, self.steps_per_epoch, config.seed
+            trajectories, self.replay, self.replay_ratio, self.batch_size, self.steps_per_epoch, seed, window
         )
         callbacks = [
             ModelCheckpoint(
@@ -108,4 +119,7 @@ class Stage:
             enable_progress_bar=sys.stderr.isatty(),
         )
         last = folder / "last.ckpt"
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C.
+            raise KeyboardInterrupt from error

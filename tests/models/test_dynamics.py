@@ -30,6 +30,26 @@ def test_the_batched_network_is_each_member_on_its_own(latent_dim, action_dim, w
         torch.testing.assert_close(after[:, m], one_member(dynamics, m, latent[:, m], action))
 
 
+@pytest.mark.parametrize("members", [1, 4])
+@pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
+def test_a_rollout_and_its_gradients_are_those_of_repeated_steps(members, trained):
+    torch.manual_seed(0)
+    dynamics = MLPDynamics(3, 2, hidden_dim=16, num_layers=2, members=members).double().requires_grad_(trained)
+    dynamics.fit_normalization(3 * torch.randn(20, 3).double(), 1 + 2 * torch.randn(20, 2).double())
+    latent = torch.randn(5, members, 3).double().requires_grad_()
+    actions = torch.randn(5, 7, 2).double().requires_grad_()
+    by_hand = [latent]
+    for action in actions.unbind(1):
+        by_hand.append(dynamics(by_hand[-1], action))
+    by_hand, latents = torch.stack(by_hand, 1), dynamics.rollout(latent, actions)
+    assert latents.shape == (5, 8, members, 3)
+    torch.testing.assert_close(latents, by_hand)
+    inputs = [latent, actions, *(dynamics.parameters() if trained else [])]
+    upstream = torch.randn_like(latents)
+    for got, expected in zip(*(torch.autograd.grad((x * upstream).sum(), inputs) for x in (latents, by_hand))):
+        torch.testing.assert_close(got, expected)
+
+
 def test_a_network_has_the_layers_that_were_asked_for():
     dynamics = MLPDynamics(latent_dim=3, action_dim=2, hidden_dim=7, num_layers=4, members=5)
     assert [tuple(weight.shape) for weight in dynamics.weights] == [(5, 5, 7), *[(5, 7, 7)] * 3, (5, 7, 3)]

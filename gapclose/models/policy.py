@@ -1,0 +1,54 @@
+"""A goal-conditioned policy: what the expert would do on the way from a state to a goal."""
+
+from itertools import pairwise
+
+import torch
+from pydantic import PositiveInt, validate_call
+from torch import Tensor, nn
+
+from gapclose.data.trajectories import Trajectories
+
+
+class GoalConditionedPolicy(nn.Module):
+    """A multilayer perceptron from state and goal to a normalised action (-1 and 1 are the action bounds).
+
+    Args:
+        state_dim: number `S` of state coordinates.
+        action_low: lower action bounds `[A]`.
+        action_high: upper action bounds `[A]`.
+        hidden_dim: width of the hidden layers.
+        num_layers: number of hidden layers.
+    """
+
+    @validate_call(config=dict(arbitrary_types_allowed=True))
+    def __init__(
+        self,
+        state_dim: PositiveInt,
+        action_low: Tensor,
+        action_high: Tensor,
+        hidden_dim: PositiveInt = 256,
+        num_layers: PositiveInt = 2,
+    ) -> None:
+        super().__init__()
+        sizes = [2 * state_dim, *[hidden_dim] * num_layers]
+        layers = [layer for ends in pairwise(sizes) for layer in (nn.Linear(*ends), nn.SiLU())]
+        self.network = nn.Sequential(*layers, nn.Linear(hidden_dim, len(action_low)))
+        self.register_buffer("mean", torch.zeros(state_dim))
+        self.register_buffer("std", torch.ones(state_dim))
+        self.register_buffer("action_middle", (action_high + action_low) / 2)
+        self.register_buffer("action_half_range", (action_high - action_low) / 2)
+
+    def fit_normalization(self, trajectories: Trajectories) -> None:
+        """Takes mean and standard deviation of the states from the training data."""
+        states = trajectories.states.flatten(0, 1)
+        self.mean.copy_(states.mean(0))
+        self.std.copy_(states.std(0).clamp(min=1e-6))
+
+    def forward(self, state: Tensor, goal: Tensor) -> Tensor:
+        """Normalised actions `[..., A]`, not clipped to the bounds, of states and goals `[..., S]`."""
+        return self.network(torch.cat(((state - self.mean) / self.std, (goal - state) / self.std), -1))
+
+    def loss(self, state: Tensor, goal: Tensor, action: Tensor) -> Tensor:
+        """Mean squared error of the normalised actions, for actions `[..., A]` in the simulator's units: a scalar."""
+        target = (action - self.action_middle) / self.action_half_range
+        return (self(state, goal) - target).square().mean()
