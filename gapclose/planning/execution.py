@@ -8,7 +8,7 @@ from torch import Tensor
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.objective import Objective
-from gapclose.planning.planner import Planner
+from gapclose.planning.planner import Plan, Planner
 
 
 class Execution(NamedTuple):
@@ -22,6 +22,7 @@ class Execution(NamedTuple):
         executed: whether a step was executed, `bool [N, L]`: a task that has arrived executes no further steps.
         promised: the state `[N, S]` in which the model says that the last plan ends.
         seconds: time spent planning.
+        model_calls: transitions predicted or differentiated by the world model while planning, over all tasks.
     """
 
     tasks: Tasks
@@ -31,6 +32,7 @@ class Execution(NamedTuple):
     executed: Tensor
     promised: Tensor
     seconds: float
+    model_calls: int
 
     def squared_errors(self) -> Tensor:
         """Squared errors `[N, L]` of the imagined states, averaged over coordinates; NaN where nothing was executed."""
@@ -49,8 +51,13 @@ def execute_open_loop(
     """Plans once and executes the whole plan blindly; a task counts by where it ends, not by what it passes."""
     start, goal = simulator.observe(tasks.start), simulator.observe(tasks.goal)
     plan = planner.plan(world_model, objective, start, goal, generator=generator)
-    with torch.no_grad():
-        imagined = world_model.decode(world_model.rollout(world_model.encode(start), plan.actions))
-        states = simulator.rollout(tasks.start, plan.actions)
+    return execute_plan(plan, simulator, world_model, tasks)
+
+
+@torch.no_grad()
+def execute_plan(plan: Plan, simulator: Simulator, world_model: WorldModel, tasks: Tasks) -> Execution:
+    """Executes a plan for the tasks that it was made for, whole and blindly."""
+    imagined = world_model.decode(world_model.rollout(world_model.encode(simulator.observe(tasks.start)), plan.actions))
+    states = simulator.rollout(tasks.start, plan.actions)
     executed = torch.ones_like(plan.actions[..., 0], dtype=torch.bool)
-    return Execution(tasks, plan.actions, states, imagined, executed, imagined[:, -1], plan.seconds)
+    return Execution(tasks, plan.actions, states, imagined, executed, imagined[:, -1], plan.seconds, plan.model_calls)

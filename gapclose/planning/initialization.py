@@ -1,34 +1,123 @@
 """Where the search for actions starts. All actions here are normalised: the bounds are -1 and 1."""
 
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveInt, validate_call
 from torch import Tensor
 
-Init = Literal["zeros", "normal", "knots"]
+from gapclose.models.policy import GoalConditionedPolicy
+from gapclose.planning.search import Search
+from gapclose.settings import NonNegative
 
 
-def initial_actions(
-    init: Init, shape: tuple[int, ...], num_knots: int, generator: torch.Generator | None, like: Tensor
-) -> Tensor:
-    """Random action sequences.
+class Init(ABC):
+    """A distribution of action sequences."""
+
+    @abstractmethod
+    def draw(self, search: Search, k: int) -> Tensor:
+        """`k` sequences for each task of the search, `[N, k, T, A]`; they may leave the bounds."""
+
+
+class Zeros(Init):
+    """The middle of the action bounds, always."""
+
+    def draw(self, search: Search, k: int) -> Tensor:
+        return search.best.new_zeros(search.shape(k))
+
+
+class Normal(Init):
+    """Independent standard Gaussians."""
+
+    def draw(self, search: Search, k: int) -> Tensor:
+        return search.normal(k)
+
+
+class Knots(Init):
+    """Constant over each of a few equal parts of the horizon and uniform within the bounds there: long ways.
 
     Args:
-        init: `zeros`; `normal`, independent standard Gaussians; or `knots`, constant over each of `num_knots` equal
-            parts of the horizon and uniform within the bounds there, so that the sequences cover long ways.
-        shape: `[..., T, A]`.
-        num_knots: number of constant pieces of `knots`.
-        generator: source of randomness, on the CPU, so that every device draws the same.
-        like: a tensor with the wanted device and type.
-
-    Returns:
-        Action sequences of the given shape.
+        num_knots: number of constant pieces.
     """
-    *batch, steps, action_dim = shape
-    if init == "zeros":
-        return like.new_zeros(shape)
-    if init == "normal":
-        return torch.randn(shape, generator=generator).to(like)
-    knots = 2 * torch.rand(*batch, num_knots, action_dim, generator=generator) - 1
-    piece = torch.arange(steps) * num_knots // steps
-    return knots[..., piece, :].to(like)
+
+    @validate_call
+    def __init__(self, num_knots: PositiveInt = 4) -> None:
+        self.num_knots = num_knots
+
+    def draw(self, search: Search, k: int) -> Tensor:
+        n, _, steps, action_dim = search.shape(k)
+        knots = 2 * torch.rand(n, k, self.num_knots, action_dim, generator=search.generator) - 1
+        return hold(knots, steps).to(search.best)
+
+
+class Colored(Init):
+    """Gaussian noise with the power spectral density `1 / f^exponent` over time, of variance 1.
+
+    Timmer and König 1995; for planning: Pinneri et al. 2020 (arXiv 2008.06389, section 3.1).
+
+    Args:
+        exponent: 0 is white noise; the larger, the slower the actions change.
+    """
+
+    @validate_call
+    def __init__(self, exponent: Annotated[float, Field(ge=0, le=10)] = 2.0) -> None:
+        self.exponent = exponent
+
+    def draw(self, search: Search, k: int) -> Tensor:
+        return colored_noise(search, k, self.exponent)
+
+
+class PolicyRollouts(Init):
+    """What a goal-conditioned policy does when it is rolled through the world model: a learned proposal.
+
+    The first sequence of each task is the policy's own; the others explore around it.
+
+    Args:
+        noise: standard deviation of the exploring noise on the actions.
+    """
+
+    @validate_call
+    def __init__(self, noise: NonNegative = 0.3) -> None:
+        self.noise = noise
+        self.policy: GoalConditionedPolicy | None = None
+        """Trained on the expert data of the run, which sets it."""
+
+    @torch.no_grad()
+    def draw(self, search: Search, k: int) -> Tensor:
+        noise = self.noise * search.normal(k)
+        noise[:, :1] = 0
+        latent, goal = (x.repeat_interleave(k, 0) for x in (search.start, search.goal))
+        goal, actions = search.world_model.decode(goal), []
+        for step in noise.flatten(0, 1).unbind(1):
+            action = (self.policy(search.world_model.decode(latent), goal) + step).clamp(-1, 1)
+            actions.append(action)
+            latent = search.world_model.step(latent, search.bounds.denormalize(action))
+        search.model_calls += len(latent) * search.steps
+        return torch.stack(actions, 1).view(search.shape(k))
+
+
+def hold(knots: Tensor, steps: int) -> Tensor:
+    """Sequences `[..., T, A]` that hold each of the knots `[..., K, A]` for an equal part of the horizon."""
+    return knots[..., torch.arange(steps) * knots.shape[-2] // steps, :]
+
+
+def colored_noise(search: Search, k: int, exponent: float) -> Tensor:
+    """Noise `[N, k, T, A]` of variance 1 and power spectral density `1 / f^exponent` over time."""
+    n, _, steps, action_dim = search.shape(k)
+    if steps == 1 or n * k == 0:
+        return search.normal(k)
+    frequencies = torch.fft.rfftfreq(steps)
+    frequencies[0] = frequencies[1]
+    amplitudes = frequencies ** (-exponent / 2)
+    parts = torch.randn(2, n, k, action_dim, len(amplitudes), generator=search.generator)
+    parts[1, ..., 0] = 0  # The mean of a real signal is real, and so is its highest frequency if there is one.
+    parts[0, ..., 0] *= 2**0.5
+    if steps % 2 == 0:
+        parts[1, ..., -1] = 0
+        parts[0, ..., -1] *= 2**0.5
+    powers = amplitudes.square()
+    last = powers[-1] if steps % 2 == 0 else 2 * powers[-1]
+    variance = 2 * (powers[0] + 2 * powers[1:-1].sum() + last) / steps**2
+    noise = torch.fft.irfft(torch.complex(*parts) * amplitudes, n=steps) / variance.sqrt()
+    return noise.transpose(-1, -2).to(search.best)

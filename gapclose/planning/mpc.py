@@ -1,7 +1,10 @@
 """Model-predictive control: plan, execute a few steps, look where the simulator really is, plan again."""
 
+from typing import Literal
+
 import torch
 from pydantic import ConfigDict, PositiveInt, validate_call
+from torch import Tensor
 
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.models.world_model import WorldModel
@@ -12,22 +15,28 @@ from gapclose.progress import progress_bar
 
 
 class MPC:
-    """Replans with any planner from where the simulator really is.
+    """Replans with any planner from where the simulator really is, and starts from what is left of the last plan.
 
-    Plans are made up to a deadline, one horizon away; each replanning shortens them, so that reaching the goal cannot
-    be put off for ever, and starts from what is left of the last plan. When the deadline passes, tasks that have not
-    arrived get a new one. Tasks that have arrived stop.
+    Tasks that have arrived stop.
 
     Args:
         planner: plans each time.
         replan_every: steps executed of each plan.
         max_steps: steps after which a task that has not arrived has failed; two horizons by default.
+        horizon: `shrinking` plans up to a deadline, one horizon away, so that reaching the goal cannot be put off for
+            ever; when the deadline passes, tasks that have not arrived get a new one. `fixed` always plans a whole
+            horizon ahead.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
-    def __init__(self, planner: Planner, replan_every: PositiveInt = 5, max_steps: PositiveInt | None = None) -> None:
-        self.planner = planner
-        self.replan_every = replan_every
+    def __init__(
+        self,
+        planner: Planner,
+        replan_every: PositiveInt = 5,
+        max_steps: PositiveInt | None = None,
+        horizon: Literal["shrinking", "fixed"] = "shrinking",
+    ) -> None:
+        self.planner, self.replan_every, self.horizon = planner, replan_every, horizon
         self.max_steps = max_steps or 2 * planner.horizon
 
     def execute(
@@ -44,34 +53,49 @@ class MPC:
         actions, executed = [], []
         promised = tasks.start.clone()
         arrived = simulator.success(tasks.start, tasks.goal)
-        plan, seconds = tasks.start.new_zeros(n, 0, simulator.action_dim), 0.0
+        elites, seconds, model_calls = None, 0.0, 0
         with progress_bar(self.max_steps, "MPC", "step") as bar:
             while len(actions) < self.max_steps and not arrived.all():
                 live = (~arrived).nonzero().squeeze(1)
                 start, goal = simulator.observe(states[-1][live]), simulator.observe(tasks.goal[live])
-                left = plan[live, self.replan_every :]
-                warm_start = left if left.shape[1] else None
-                new, _, _, spent = self.planner.plan(world_model, objective, start, goal, warm_start, generator)
-                seconds += spent
-                plan = new.new_zeros(n, *new.shape[1:])
-                plan[live] = new
+                warm_start = None if elites is None else self.shift(elites[live])
+                plan = self.planner.plan(world_model, objective, start, goal, warm_start, generator)
+                seconds, model_calls = seconds + plan.seconds, model_calls + plan.model_calls
+                elites = spread(plan.elites, live, n)
+                planned = elites[:, 0]
                 with torch.no_grad():
-                    prediction = world_model.decode(world_model.rollout(world_model.encode(start), new))
+                    prediction = world_model.decode(world_model.rollout(world_model.encode(start), plan.actions))
                 promised[live] = prediction[:, -1]
-                for step in range(min(self.replan_every, self.max_steps - len(actions), plan.shape[1])):
+                for step in range(min(self.replan_every, self.max_steps - len(actions), planned.shape[1])):
                     moving = ~arrived
-                    actions.append(torch.where(moving[:, None], plan[:, step], 0))
-                    states.append(torch.where(moving[:, None], simulator.step(states[-1], plan[:, step]), states[-1]))
+                    actions.append(torch.where(moving[:, None], planned[:, step], 0))
+                    states.append(
+                        torch.where(moving[:, None], simulator.step(states[-1], planned[:, step]), states[-1])
+                    )
                     imagined.append(states[-1].index_put((live,), prediction[:, step + 1]))
                     executed.append(moving)
                     arrived = arrived | simulator.success(states[-1], tasks.goal)
                     bar.update()
         return Execution(
             tasks,
-            torch.stack(actions, 1) if actions else plan,
+            torch.stack(actions, 1) if actions else tasks.start.new_zeros(n, 0, simulator.action_dim),
             torch.stack(states, 1),
             torch.stack(imagined, 1),
-            torch.stack(executed, 1) if executed else plan.new_zeros(n, 0, dtype=torch.bool),
+            torch.stack(executed, 1) if executed else arrived.new_zeros(n, 0),
             promised,
             seconds,
+            model_calls,
         )
+
+    def shift(self, elites: Tensor) -> Tensor | None:
+        """What is left of sequences `[N, E, T, A]` once the first steps are executed; none if that is nothing."""
+        left = elites[:, :, self.replan_every :]
+        if self.horizon == "fixed":
+            missing = elites.shape[2] - left.shape[2]
+            left = torch.cat((left, elites[:, :, -1:].expand(-1, -1, missing, -1)), 2)
+        return left if left.shape[2] else None
+
+
+def spread(rows: Tensor, index: Tensor, n: int) -> Tensor:
+    """A tensor `[N, ...]` with the rows at the places `index`, and 0 elsewhere."""
+    return rows.new_zeros(n, *rows.shape[1:]).index_copy_(0, index, rows)

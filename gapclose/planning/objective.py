@@ -1,14 +1,18 @@
 """What a plan is judged by: a weighted sum of named terms."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from pydantic import validate_call
 from torch import Tensor, nn
 
+from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
-from gapclose.settings import NonNegative
+from gapclose.models.world_model import WorldModel
+from gapclose.settings import Fraction, NonNegative, Positive
 
 
 class Term(nn.Module, ABC):
@@ -16,42 +20,102 @@ class Term(nn.Module, ABC):
 
     Args:
         weight: what its cost is multiplied with.
+        initial_share: the share of the weight that counts when a search begins; it grows linearly, and all of it
+            counts when the search ends, and when the plans that it came across are compared.
     """
 
     @validate_call
-    def __init__(self, weight: NonNegative = 1.0) -> None:
+    def __init__(self, weight: NonNegative = 1.0, initial_share: Fraction = 1.0) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.initial_share = weight, initial_share
 
     @abstractmethod
     def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
         """Unweighted costs `[N]`; the arguments are those of `Objective.cost`."""
+
+    def calibrated(self, world_model: WorldModel, held_out: Trajectories) -> "Term":
+        """The term with a weight that suits the world model, if its weight is not fixed; see `Objective.calibrated`."""
+        return self
 
 
 class GoalDistance(Term):
     """Mean squared distance of the latents to the goal's, over coordinates and members.
 
     Args:
-        at: `last` looks at the last step, `all` averages over all steps, `nearest` takes the nearest step.
-        weight: as in `Term`.
+        at: `last` looks at the last step; `all` averages over all steps; `nearest` takes the nearest step, and
+            `soft_nearest` a smooth minimum over the steps.
+        decay: with `all`, the weight of each step relative to the next one's: below 1, late steps count more.
+        temperature: of the smooth minimum, in units of the squared distance; small is close to `nearest`.
+        weight, initial_share: as in `Term`.
     """
 
     @validate_call
-    def __init__(self, at: Literal["last", "all", "nearest"] = "last", weight: NonNegative = 1.0) -> None:
-        super().__init__(weight)
-        self.at = at
+    def __init__(
+        self,
+        at: Literal["last", "all", "nearest", "soft_nearest"] = "last",
+        decay: Positive = 1.0,
+        temperature: Positive = 0.01,
+        weight: NonNegative = 1.0,
+        initial_share: Fraction = 1.0,
+    ) -> None:
+        super().__init__(weight, initial_share)
+        self.at, self.decay, self.temperature = at, decay, temperature
 
     def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
         steps = latents[:, -1:] if self.at == "last" else latents[:, 1:]
         squared = (steps - goal.unsqueeze(1)).square().flatten(2).mean(2)
-        return squared.amin(1) if self.at == "nearest" else squared.mean(1)
+        if self.at == "nearest":
+            return squared.amin(1)
+        if self.at == "soft_nearest":
+            excess = torch.logsumexp(-squared / self.temperature, 1) - math.log(squared.shape[1])
+            return -self.temperature * excess
+        weights = self.decay ** torch.arange(squared.shape[1] - 1, -1, -1, device=squared.device, dtype=squared.dtype)
+        return squared @ (weights / weights.sum())
 
 
 class Disagreement(Term):
-    """Variance between the ensemble's members, averaged over coordinates and summed over steps; 0 for one member."""
+    """Variance between the ensemble's members, averaged over coordinates and summed over steps; 0 for one member.
+
+    Args:
+        weight: as in `Term`, or `auto`: a plan on which the members disagree as much as they do, on average, along
+            held-out expert trajectories then pays as much as for missing the goal by a typical step. A model that knows
+            more tolerates less.
+        initial_share: as in `Term`.
+    """
+
+    @validate_call
+    def __init__(self, weight: NonNegative | Literal["auto"] = 1.0, initial_share: Fraction = 1.0) -> None:
+        super().__init__(1.0 if weight == "auto" else weight, initial_share)
+        self.automatic = weight == "auto"
 
     def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
         return latents.var(2, correction=0).flatten(2).mean(2).sum(1)
+
+    @torch.no_grad()
+    def calibrated(self, world_model: WorldModel, held_out: Trajectories) -> "Disagreement":
+        if not self.automatic:
+            return self
+        encoded = world_model.encode(held_out.states.flatten(0, 1)).unflatten(0, held_out.states.shape[:2])
+        step = (encoded[:, 1:] - encoded[:, :-1]).square().mean().item()
+        disagreement = self(world_model.rollout(encoded[:, 0], held_out.actions), held_out.actions, encoded[:, 0])
+        mean = disagreement.mean().item()
+        return Disagreement(step / mean if mean > 0 else 0.0, self.initial_share)
+
+
+class ActionSize(Term):
+    """Mean squared action over coordinates and steps, in the simulator's units."""
+
+    def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
+        return actions.square().mean((1, 2))
+
+
+class Smoothness(Term):
+    """Mean squared change from one action to the next, over coordinates and steps, in the simulator's units."""
+
+    def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
+        if actions.shape[1] == 1:
+            return actions.new_zeros(len(actions))
+        return actions.diff(dim=1).square().mean((1, 2))
 
 
 class Objective(nn.Module):
@@ -61,20 +125,41 @@ class Objective(nn.Module):
         terms: the terms by name.
 
     Raises:
-        UserError: no term but that of disagreement has a positive weight.
+        UserError: no term that knows the goal has a positive weight.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
-        if not any(term.weight > 0 for name, term in terms.items() if name != "disagreement"):
+        if not any(term.weight > 0 for term in terms.values() if isinstance(term, GoalDistance)):
             raise UserError(
                 f"No term of the objective ({', '.join(terms)}) says where to go; give the goal's a positive weight."
             )
         self.terms = nn.ModuleDict(terms)
+        self.changes = any(term.weight > 0 and term.initial_share < 1 for term in terms.values())
+        """Whether weights change in the course of a search."""
 
-    def cost(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
-        """Costs `[N]` of imagined latents `[N, T+1, M, ...]` and actions `[N, T, A]`, for goals `[N, M, ...]`."""
-        return sum(term.weight * term(latents, actions, goal) for term in self.terms.values() if term.weight > 0)
+    def cost(self, latents: Tensor, actions: Tensor, goal: Tensor, progress: float = 1.0) -> Tensor:
+        """Costs `[N]` of imagined latents `[N, T+1, M, ...]` and actions `[N, T, A]`, for goals `[N, M, ...]`.
+
+        Args:
+            latents, actions, goal: what was imagined, and what was wanted.
+            progress: the share of the search's budget that is spent; it matters where weights change.
+        """
+        total = 0.0
+        for term in self.terms.values():
+            if term.weight > 0:
+                share = term.initial_share + (1 - term.initial_share) * progress
+                total = total + term.weight * share * term(latents, actions, goal)
+        return total
+
+    def calibrated(self, world_model: WorldModel, held_out: Trajectories) -> "Objective":
+        """The objective with weights that suit a world model, where they are to be chosen automatically.
+
+        Args:
+            world_model: the model that plans will be made with.
+            held_out: expert trajectories that it was not trained on.
+        """
+        return Objective({name: term.calibrated(world_model, held_out) for name, term in self.terms.items()})
 
     def weight(self, name: str) -> float:
         """The weight of the term of that name; 0 if there is none."""

@@ -1,4 +1,4 @@
-"""The interface of every planner, and what all of them need."""
+"""The interface of every planner."""
 
 import time
 from abc import ABC, abstractmethod
@@ -7,45 +7,74 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.errors import UserError
 from gapclose.models.world_model import WorldModel
+from gapclose.planning.initialization import Init, Zeros
 from gapclose.planning.objective import Objective
+from gapclose.planning.search import Bounds, Budget, Search
+from gapclose.settings import NonNegative, Positive
 
 
 class Plan(NamedTuple):
     """Action sequences for `N` tasks.
 
     Attributes:
-        actions: `[N, T, A]`, inside the action bounds.
+        actions: the best found, `[N, T, A]`, inside the action bounds.
         cost: the objective of these actions under the world model, `[N]`.
-        cost_per_iteration: the best cost found so far after each iteration, averaged over the tasks, `[I]`.
+        elites: sequences worth starting the next search from, best first, `[N, E, T, A]`.
+        cost_per_iteration: the best cost found so far, averaged over the tasks, after each iteration (of sampling, too,
+            where that comes first) and at the end, `[I]`.
+        seconds_per_iteration: the time that had passed by then, `[I]`.
+        actions_per_iteration: the best actions by then, `[I, N, T, A]`, if they were to be remembered.
+        model_calls: transitions predicted or differentiated by the world model, over all tasks.
         seconds: time spent.
     """
 
     actions: Tensor
     cost: Tensor
+    elites: Tensor
     cost_per_iteration: Tensor
+    seconds_per_iteration: Tensor
+    actions_per_iteration: Tensor | None
+    model_calls: int
     seconds: float
 
 
 class Planner(ABC):
     """Searches for the action sequences of least cost under a world model.
 
-    The search is in normalised actions: -1 and 1 are the action bounds.
-
     Args:
-        horizon: number `T` of steps that it plans.
         action_low: lower action bounds `[A]`.
         action_high: upper action bounds `[A]`.
+        init: what the search starts from; by default the middle of the action bounds.
+        horizon: number `T` of steps that it plans.
+        iterations: of the search; 0 takes the best of what it starts from, none leaves the end to `seconds`.
+        seconds: after how much time the search begins no further iteration; by default time is no limit.
+        target_cost: a task whose best plan costs no more is finished, and costs no more time; by default none is.
+
+    Raises:
+        UserError: neither iterations nor seconds are limited.
     """
 
-    def __init__(self, horizon: int, action_low: Tensor, action_high: Tensor) -> None:
-        self.horizon = horizon
-        self.action_low, self.action_high = action_low, action_high
-        self.middle = (action_high + action_low) / 2
-        self.half_range = (action_high - action_low) / 2
+    @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+    def __init__(
+        self,
+        action_low: Tensor,
+        action_high: Tensor,
+        init: Init | None = None,
+        horizon: PositiveInt = 30,
+        iterations: NonNegativeInt | None = 30,
+        seconds: Positive | None = None,
+        target_cost: NonNegative | None = None,
+    ) -> None:
+        if iterations is None and seconds is None:
+            raise UserError("A search without end was asked for; give planner.iterations or planner.seconds.")
+        self.bounds = Bounds(action_low, action_high)
+        self.init = init or Zeros()
+        self.horizon, self.budget = horizon, Budget(iterations, seconds, target_cost)
 
     def plan(
         self,
@@ -55,6 +84,7 @@ class Planner(ABC):
         goal: Tensor,
         warm_start: Tensor | None = None,
         generator: torch.Generator | None = None,
+        remember: bool = False,
     ) -> Plan:
         """Plans for all tasks at once.
 
@@ -63,74 +93,43 @@ class Planner(ABC):
             objective: says what that costs.
             start: observations `[N, ...]` of where to start.
             goal: observations `[N, ...]` of where to go.
-            warm_start: action sequences `[N, T', A]` to improve upon; the plan is then as long as they are.
+            warm_start: for each task one or more action sequences, best first, `[N, E, T', A]`, to improve upon; the
+                plan is then as long as they are.
             generator: source of randomness, on the CPU; the global one by default.
+            remember: whether the plan shall tell the best actions after each iteration.
         """
         began = time.perf_counter()
         with frozen(world_model):
-            z, z_goal = world_model.encode(start), world_model.encode(goal)
             if warm_start is not None:
-                warm_start = ((warm_start - self.middle.to(z)) / self.half_range.to(z)).clamp(-1, 1)
-            best, history = self.search(Problem(self, world_model, objective, z, z_goal), warm_start, generator)
-            actions = self.denormalize(best)
-        return Plan(actions, history[-1], history.mean(1).cpu(), time.perf_counter() - began)
+                warm_start = self.bounds.normalize(warm_start)
+            with torch.no_grad():
+                latents = world_model.encode(start), world_model.encode(goal)
+            steps = self.horizon if warm_start is None else warm_start.shape[2]
+            search = Search(world_model, objective, *latents, steps, self.bounds, self.budget, generator, remember)
+            elites = self.search(search, warm_start)
+            search.note()
+        best = search.best.unsqueeze(1)
+        elites = self.bounds.denormalize(best if elites is None else torch.cat((best, elites), 1))
+        seconds = time.perf_counter() - began
+        return Plan(elites[:, 0], search.best_cost, elites, *search.history(), search.model_calls, seconds)
 
     @abstractmethod
-    def search(
-        self, problem: "Problem", warm_start: Tensor | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """The best normalised actions `[N, T, A]` found, and the least costs found by each iteration, `[I, N]`."""
+    def search(self, search: Search, warm_start: Tensor | None) -> Tensor | None:
+        """Runs a search, which itself remembers the best that it comes across.
 
-    def denormalize(self, actions: Tensor) -> Tensor:
-        """Actions in the simulator's units, `[..., A]`, of normalised actions `[..., A]`."""
-        middle, half_range, low, high = (
-            bound.to(actions) for bound in (self.middle, self.half_range, self.action_low, self.action_high)
-        )
-        return (middle + half_range * actions).clamp(low, high)
+        Args:
+            search: asked for costs and gradients of normalised actions.
+            warm_start: normalised sequences `[N, E, T, A]` to start from, best first.
 
+        Returns:
+            Further sequences `[N, E, T, A]` worth starting the next search from, if there are any.
+        """
 
-class Problem(NamedTuple):
-    """What a search asks of the world model and the objective.
-
-    Attributes:
-        planner: whose action bounds apply.
-        world_model, objective: as in `Planner.plan`.
-        start: latents `[N, M, ...]`.
-        goal: latents `[N, M, ...]`.
-    """
-
-    planner: Planner
-    world_model: WorldModel
-    objective: Objective
-    start: Tensor
-    goal: Tensor
-
-    def expand(self, k: int) -> "Problem":
-        """The problem with every task repeated `k` times."""
-        return self._replace(start=self.start.repeat_interleave(k, 0), goal=self.goal.repeat_interleave(k, 0))
-
-    def split(self, tasks_at_once: int) -> "list[Problem]":
-        """The problem in parts of at most so many tasks."""
-        parts = zip(self.start.split(tasks_at_once), self.goal.split(tasks_at_once))
-        return [self._replace(start=start, goal=goal) for start, goal in parts]
-
-    def cost(self, actions: Tensor) -> Tensor:
-        """Costs `[N]` of normalised action sequences `[N, T, A]`, one per task."""
-        actions = self.planner.denormalize(actions)
-        return self.objective.cost(self.world_model.rollout(self.start, actions), actions, self.goal)
-
-    @torch.no_grad()
-    def score(self, candidates: Tensor) -> Tensor:
-        """Costs `[N, K]` of `K` normalised action sequences per task, `[N, K, T, A]`, without gradients."""
-        k = candidates.shape[1]
-        rows_at_once = 512 if candidates.device.type == "cpu" else 65_536  # More would leave a processor's cache.
-        tasks_at_once = max(1, rows_at_once // k)
-        return torch.cat(
-            [
-                part.expand(k).cost(actions.flatten(0, 1)).view(-1, k)
-                for part, actions in zip(self.split(tasks_at_once), candidates.split(tasks_at_once))
-            ]
-        )
+    def begin(self, search: Search, warm_start: Tensor | None, k: int = 1) -> Tensor:
+        """The first `k` normalised sequences, `[N, k, T, A]`: those of the warm start, then draws of `init`."""
+        warm = search.best[:, None][:, :0] if warm_start is None else warm_start[:, :k]
+        drawn = self.init.draw(search, k - warm.shape[1]).clamp(-1, 1)
+        return torch.cat((warm, drawn), 1)
 
 
 @contextmanager
@@ -148,11 +147,6 @@ def frozen(module: torch.nn.Module) -> Iterator[None]:
             part.training = training
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def select(candidates: Tensor, index: Tensor) -> Tensor:
-    """The sequences `[N, R, T, A]` with the numbers `index [N, R]` among candidates `[N, K, T, A]`."""
-    return candidates.gather(1, index[:, :, None, None].expand(-1, -1, *candidates.shape[2:]))
 
 
 def require_choice(name: str, value: int, limit_name: str, limit: int) -> None:

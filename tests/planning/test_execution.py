@@ -3,23 +3,20 @@ import torch
 
 from gapclose.envs.simulator import Tasks
 from gapclose.models.oracle import OracleWorldModel
-from gapclose.planning.execution import Execution, execute_open_loop
-from gapclose.planning.gradient import GradientPlanner
-from gapclose.planning.objective import GoalDistance, Objective
+from gapclose.planning.execution import Execution, execute_open_loop, execute_plan
 from gapclose.planning.planner import Planner
-
-OBJECTIVE = Objective(dict(goal=GoalDistance("last")))
+from tests.planning.conftest import LAST_STEP, make, seeded
 
 
 class Scripted(Planner):
     """Plans what it was told to, in units of the action bounds."""
 
     def __init__(self, actions, bound=0.25):
-        super().__init__(actions.shape[1], torch.full((2,), -bound), torch.full((2,), bound))
+        super().__init__(torch.full((2,), -bound), torch.full((2,), bound), horizon=actions.shape[1])
         self.actions = actions
 
-    def search(self, problem, warm_start, generator):
-        return self.actions, problem.cost(self.actions)[None]
+    def search(self, search, warm_start):
+        search.score(self.actions.unsqueeze(1))
 
 
 def right(n, steps):
@@ -29,7 +26,7 @@ def right(n, steps):
 
 def test_what_is_executed_is_the_plan_in_the_simulator_beside_what_the_model_imagined(wall, point_model):
     tasks = Tasks(torch.tensor([[-1.0, 1.0], [0.5, 0.0]]), torch.tensor([[1.0, 1.0], [1.5, 0.0]]))
-    execution = execute_open_loop(Scripted(right(2, 6)), wall, point_model(), OBJECTIVE, tasks)
+    execution = execute_open_loop(Scripted(right(2, 6)), wall, point_model(), LAST_STEP, tasks)
     # The model knows no wall: it imagines that the first task walks through.
     torch.testing.assert_close(execution.imagined[0, :, 0], -1 + 0.25 * torch.arange(7))
     torch.testing.assert_close(execution.states[0, -1], torch.tensor([-wall.settings["wall_thickness"] / 2, 1.0]))
@@ -42,18 +39,16 @@ def test_what_is_executed_is_the_plan_in_the_simulator_beside_what_the_model_ima
 
 def test_open_loop_executes_every_step_blindly_also_past_the_goal(wall):
     tasks = Tasks(torch.tensor([[0.2, 0.0]]), torch.tensor([[0.7, 0.0]]))
-    execution = execute_open_loop(Scripted(right(1, 6)), wall, OracleWorldModel(wall), OBJECTIVE, tasks)
+    execution = execute_open_loop(Scripted(right(1, 6)), wall, OracleWorldModel(wall), LAST_STEP, tasks)
     assert execution.executed.all()
     assert wall.success(execution.states[:, 2], tasks.goal).all()
     assert not wall.success(execution.states[:, -1], tasks.goal).any()
 
 
 def test_the_oracle_imagines_what_happens(wall):
-    tasks = wall.sample_tasks(5, torch.Generator().manual_seed(0))
-    planner = GradientPlanner(wall.action_low, wall.action_high, horizon=12, num_starts=8, iterations=3)
-    execution = execute_open_loop(
-        planner, wall, OracleWorldModel(wall), OBJECTIVE, tasks, torch.Generator().manual_seed(0)
-    )
+    tasks = wall.sample_tasks(5, seeded())
+    planner = make("multistart", wall.action_low, wall.action_high, horizon=12)
+    execution = execute_open_loop(planner, wall, OracleWorldModel(wall), LAST_STEP, tasks, seeded())
     assert execution.states.shape == execution.imagined.shape == (5, 13, 2)
     assert execution.squared_errors().max() == 0
     assert torch.equal(execution.promised, execution.states[:, -1])
@@ -61,16 +56,28 @@ def test_the_oracle_imagines_what_happens(wall):
 
 
 def test_the_generator_alone_decides_the_execution(wall, ensemble):
-    tasks = wall.sample_tasks(3, torch.Generator().manual_seed(0))
-    planner = GradientPlanner(wall.action_low, wall.action_high, horizon=5, num_starts=8, iterations=2)
+    tasks = wall.sample_tasks(3, seeded())
+    planner = make("gradient", wall.action_low, wall.action_high)
 
     def states(seed):
-        generator = torch.Generator().manual_seed(seed)
-        return execute_open_loop(planner, wall, ensemble, OBJECTIVE, tasks, generator).states
+        return execute_open_loop(planner, wall, ensemble, LAST_STEP, tasks, seeded(seed)).states
 
     assert torch.equal(states(0), states(0))
     assert not torch.equal(states(0), states(1))
     assert not states(0).requires_grad
+
+
+def test_an_execution_tells_what_planning_cost(wall, ensemble):
+    tasks = wall.sample_tasks(3, seeded())
+    planner = make("cem", wall.action_low, wall.action_high)
+    plan = planner.plan(ensemble, LAST_STEP, tasks.start, tasks.goal, generator=seeded())
+    execution = execute_plan(plan, wall, ensemble, tasks)
+    assert execution.model_calls == plan.model_calls == 3 * 5 * (1 + 4 * 8)
+    assert execution.seconds == plan.seconds
+    again = execute_open_loop(planner, wall, ensemble, LAST_STEP, tasks, seeded())
+    assert again.model_calls == plan.model_calls
+    assert torch.equal(again.states, execution.states)
+    assert torch.equal(again.imagined, execution.imagined)
 
 
 def test_squared_errors_are_means_over_coordinates_and_missing_where_nothing_was_executed():
@@ -81,7 +88,7 @@ def test_squared_errors_are_means_over_coordinates_and_missing_where_nothing_was
     executed = torch.tensor([[True, True, True], [True, False, False]])
     nothing = torch.zeros(2, 2)
     errors = Execution(
-        Tasks(nothing, nothing), torch.zeros(2, 3, 2), states, imagined, executed, nothing, 0.0
+        Tasks(nothing, nothing), torch.zeros(2, 3, 2), states, imagined, executed, nothing, 0.0, 0
     ).squared_errors()
     assert errors[0].tolist() == [5.0, 0.0, 2.0]
     assert errors[1, 0] == 0

@@ -7,33 +7,33 @@ from pydantic import ValidationError
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
 from gapclose.models.oracle import OracleWorldModel
-from gapclose.planning.cem import CEMPlanner
-from gapclose.planning.gradient import GradientPlanner
+from gapclose.planning.initialization import Knots
 from gapclose.planning.mpc import MPC
-from gapclose.planning.objective import GoalDistance, Objective
 from gapclose.planning.planner import Planner
+from tests.planning.conftest import KINDS, LAST_STEP, make, seeded
 
-OBJECTIVE = Objective(dict(goal=GoalDistance("last")))
 BOUND = 0.25
+BOUNDS = torch.full((2,), -BOUND), torch.full((2,), BOUND)
 
 
 class Walker(Planner):
-    """Plans to go straight to the goal as a model sees it, and notes what it was asked."""
+    """Plans to go straight to the goal as a model sees it, recommends to rest, and notes what it was asked."""
 
     def __init__(self, horizon, speed=1.0):
-        super().__init__(horizon, torch.full((2,), -BOUND), torch.full((2,), BOUND))
+        super().__init__(*BOUNDS, horizon=horizon)
         self.speed = speed
         self.asked = []
 
-    def search(self, problem, warm_start, generator):
-        steps = self.horizon if warm_start is None else warm_start.shape[1]
-        self.asked.append((problem.start[:, 0], problem.goal[:, 0], steps, warm_start))
-        way = problem.goal[:, 0] - problem.start[:, 0]
+    def search(self, search, warm_start):
+        start, goal, steps = search.start[:, 0], search.goal[:, 0], search.steps
+        self.asked.append((start, goal, steps, warm_start))
+        way = goal - start
         heading = self.speed * way / way.abs().amax(1, keepdim=True).clamp(min=1e-9)
         # The further ahead, the slower: so that one can tell which part of a plan was handed on.
         slower = 1 - torch.arange(steps) / 100
-        best = heading.unsqueeze(1) * slower[:, None]
-        return best, problem.cost(best)[None]
+        best = (heading.unsqueeze(1) * slower[:, None]).unsqueeze(1)
+        search.score(best)
+        return torch.zeros_like(best)
 
     @property
     def lengths(self):
@@ -47,9 +47,7 @@ def tasks(*distances):
 
 
 def run(planner, world_model, tasks, wall=None, **settings):
-    return MPC(planner, **settings).execute(
-        wall or Wall(action_max=BOUND), world_model, OBJECTIVE, tasks, torch.Generator().manual_seed(0)
-    )
+    return MPC(planner, **settings).execute(wall or Wall(action_max=BOUND), world_model, LAST_STEP, tasks, seeded())
 
 
 def test_replanning_starts_from_the_real_state_not_the_imagined_one(point_model):
@@ -82,7 +80,7 @@ def test_the_promise_is_where_the_model_says_that_the_last_plan_ends(point_model
 
 def test_states_are_what_the_simulator_makes_of_the_actions(ensemble):
     wall = Wall()
-    drawn = wall.sample_tasks(6, torch.Generator().manual_seed(1))
+    drawn = wall.sample_tasks(6, seeded(1))
     execution = run(Walker(horizon=6), ensemble, drawn, wall, replan_every=2, max_steps=9)
     assert execution.states.shape == execution.imagined.shape == (6, 10, 2)
     assert execution.actions.shape == (6, 9, 2)
@@ -119,7 +117,7 @@ def test_a_plan_starts_from_what_is_left_of_the_last_one(point_model):
     # The first task has arrived by then, so that what is left is the second's.
     heading = (execution.tasks.goal - execution.tasks.start)[1:].sign()
     left = heading.unsqueeze(1) * (1 - torch.arange(3, 9) / 100)[:, None]
-    torch.testing.assert_close(planner.asked[1][3], left)
+    torch.testing.assert_close(planner.asked[1][3], torch.stack((left, torch.zeros(1, 6, 2)), 1))
 
 
 def test_plans_shrink_to_the_deadline_and_then_start_anew(point_model):
@@ -150,29 +148,93 @@ def test_a_task_that_does_not_arrive_executes_exactly_max_steps(horizon, replan_
     assert max(planner.lengths) <= horizon
 
 
+def test_a_fixed_horizon_always_plans_as_far_ahead(point_model):
+    planner = Walker(horizon=10, speed=0.1)
+    execution = run(planner, point_model(), tasks(3.5), replan_every=4, max_steps=14, horizon="fixed")
+    assert planner.lengths == [10, 10, 10, 10]
+    assert [warm is None for _, _, _, warm in planner.asked] == [True, False, False, False]
+    assert execution.executed.sum() == 14
+
+
+def test_a_fixed_horizon_holds_the_last_action_for_what_is_missing(point_model):
+    planner = Walker(horizon=9)
+    run(planner, point_model(), tasks(3.7), replan_every=3, max_steps=9, horizon="fixed")
+    left = 1 - torch.tensor([3, 4, 5, 6, 7, 8, 8, 8, 8]) / 100
+    handed_on = planner.asked[1][3]
+    torch.testing.assert_close(handed_on[0, 0], left[:, None] * torch.tensor([0.0, 1.0]))
+    assert torch.equal(handed_on[0, 1], torch.zeros(9, 2))
+
+
+def test_a_fixed_horizon_may_be_shorter_than_the_steps_between_plans(point_model):
+    planner = Walker(horizon=3, speed=0.1)
+    execution = run(planner, point_model(), tasks(3.5), replan_every=5, max_steps=8, horizon="fixed")
+    assert planner.lengths == [3, 3, 3]
+    torch.testing.assert_close(planner.asked[1][3][0, 0, :, 1], torch.full((3,), 0.1 * 0.98))
+    assert execution.executed.sum() == 8
+
+
+@pytest.mark.parametrize("horizon", ["shrinking", "fixed"])
+def test_every_planner_controls_with_either_horizon(ensemble, kind, horizon):
+    wall = Wall()
+    drawn = wall.sample_tasks(3, seeded(1))
+    planner = make(kind, wall.action_low, wall.action_high, horizon=6, init=Knots(), iterations=2)
+    execution = run(planner, ensemble, drawn, wall, replan_every=2, max_steps=8, horizon=horizon)
+    assert execution.states.shape == (3, 9, 2)
+    assert (execution.actions.abs() <= wall.action_max).all()
+    assert execution.states.isfinite().all()
+
+
+def test_elites_of_one_plan_compete_in_the_next(ensemble):
+    """All that iCEM recommends arrives, what of it is left, in the simulator's units."""
+    planner, plans, warm_starts = make("icem", *BOUNDS, horizon=6), [], []
+    original = planner.plan
+
+    def spy(world_model, objective, start, goal, warm_start, generator):
+        warm_starts.append(warm_start)
+        plans.append(original(world_model, objective, start, goal, warm_start, generator))
+        return plans[-1]
+
+    planner.plan = spy
+    run(planner, ensemble, tasks(3.0, 3.5), replan_every=2, max_steps=6)
+    assert warm_starts[0] is None
+    for made, handed_on in zip(plans, warm_starts[1:]):
+        assert made.elites.shape[1] == 2
+        assert torch.equal(handed_on, made.elites[:, :, 2:])
+
+
+def test_calls_of_the_model_and_seconds_add_up_over_the_plans(point_model):
+    planner = make("cem", *BOUNDS, horizon=10)
+    original, spent = planner.plan, []
+
+    def spy(*inputs):
+        made = original(*inputs)
+        spent.append(made.seconds)
+        return made
+
+    planner.plan = spy
+    execution = run(planner, point_model(), tasks(3.5, 3.6), replan_every=4, max_steps=10)
+    # Ten steps, then the six and two that are left.
+    assert execution.model_calls == 2 * (10 + 6 + 2) * (1 + 4 * 8)
+    assert len(spent) == 3
+    assert execution.seconds == pytest.approx(sum(spent))
+    none = run(planner, point_model(), tasks(0.0))
+    assert (none.model_calls, none.seconds) == (0, 0.0)
+
+
+def test_no_calls_are_made_for_tasks_that_have_arrived(point_model):
+    planner = Walker(horizon=12)
+    execution = run(planner, point_model(), tasks(0.2, 0.7, 1.4, 2.9), replan_every=4, max_steps=12)
+    assert execution.model_calls == 3 * 12 + 2 * 8 + 1 * 4
+
+
 def test_two_horizons_are_executed_unless_told_otherwise(point_model):
     assert run(Walker(horizon=5, speed=0.1), point_model(), tasks(3.5)).executed.shape == (1, 10)
 
 
-PLANNERS = dict(
-    walker=Walker(6),
-    gradient=GradientPlanner(
-        torch.full((2,), -BOUND),
-        torch.full((2,), BOUND),
-        horizon=6,
-        num_starts=4,
-        num_elites=2,
-        num_refined=2,
-        iterations=2,
-    ),
-    cem=CEMPlanner(
-        torch.full((2,), -BOUND), torch.full((2,), BOUND), horizon=6, num_samples=6, num_elites=2, iterations=2
-    ),
-)
+PLANNERS = dict(walker=Walker(6)) | {kind: make(kind, *BOUNDS, horizon=6, iterations=2) for kind in KINDS}
 
 
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
-@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
 def test_tasks_that_start_at_their_goals_are_over_before_they_begin(ensemble, planner):
     at_goal = tasks(0.0, 0.1)
     execution = run(planner, ensemble, at_goal, replan_every=3)
@@ -186,30 +248,33 @@ def test_tasks_that_start_at_their_goals_are_over_before_they_begin(ensemble, pl
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
 def test_the_oracle_imagines_what_happens(planner):
     wall = Wall()
-    drawn = wall.sample_tasks(5, torch.Generator().manual_seed(1))
+    drawn = wall.sample_tasks(5, seeded(1))
     execution = run(planner, OracleWorldModel(wall), drawn, wall, replan_every=3, max_steps=12)
     assert execution.squared_errors().nanmean() == 0
 
 
 def test_it_goes_through_the_door_with_the_true_dynamics():
     wall = Wall()
-    drawn = wall.sample_tasks(12, torch.Generator().manual_seed(1))
-    planner = GradientPlanner(wall.action_low, wall.action_high, horizon=30, num_starts=64, iterations=10)
+    drawn = wall.sample_tasks(12, seeded(1))
+    settings = dict(horizon=30, init=Knots(), num_samples=64, num_elites=8, num_resamples=3, iterations=10)
+    planner = make("multistart", wall.action_low, wall.action_high, **settings)
     execution = run(planner, OracleWorldModel(wall), drawn, wall, replan_every=10)
     assert wall.success(execution.states[:, -1], drawn.goal).float().mean() >= 0.75
 
 
-@pytest.mark.parametrize("name", ["gradient", "cem"])
+@pytest.mark.parametrize("name", KINDS)
 def test_the_generator_alone_decides_the_execution(ensemble, name):
     wall = Wall()
-    drawn = wall.sample_tasks(3, torch.Generator().manual_seed(1))
+    drawn = wall.sample_tasks(3, seeded(1))
     first, second = (run(PLANNERS[name], ensemble, drawn, wall, replan_every=3, max_steps=6).states for _ in range(2))
     assert torch.equal(first, second)
     assert not first.requires_grad
 
 
 @pytest.mark.parametrize(
-    "wrong", [dict(replan_every=0), dict(max_steps=0), dict(max_steps=-5), dict(replan_every=2.5)], ids=str
+    "wrong",
+    [dict(replan_every=0), dict(max_steps=0), dict(max_steps=-5), dict(replan_every=2.5), dict(horizon="receding")],
+    ids=str,
 )
 def test_impossible_settings_are_refused_by_name(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):

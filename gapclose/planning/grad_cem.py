@@ -1,0 +1,36 @@
+"""The cross-entropy method on samples that gradient descent has improved."""
+
+from typing import Any
+
+import torch
+from pydantic import PositiveInt, validate_call
+from torch import Tensor
+
+from gapclose.planning.cem import CEMPlanner
+from gapclose.planning.search import Search
+from gapclose.settings import Positive
+
+
+class GradCEMPlanner(CEMPlanner):
+    """Every sample descends its gradient before the elites are chosen.
+
+    Bharadhwaj, Xie and Shkurti 2020, *Model-predictive control via cross-entropy and gradient-based optimization*,
+    section 4: CEM does not get stuck where the gradient does, and the gradient needs fewer samples in high dimension.
+
+    Args:
+        gradient_steps: per sample and iteration.
+        lr: largest step of an action, in units of half the action range; the gradient of each sequence is scaled to it.
+        settings: those of `CEMPlanner`.
+    """
+
+    @validate_call
+    def __init__(self, *, gradient_steps: PositiveInt = 1, lr: Positive = 0.1, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.gradient_steps, self.lr = gradient_steps, lr
+
+    def improve(self, search: Search, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        for _ in range(self.gradient_steps):
+            _, gradient = search.gradient(candidates)
+            largest = gradient.abs().amax((2, 3), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
+            candidates = (candidates - self.lr * gradient / largest).clamp(-1, 1)
+        return candidates, search.score(candidates)

@@ -1,0 +1,51 @@
+"""Model-predictive path integral control."""
+
+from typing import Any
+
+import torch
+from pydantic import PositiveInt, validate_call
+from torch import Tensor
+
+from gapclose.planning.planner import Planner
+from gapclose.planning.search import Search
+from gapclose.settings import Positive
+
+
+class MPPIPlanner(Planner):
+    """Averages sampled sequences, each weighted by the exponential of its negative cost.
+
+    Williams et al. 2017, *Information theoretic MPC for model-based reinforcement learning*, section III and
+    algorithm 2, for several iterations; without the price on control, which is a term of the objective here.
+
+    Args:
+        num_samples: sequences per task and iteration.
+        noise_std: standard deviation of the samples around the mean, in units of half the action range.
+        temperature: of the weights, in units of the standard deviation of the samples' costs, so that it need not be
+            chosen anew for every objective.
+        settings: those of `Planner`.
+    """
+
+    @validate_call
+    def __init__(
+        self,
+        *,
+        num_samples: PositiveInt = 300,
+        noise_std: Positive = 0.5,
+        temperature: Positive = 0.1,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        self.num_samples, self.noise_std, self.temperature = num_samples, noise_std, temperature
+
+    def search(self, search: Search, warm_start: Tensor | None) -> None:
+        mean = self.begin(search, warm_start)
+        for _ in search.iterations():
+            candidates = (mean + self.noise_std * search.normal(self.num_samples)).clamp(-1, 1)
+            candidates[:, :1] = mean
+            costs = search.score(candidates)
+            # What the model gives no number for counts as the worst of the rest.
+            costs = costs.minimum(costs.where(costs.isfinite(), -torch.inf).amax(1, keepdim=True)).clamp(min=0)
+            scale = costs.std(1, correction=0, keepdim=True).clamp(min=1e-12)
+            weights = (-costs / (self.temperature * scale)).softmax(1)
+            mean = (weights[:, :, None, None] * candidates).sum(1, keepdim=True)
+        search.score(mean)

@@ -1,0 +1,40 @@
+"""Predictive sampling: the simplest planner that works."""
+
+from typing import Any
+
+import torch
+from pydantic import PositiveInt, validate_call
+from torch import Tensor
+
+from gapclose.planning.initialization import hold
+from gapclose.planning.planner import Planner
+from gapclose.planning.search import Search
+from gapclose.settings import Positive
+
+
+class PredictiveSamplingPlanner(Planner):
+    """Takes the best of a few noisy copies of the best sequence so far.
+
+    Howell et al. 2022, *Predictive sampling: real-time behaviour synthesis with MuJoCo* (arXiv 2212.00541), section
+    4.1, with noise that is constant between knots.
+
+    Args:
+        num_samples: noisy copies per task and iteration.
+        num_knots: constant pieces of the noise.
+        noise_std: its standard deviation, in units of half the action range.
+        settings: those of `Planner`.
+    """
+
+    @validate_call
+    def __init__(
+        self, *, num_samples: PositiveInt = 300, num_knots: PositiveInt = 6, noise_std: Positive = 0.3, **settings: Any
+    ) -> None:
+        super().__init__(**settings)
+        self.num_samples, self.num_knots, self.noise_std = num_samples, num_knots, noise_std
+
+    def search(self, search: Search, warm_start: Tensor | None) -> None:
+        search.score(self.begin(search, warm_start))
+        n, k, steps, action_dim = search.shape(self.num_samples)
+        for _ in search.iterations():
+            noise = torch.randn(n, k, self.num_knots, action_dim, generator=search.generator).to(search.best)
+            search.score((search.best.unsqueeze(1) + self.noise_std * hold(noise, steps)).clamp(-1, 1))

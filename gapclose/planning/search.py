@@ -1,0 +1,212 @@
+"""A search for plans: what it asks of world model and objective, what it may cost, and the best found so far."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gapclose.models.world_model import WorldModel
+from gapclose.planning.objective import Objective
+from gapclose.progress import track
+
+
+class Bounds(NamedTuple):
+    """Action bounds. Searches are in normalised actions: there, the bounds are -1 and 1.
+
+    Attributes:
+        low: `[A]`.
+        high: `[A]`.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def normalize(self, actions: Tensor) -> Tensor:
+        """Normalised actions `[..., A]` of actions `[..., A]` in the simulator's units."""
+        low, high = self.low.to(actions), self.high.to(actions)
+        return ((2 * actions - low - high) / (high - low)).clamp(-1, 1)
+
+    def denormalize(self, actions: Tensor) -> Tensor:
+        """Actions in the simulator's units, `[..., A]`, of normalised actions `[..., A]`."""
+        low, high = self.low.to(actions), self.high.to(actions)
+        return (low + (high - low) * (actions + 1) / 2).clamp(low, high)
+
+
+class Budget(NamedTuple):
+    """What a search may cost.
+
+    Attributes:
+        iterations: how many at most; none leaves the end to `seconds`.
+        seconds: after how much time no further iteration begins; none leaves the end to `iterations`.
+        target_cost: a task whose best plan costs no more is finished, and costs no more time; none finishes no task.
+    """
+
+    iterations: int | None
+    seconds: float | None = None
+    target_cost: float | None = None
+
+
+class Search:
+    """One search for the plans of `N` tasks, in normalised actions.
+
+    Whatever it is asked to judge, it remembers the best of; so a planner need not.
+
+    Args:
+        world_model: predicts where actions lead.
+        objective: says what that costs.
+        start: latents `[N, M, ...]` of where to start.
+        goal: latents `[N, M, ...]` of where to go.
+        steps: length `T` of the sequences.
+        bounds: of the actions.
+        budget: what it may cost.
+        generator: source of randomness, on the CPU; the global one by default.
+        remember: whether to remember the best after each iteration.
+
+    Attributes:
+        best: the best sequences so far, `[N, T, A]`.
+        best_cost: their costs, `[N]`; infinite before anything was judged.
+        model_calls: transitions predicted or differentiated so far.
+        progress: the share of the budget that is spent, from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        objective: Objective,
+        start: Tensor,
+        goal: Tensor,
+        steps: int,
+        bounds: Bounds,
+        budget: Budget,
+        generator: torch.Generator | None = None,
+        remember: bool = False,
+    ) -> None:
+        self.began = time.perf_counter()
+        self.world_model, self.objective = world_model, objective
+        self.start, self.goal, self.steps = start, goal, steps
+        self.bounds, self.budget = bounds, budget
+        self.generator, self.remember = generator, remember
+        self.best = start.new_zeros(len(start), steps, len(bounds.low))
+        self.best_cost = start.new_full((len(start),), torch.inf)
+        self.model_calls, self.progress = 0, 0.0
+        self._noted: list[tuple[Tensor, float, Tensor | None]] = []
+
+    def shape(self, k: int) -> tuple[int, int, int, int]:
+        """Shape `(N, k, T, A)` of `k` sequences per task."""
+        return len(self.best), k, *self.best.shape[1:]
+
+    def normal(self, k: int) -> Tensor:
+        """Independent standard Gaussians `[N, k, T, A]`."""
+        return torch.randn(self.shape(k), generator=self.generator).to(self.best)
+
+    def elapsed(self) -> float:
+        """Seconds since the search began."""
+        return time.perf_counter() - self.began
+
+    def iterations(self) -> Iterator[int]:
+        """Counts the iterations that the budget allows, and notes after each how far it has come."""
+        most, seconds, _ = self.budget
+        for iteration in track(itertools.count() if most is None else range(most), "planning"):
+            self.progress = max(iteration / most if most else 0.0, self.elapsed() / seconds if seconds else 0.0)
+            if self.progress >= 1 or not self.live.any():
+                break
+            yield iteration
+            self.note()
+        self.progress = 1.0
+
+    @property
+    def live(self) -> Tensor:
+        """Which tasks are not finished, bool `[N]`."""
+        target = self.budget.target_cost
+        return self.best_cost > (-torch.inf if target is None else target)
+
+    def note(self) -> None:
+        """Puts down the best so far, and the time."""
+        self._noted.append((self.best_cost.mean(), self.elapsed(), self.best.clone() if self.remember else None))
+
+    def history(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What was noted: mean best costs `[I]`, seconds `[I]` and, if remembered, actions `[I, N, T, A]`."""
+        costs, seconds, best = zip(*self._noted)
+        actions = self.bounds.denormalize(torch.stack(best)) if self.remember else None
+        return torch.stack(costs).cpu(), torch.tensor(seconds), actions
+
+    def score(self, candidates: Tensor) -> Tensor:
+        """Costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`: infinite where the model gives no number.
+
+        All those of a finished task cost the same.
+        """
+        return self._judge(candidates, None)
+
+    def gradient(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """Costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`, and their gradients `[N, K, T, A]`.
+
+        All those of a finished task cost the same, and their gradient is 0.
+        """
+        gradients = torch.zeros_like(candidates)
+        return self._judge(candidates, gradients), gradients
+
+    def _judge(self, candidates: Tensor, gradients: Tensor | None) -> Tensor:
+        """Costs `[N, K]` of the candidates; their gradients are put into `gradients`, if there are any."""
+        costs = self.best_cost.unsqueeze(1).repeat(1, candidates.shape[1])
+        final = costs.clone()
+        tasks, numbers = self.live.unsqueeze(1).expand_as(costs).nonzero(as_tuple=True)
+        rows_at_once = self.rows_at_once(gradients is not None)
+        for task, number in zip(tasks.split(rows_at_once), numbers.split(rows_at_once)) if len(tasks) else ():
+            with torch.set_grad_enabled(gradients is not None):
+                rows = candidates[task, number].requires_grad_(gradients is not None)
+                actions = self.bounds.denormalize(rows)
+                latents, goal = self.world_model.rollout(self.start[task], actions), self.goal[task]
+                cost = self.objective.cost(latents, actions, goal, self.progress)
+                at_end = self.objective.cost(latents, actions, goal) if self.objective.changes else cost
+                if gradients is not None:
+                    (gradients[task, number],) = torch.autograd.grad(cost.sum(), rows)
+            costs[task, number], final[task, number] = cost.detach(), at_end.detach()
+            self.count(len(rows) * self.steps, gradients is not None)
+        self.offer(candidates, final)
+        return costs.nan_to_num(torch.inf, torch.inf)
+
+    def pull(self, latents: Tensor, actions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions of single steps, and what would bring them closer to their targets.
+
+        Args:
+            latents: `[..., M, Z...]`, of live and finished tasks alike.
+            actions: normalised, `[..., A]`.
+            targets: `[..., M, Z...]`.
+
+        Returns:
+            Predicted latents `[..., M, Z...]`, and for the actions the gradient `[..., A]` of half their squared
+            distance to the targets, summed over coordinates and members.
+        """
+        flat = (x.flatten(0, actions.dim() - 2) for x in (latents, actions, targets))
+        parts = []
+        for before, action, target in zip(*(x.split(self.rows_at_once(True)) for x in flat)):
+            with torch.enable_grad():
+                action = action.detach().requires_grad_()
+                predicted = self.world_model.step(before, self.bounds.denormalize(action))
+            (gradient,) = torch.autograd.grad(predicted, action, (predicted - target).detach())
+            parts.append((predicted.detach(), gradient))
+            self.count(len(before), True)
+        return tuple(torch.cat(x).unflatten(0, actions.shape[:-1]) for x in zip(*parts))
+
+    def rows_at_once(self, gradients: bool) -> int:
+        """How many rows are judged together: more would leave a processor's cache, or fill an accelerator's memory."""
+        return 512 if self.best.device.type == "cpu" else 8192 if gradients else 65_536
+
+    def count(self, transitions: int, gradients: bool) -> None:
+        """Counts calls of the model, those backward, too."""
+        self.model_calls += 2 * transitions if gradients else transitions
+
+    def offer(self, candidates: Tensor, costs: Tensor) -> None:
+        """Takes the candidates `[N, K, T, A]` that cost `[N, K]` less than the best so far."""
+        cost, number = costs.nan_to_num(torch.inf, torch.inf).min(1)
+        better = cost < self.best_cost
+        self.best_cost = torch.where(better, cost, self.best_cost)
+        self.best = torch.where(better[:, None, None], select(candidates, number.unsqueeze(1)).squeeze(1), self.best)
+
+
+def select(candidates: Tensor, index: Tensor) -> Tensor:
+    """The sequences `[N, R, T, A]` with the numbers `index [N, R]` among candidates `[N, K, T, A]`."""
+    return candidates.gather(1, index[:, :, None, None].expand(-1, -1, *candidates.shape[2:]))

@@ -1,0 +1,107 @@
+"""What the tests of several planners share: bounds, objectives, tasks, and one small planner of each kind."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from gapclose.models.world_model import WorldModel
+from gapclose.planning.cem import CEMPlanner
+from gapclose.planning.grad_cem import GradCEMPlanner
+from gapclose.planning.gradient import GradientPlanner
+from gapclose.planning.grasp import GRASPPlanner
+from gapclose.planning.icem import ICEMPlanner
+from gapclose.planning.initialization import Normal
+from gapclose.planning.mppi import MPPIPlanner
+from gapclose.planning.multistart import MultistartPlanner
+from gapclose.planning.objective import Disagreement, GoalDistance, Objective
+from gapclose.planning.planner import Plan, Planner
+from gapclose.planning.predictive_sampling import PredictiveSamplingPlanner
+from gapclose.planning.search import Bounds, Budget, Search
+
+LOW, HIGH = torch.tensor([-0.5, -0.25]), torch.tensor([0.5, 0.25])
+EVERY_STEP = Objective(dict(goal=GoalDistance("all")))
+LAST_STEP = Objective(dict(goal=GoalDistance("last")))
+CAUTIOUS = Objective(dict(goal=GoalDistance("last"), disagreement=Disagreement(3.0)))
+ANNEALED = Objective(dict(goal=GoalDistance("last"), disagreement=Disagreement(300.0, initial_share=0.0)))
+
+KINDS: dict[str, tuple[type[Planner], dict]] = dict(
+    gradient=(GradientPlanner, dict(num_starts=2)),
+    multistart=(MultistartPlanner, dict(num_samples=6, num_resamples=1, num_elites=3, num_starts=2)),
+    cem=(CEMPlanner, dict(num_samples=8, num_elites=3)),
+    icem=(ICEMPlanner, dict(num_samples=8, num_elites=4, kept_elites=0.5)),
+    mppi=(MPPIPlanner, dict(num_samples=8)),
+    grad_cem=(GradCEMPlanner, dict(num_samples=8, num_elites=3)),
+    predictive_sampling=(PredictiveSamplingPlanner, dict(num_samples=8, num_knots=2)),
+    grasp=(GRASPPlanner, dict(num_starts=2, lifted_steps=3, sync_steps=2)),
+)
+
+
+def make(kind: str, low: Tensor = LOW, high: Tensor = HIGH, **changes) -> Planner:
+    """A small planner of that kind."""
+    planner, settings = KINDS[kind]
+    return planner(
+        action_low=low, action_high=high, **dict(init=Normal(), horizon=5, iterations=4) | settings | changes
+    )
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def tasks(n: int = 4) -> tuple[Tensor, Tensor]:
+    """Starts and goals `[N, 2]`, always the same."""
+    random = seeded(9)
+    return 2 * torch.rand(n, 2, generator=random) - 1, 2 * torch.rand(n, 2, generator=random) - 1
+
+
+def plan(planner: Planner, world_model: WorldModel, objective: Objective, seed: int = 0, n: int = 4, **inputs) -> Plan:
+    return planner.plan(world_model, objective, *tasks(n), generator=seeded(seed), **inputs)
+
+
+def random_plans(*shape: int, seed: int = 0) -> Tensor:
+    """Actions `[*shape, 2]` inside the bounds, in the simulator's units."""
+    return HIGH * (2 * torch.rand(*shape, 2, generator=seeded(seed)) - 1)
+
+
+def objective_of(world_model: WorldModel, objective: Objective, actions: Tensor) -> Tensor:
+    """What the objective says of actions `[N, T, A]` in the simulator's units, computed without a planner."""
+    start, goal = tasks(len(actions))
+    with torch.no_grad():
+        return objective.cost(
+            world_model.rollout(world_model.encode(start), actions), actions, world_model.encode(goal)
+        )
+
+
+def search_with(
+    world_model: WorldModel,
+    objective: Objective = LAST_STEP,
+    n: int = 4,
+    steps: int = 5,
+    seed: int = 0,
+    low: Tensor = LOW,
+    high: Tensor = HIGH,
+    remember: bool = False,
+    **budget,
+) -> Search:
+    """A search that has not begun."""
+    start, goal = (world_model.encode(x) for x in tasks(n))
+    budget = Budget(**dict(iterations=4) | budget)
+    return Search(world_model, objective, start, goal, steps, Bounds(low, high), budget, seeded(seed), remember)
+
+
+def judged(planner: Planner, search: Search, warm_start: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+    """What the planner had scored, call by call, and what its search returned."""
+    candidates, score = [], search.score
+
+    def spy(x: Tensor) -> Tensor:
+        candidates.append(x)
+        return score(x)
+
+    search.score = spy
+    return candidates, planner.search(search, warm_start)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request) -> str:
+    """Every kind of planner, one after the other."""
+    return request.param
