@@ -1,6 +1,7 @@
 """Every option of every config group composes, and what it describes can be made."""
 
 import pytest
+import wandb
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -13,6 +14,8 @@ OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml") if path.parent.name != "hydra"
 )
 
+OBJECTIVES = [option.partition("=")[2] for option in OPTIONS if option.startswith("objective=")]
+
 
 def configuration(name, *overrides):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -20,7 +23,8 @@ def configuration(name, *overrides):
 
 
 def test_there_are_options():
-    assert {"env=wall", "finetune=online", "planner=cem", "experiment=weekend"} <= set(OPTIONS)
+    some = {"env=wall", "finetune=online", "planner=cem", "init=policy", "objective=calibrated", "experiment=weekend"}
+    assert some <= set(OPTIONS)
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -34,7 +38,37 @@ def test_every_option_composes_and_instantiates(option, tmp_path):
         build_world_model(config, parts.simulator)
     for stage in ("baseline", "finetune"):
         instantiate(config[stage])
+    if group == "policy" or option == "init=policy":
+        parts = Parts.build(configuration("train", option, "init=policy", f"data_dir={tmp_path}"))
+        assert parts.policy_training.epochs == config.policy.training.epochs
+        assert parts.mpc.planner.init.policy is not None
+    else:
+        assert parts.policy_training is None
     if group == "logger":
         instantiate(config.logger, save_dir=str(tmp_path))
+        wandb.finish()
     if group == "trainer":
         instantiate(config.trainer, logger=False, default_root_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith(("planner=", "init=", "object"))])
+def test_plan_has_the_options_too(option):
+    assert Parts.build(configuration("plan", option)).mpc.planner.horizon == 30
+
+
+STARTS = dict(gradient="Normal", multistart="Knots", cem="Zeros", icem="Zeros", mppi="Zeros", grad_cem="Zeros")
+
+
+@pytest.mark.parametrize("name", ["train", "plan"])
+@pytest.mark.parametrize(("planner", "start"), STARTS.items())
+def test_every_planner_starts_in_its_own_way_unless_told_otherwise(name, planner, start):
+    assert configuration(name, f"planner={planner}").init._target_.endswith(start)
+    assert configuration(name, f"planner={planner}", "init=colored").init._target_.endswith("Colored")
+
+
+def test_the_price_of_disagreement_is_fixed_by_default_and_chosen_where_that_is_asked_for():
+    terms = {name: instantiate(configuration("plan", f"objective={name}").objective).terms for name in OBJECTIVES}
+    assert terms["uncertainty_aware"]["disagreement"].weight == 30
+    assert terms["calibrated"]["disagreement"].automatic
+    assert set(terms["smooth"]) == {"goal", "disagreement", "action_size", "smoothness"}
+    assert set(terms["goal"]) == {"goal"}

@@ -1,9 +1,12 @@
 """The gap as numbers: how a model fares on expert data, and how it fares when it is planned with."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
+import torch
 from scipy.stats import binomtest
 
+from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.models.world_model import WorldModel
@@ -11,6 +14,29 @@ from gapclose.planning.execution import Execution, execute_open_loop
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
 from gapclose.seeds import generator
+
+WAYS = ("open_loop", "mpc")
+"""The ways to execute plans."""
+
+
+class HeldOut(NamedTuple):
+    """What training never sees.
+
+    Attributes:
+        tasks: to be planned.
+        validation: expert trajectories that choices are made on.
+        test: expert trajectories that errors are reported on.
+    """
+
+    tasks: Tasks
+    validation: Trajectories
+    test: Trajectories
+
+    @classmethod
+    def of(cls, tasks: Tasks, trajectories: Trajectories, device: torch.device) -> Self:
+        """The tasks, and the held-out part of trajectories, on a device."""
+        _, validation, test = split(trajectories)
+        return cls(*(type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, validation, test)))
 
 
 def evaluate(execution: Execution, simulator: Simulator, expert_error: float | None = None) -> dict[str, Any]:
@@ -23,22 +49,28 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
 
     Returns:
         `num_tasks`, `success_rate` and its Wilson interval, mean `goal_distance` and `imagined_goal_distance` at the
-        end, `world_model_error` (MSE over coordinates, executed steps and tasks; none if nothing was executed),
-        `train_test_gap` (its ratio to `expert_error`; none if that is 0 or not given) and `planning_seconds`.
+        end, `exploitation` (how much farther from the goal than promised), `world_model_error` (MSE over coordinates,
+        executed steps and tasks; none if nothing was executed), `train_test_gap` (its ratio to `expert_error`; none if
+        that is 0 or not given), `model_calls` (transitions predicted or differentiated while planning) and
+        `planning_seconds`.
     """
     goal, final = execution.tasks.goal, execution.states[:, -1]
     success = simulator.success(final, goal)
     n, successes = len(success), int(success.sum())
     interval = binomtest(successes, n).proportion_ci(method="wilson")
     error = execution.squared_errors()[execution.executed].mean().item() if execution.executed.any() else None
+    distance = simulator.distance(final, goal).mean().item()
+    promised = simulator.distance(execution.promised, goal).mean().item()
     return {
         "num_tasks": n,
         "success_rate": successes / n,
         "success_rate_ci95": [interval.low, interval.high],
-        "goal_distance": simulator.distance(final, goal).mean().item(),
-        "imagined_goal_distance": simulator.distance(execution.promised, goal).mean().item(),
+        "goal_distance": distance,
+        "imagined_goal_distance": promised,
+        "exploitation": distance - promised,
         "world_model_error": error,
         "train_test_gap": error / expert_error if expert_error and error is not None else None,
+        "model_calls": execution.model_calls,
         "planning_seconds": execution.seconds,
     }
 
@@ -48,10 +80,10 @@ def measure_gap(
     mpc: MPC,
     simulator: Simulator,
     objective: Objective,
-    tasks: Tasks,
-    test: Trajectories,
+    held_out: HeldOut,
     seed: int,
     planner_name: str,
+    ways: Sequence[str] = WAYS,
 ) -> tuple[dict[str, Any], dict[str, Execution]]:
     """How a model fares on expert data and under planning, open loop and in MPC, on the same tasks.
 
@@ -59,27 +91,34 @@ def measure_gap(
         world_model: the model.
         mpc: MPC and the planner in it; the same planner plans open loop.
         simulator: executes.
-        objective: what plans are judged by. If it prices the disagreement of an
+        objective: what plans are judged by; it is calibrated for the model. If it prices the disagreement of an
             ensemble, open loop is measured without that, too.
-        tasks: held-out tasks.
-        test: held-out expert trajectories.
+        held_out: tasks and expert trajectories.
         seed: of the plans; with equal seeds, models start from equal action sequences.
         planner_name: what the planner is called in the results.
+        ways: to execute, of `open_loop` and `mpc`.
 
     Returns:
-        The metrics (`expert_error`, and one set from `evaluate` for each way to execute), and the executions.
+        The metrics (`expert_error`, `disagreement_weight`, and one set from `evaluate` for each way to execute), and
+        the executions.
     """
-    error = world_model.one_step_error(Window(*test)).item()
+    error = world_model.one_step_error(Window(*held_out.test)).item()
+    objective = objective.calibrated(world_model, held_out.validation)
+    tasks = held_out.tasks
     parts = {"planner": mpc.planner, "simulator": simulator, "world_model": world_model, "tasks": tasks}
-    executions = {"open_loop": execute_open_loop(**parts, objective=objective, generator=generator(seed, "open loop"))}
-    members = world_model.encode(simulator.observe(tasks.start[:1])).shape[1]
-    if objective.weight("disagreement") and members > 1:
-        trusting = objective.without("disagreement")
-        executions["open_loop_without_disagreement"] = execute_open_loop(
-            **parts, objective=trusting, generator=generator(seed, "open loop")
-        )
-    executions["mpc"] = mpc.execute(simulator, world_model, objective, tasks, generator(seed, "mpc"))
+    executions = {}
+    if "open_loop" in ways:
+        random = generator(seed, "open loop")
+        executions["open_loop"] = execute_open_loop(**parts, objective=objective, generator=random)
+        members = world_model.encode(simulator.observe(tasks.start[:1])).shape[1]
+        if objective.weight("disagreement") and members > 1:
+            trusting, random = objective.without("disagreement"), generator(seed, "open loop")
+            executions["open_loop_without_disagreement"] = execute_open_loop(
+                **parts, objective=trusting, generator=random
+            )
+    if "mpc" in ways:
+        executions["mpc"] = mpc.execute(simulator, world_model, objective, tasks, generator(seed, "mpc"))
     metrics = {
         way: {"planner": planner_name, **evaluate(execution, simulator, error)} for way, execution in executions.items()
     }
-    return {"expert_error": error, **metrics}, executions
+    return {"expert_error": error, "disagreement_weight": objective.weight("disagreement"), **metrics}, executions

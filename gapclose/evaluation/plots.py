@@ -1,7 +1,9 @@
 """The pictures of a run."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -13,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from PIL import Image
 
 from gapclose.envs.simulator import Simulator
@@ -47,6 +50,7 @@ def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: st
         axes.plot(*done[-1], "X", color=color, markersize=8, markeredgecolor="white")
         axes.plot(*target, "*", color=color, markersize=14, markeredgecolor="white")
     success = simulator.success(execution.states[:, -1], execution.tasks.goal)
+    title = textwrap.fill(title, 40)
     axes.set_title(f"{title}\n{int(success.sum())} of {len(success)} goals reached", fontsize=11)
     low, high = outline.flatten(0, 1).amin(0), outline.flatten(0, 1).amax(0)
     margin = 0.05 * (high - low)
@@ -58,10 +62,14 @@ def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: st
 
 def plot_plans(executions: Mapping[str, Execution], simulator: Simulator, path: Path) -> Path:
     """Imagined against executed trajectories, one panel per entry, on the same tasks."""
+    columns = min(len(executions), 4)
+    rows = -(-len(executions) // columns)
     figure, panels = plt.subplots(
-        1, len(executions), figsize=(4.8 * len(executions), 5.6), squeeze=False, layout="constrained"
+        rows, columns, figsize=(4.8 * columns, 5.2 * rows + 0.4), squeeze=False, layout="constrained"
     )
-    for axes, (title, execution) in zip(panels[0], executions.items()):
+    for axes in panels.flat[len(executions) :]:
+        axes.axis("off")
+    for axes, (title, execution) in zip(panels.flat, executions.items()):
         draw_plans(axes, execution, simulator, title)
     handles = [
         plt.Line2D([], [], color="grey", linestyle="--", label="imagined by the model"),
@@ -108,6 +116,34 @@ def plot_epochs(history: Sequence[Mapping[str, float]], held_out: Sequence[Mappi
     panels[0].legend(frameon=False, loc="lower right")
     panels[1].set(yscale="log", xlabel="epochs of finetuning")
     panels[1].xaxis.get_major_locator().set_params(integer=True)
+    return save(figure, path)
+
+
+def plot_budgets(planners: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
+    """Open-loop success against planning time, as the budget grows.
+
+    Args:
+        planners: for each planner its results, as returned by `compare`.
+        path: the file.
+    """
+    figure, axes = plt.subplots(figsize=(8.4, 4.8), layout="constrained")
+    for number, (name, ways) in enumerate(planners.items()):
+        result, budget = ways["open_loop"], ways["open_loop"]["budget"]
+        color, style = plt.cm.tab10(number % 10), ("-", "--", ":")[number // 10 % 3]
+        label = textwrap.fill(name, 32)
+        axes.plot(budget["seconds"], budget["success_rate"], style, color=color, label=label)
+        low, high = result["success_rate_ci95"]
+        rate = result["success_rate"]
+        errors = [[rate - low], [high - rate]]
+        axes.errorbar(budget["seconds"][-1], rate, errors, marker="o", color=color, capsize=3, alpha=0.6)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(xlabel="seconds of planning, all tasks", ylabel="open-loop success rate", ylim=(-0.03, 1.03))
+    axes.set_title("Success had the search ended earlier (bars: 95 % interval at its end)", fontsize=11)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
     return save(figure, path)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,18 @@ from rich.table import Table
 from gapclose.files import replacing
 
 COLUMNS = ["model", "executed", "success [95 %]", "distance", "promised", "model error", "gap", "time"]
-WAYS = {"open_loop": "open loop", "open_loop_without_disagreement": "open loop, λ = 0", "mpc": "MPC"}
+TITLES = {"open_loop": "open loop", "open_loop_without_disagreement": "open loop, λ = 0", "mpc": "MPC"}
 CAPTION = (
     "distance: to the goal at the end; promised: the same according to the model; model error: MSE of the imagined "
     "states under planning; gap: model error / error on expert data; time: spent planning; λ = 0: the planner "
     "ignores disagreement"
+)
+COMPARISON_COLUMNS = [
+    "planner", "executed", "success [95 %]", "distance", "promised", "exploitation", "calls / task", "time"
+]  # fmt: skip
+COMPARISON_CAPTION = (
+    "distance: to the goal at the end; promised: the same according to the model; exploitation: how much farther than "
+    "promised; calls: transitions that the model predicted or differentiated; time: spent planning all tasks"
 )
 
 
@@ -41,33 +49,70 @@ def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
         gaps: for each model, its gap as returned by `measure_gap`.
     """
     rows = []
-    for model, gap in gaps.items():
-        for way, title in WAYS.items():
-            if way not in gap:
-                continue
-            result = gap[way]
-            low, high = result["success_rate_ci95"]
-            error, ratio = result["world_model_error"], result["train_test_gap"]
-            rows.append(
-                [
-                    model,
-                    title,
-                    f"{result['success_rate']:.2f} [{low:.2f}, {high:.2f}]",
-                    f"{result['goal_distance']:.3f}",
-                    f"{result['imagined_goal_distance']:.3f}",
-                    "–" if error is None else f"{error:.2g}",
-                    "–" if ratio is None else f"{ratio:,.0f}" if ratio < 1e6 else f"{ratio:.1e}",
-                    f"{result['planning_seconds']:.1f} s",
-                ]
-            )
+    for model, way, result in results(gaps):
+        error, ratio = result["world_model_error"], result["train_test_gap"]
+        rows.append(
+            [
+                model,
+                way,
+                success(result),
+                f"{result['goal_distance']:.3f}",
+                f"{result['imagined_goal_distance']:.3f}",
+                "–" if error is None else f"{error:.2g}",
+                "–" if ratio is None else f"{ratio:,.0f}" if ratio < 1e6 else f"{ratio:.1e}",
+                f"{result['planning_seconds']:.1f} s",
+            ]
+        )
     return rows
 
 
-def print_table(rows: list[list[str]], title: str, console: Console | None = None) -> None:
-    """Prints rows of `results_rows`."""
-    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", padding=(0, 0, 0, 1))
-    for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if number < 2 else "right")
+def comparison_rows(planners: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """The cells under `COMPARISON_COLUMNS`: a row for each planner and way to execute.
+
+    Args:
+        planners: for each planner its results, as returned by `compare`.
+    """
+    return [
+        [
+            planner,
+            way,
+            success(result),
+            f"{result['goal_distance']:.3f}",
+            f"{result['imagined_goal_distance']:.3f}",
+            f"{result['exploitation']:z.3f}",
+            f"{result['model_calls'] / result['num_tasks']:,.0f}",
+            f"{result['planning_seconds']:.2f} s",
+        ]
+        for planner, way, result in results(planners)
+    ]
+
+
+def results(by_name: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Name, way to execute in words, and metrics, for all there are."""
+    for name, ways in by_name.items():
+        for way, title in TITLES.items():
+            if way in ways:
+                yield name, title, ways[way]
+
+
+def success(result: dict[str, Any]) -> str:
+    """A success rate with its interval."""
+    low, high = result["success_rate_ci95"]
+    return f"{result['success_rate']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def print_table(
+    rows: list[list[str]],
+    title: str,
+    columns: Sequence[str] = COLUMNS,
+    caption: str = CAPTION,
+    console: Console | None = None,
+) -> None:
+    """Prints rows of cells under columns; rows that begin alike stand together."""
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", padding=(0, 0, 0, 1))
+    for number, column in enumerate(columns):
+        wrapped = {"max_width": 32, "overflow": "fold"} if number == 0 else {"no_wrap": True}
+        table.add_column(column, justify="left" if number < 2 else "right", **wrapped)
     previous = None
     for row in rows:
         if previous not in (None, row[0]):
@@ -75,10 +120,10 @@ def print_table(rows: list[list[str]], title: str, console: Console | None = Non
         table.add_row(row[0] if row[0] != previous else "", *row[1:])
         previous = row[0]
     console = console or Console()
-    if not console.is_terminal:  # A file has no width to fit into.
-        console = Console(
-            file=console.file, width=console.measure(table, options=console.options.update(width=1000)).maximum
-        )
+    # A file has no width to fit into, and a table that is cut is no use on a narrow terminal either.
+    width = console.measure(table, options=console.options.update(width=1000)).maximum
+    if width > console.width or not console.is_terminal:
+        console = Console(file=console.file, width=width, force_terminal=console.is_terminal)
     console.print(table)
 
 

@@ -113,17 +113,27 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValidationError):
         return explain_validation(error, "")
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return one_line(str(error).partition("Config search path")[0])
+        text = str(error)
+        for inner_workings in ("Config search path", "See https://hydra.cc", "To append to your config use"):
+            text = text.partition(inner_workings)[0]
+        return one_line(text)
+    if isinstance(error, OSError) and error.filename:
+        return (
+            f"{error.filename} cannot be used ({error.strerror}); choose another place by data_dir=DIR, "
+            "hydra.run.dir=DIR, or the path that you gave."
+        )
     return None
 
 
 def explain_validation(error: ValidationError, key: str) -> str:
     """One sentence for values of the wrong type or out of range."""
-    problems = []
+    problems: dict[str, list[str]] = {}
     for problem in error.errors():
-        name = ".".join(str(part) for part in ([key] if key else []) + list(problem["loc"]))
-        problems.append(f"{name} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
-    return "; ".join(problems) + "."
+        # What follows the argument's name tells the types that would have been possible apart.
+        name = ".".join(([key] if key else []) + [str(part) for part in problem["loc"][:1]])
+        message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+        problems.setdefault(f"{name} is {problem['input']!r}", []).append(message)
+    return "; ".join(f"{what}: {', or '.join(messages)}" for what, messages in problems.items()) + "."
 
 
 def one_line(text: str) -> str:

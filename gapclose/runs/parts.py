@@ -4,32 +4,59 @@ from typing import NamedTuple, Self
 
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from pydantic import NonNegativeInt, PositiveInt, validate_call
 
 from gapclose.data.collect import ExpertData
+from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
+from gapclose.planning.initialization import PolicyRollouts
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
+from gapclose.runs.shared import train_policy
+from gapclose.runs.stage import Stage
+from gapclose.seeds import derive_seed
 
 
 class Parts(NamedTuple):
-    """The objects of the groups `env`, `data`, `objective`, and `mpc` with `planner` in it."""
+    """The objects of the groups `env`, `data`, `objective`, and `mpc` with `planner` and `init` in it."""
 
     simulator: Simulator
     data: ExpertData
     objective: Objective
     mpc: MPC
+    policy_training: Stage | None
+    """How the policy of `init=policy` is trained; none if there is no policy."""
 
     @classmethod
     def build(cls, config: DictConfig) -> Self:
         """Makes them, and refuses impossible settings by `UserError` or what `explain` makes a sentence of."""
         simulator = instantiate(config.env)
-        planner = instantiate(config.planner, action_low=simulator.action_low, action_high=simulator.action_high)
-        return cls(
-            simulator, instantiate(config.data), instantiate(config.objective), instantiate(config.mpc, planner=planner)
-        )
+        bounds = {"action_low": simulator.action_low, "action_high": simulator.action_high}
+        init, training = instantiate(config.init), None
+        if isinstance(init, PolicyRollouts):
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(checked_seed(config.policy.seed), "policy"))
+                init.policy = instantiate(config.policy.network, state_dim=simulator.state_dim, **bounds)
+            training = instantiate(config.policy.training)
+            training.check(init.policy, config)
+        planner = instantiate(config.planner, init=init, **bounds)
+        mpc = instantiate(config.mpc, planner=planner)
+        return cls(simulator, instantiate(config.data), instantiate(config.objective), mpc, training)
+
+    def train_policy(self, trajectories: Trajectories, config: DictConfig, logger: Logger | None = None) -> None:
+        """Trains the policy of `init=policy`, or loads it; nothing for any other `init`."""
+        if self.policy_training:
+            policy = self.mpc.planner.init.policy
+            train_policy(self.policy_training, policy, trajectories, self.simulator, config, logger)
+
+
+@validate_call
+def checked_seed(seed: NonNegativeInt) -> int:
+    """The seed, if it is one."""
+    return seed
 
 
 @validate_call

@@ -1,63 +1,136 @@
 """A run of plan.py: plan with a trained world model, execute, show what happens."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 
-from gapclose.data.datamodule import split
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
-from gapclose.evaluation.gap import measure_gap
-from gapclose.evaluation.plots import animate, plot_plans
-from gapclose.evaluation.report import print_table, results_rows, write_json
-from gapclose.models.world_model import WorldModel
+from gapclose.evaluation.comparison import compare
+from gapclose.evaluation.gap import WAYS, HeldOut, measure_gap
+from gapclose.evaluation.plots import animate, plot_budgets, plot_plans
+from gapclose.evaluation.report import (
+    COMPARISON_CAPTION,
+    COMPARISON_COLUMNS,
+    TITLES,
+    comparison_rows,
+    print_table,
+    results_rows,
+    write_json,
+)
+from gapclose.models.world_model import LearnedWorldModel, WorldModel
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
+from gapclose.runs.entry import explain
 from gapclose.runs.folder import claim, settle
 from gapclose.runs.parts import Parts, check_run, pick_device
 from gapclose.seeds import generator
 
 BROUGHT = ("env", "data", "encoder", "model")
 """The groups that a checkpoint brings with it, unless the command line says otherwise."""
+RIVAL = ("init", "planner", "mpc")
+"""The groups in which compared planners may differ."""
 
 
 def run(cfg: DictConfig) -> None:
-    """Plans as configured and writes metrics, pictures and animation into the Hydra run directory."""
+    """Plans as configured and writes metrics, pictures and animations into the Hydra run directory."""
     config, folder = settle(cfg)
     choices = HydraConfig.get().runtime.choices
+    overrides = list(HydraConfig.get().overrides.task)
     checkpoint = None
     if config.checkpoint is not None:
         checkpoint = read_checkpoint(config.checkpoint)
-        adopt(config, OmegaConf.create(checkpoint["config"]), HydraConfig.get().overrides.task)
+        adopt(config, OmegaConf.create(checkpoint["config"]), overrides)
     elif choices.model != "oracle":
         raise UserError("There is nothing to plan with; give the checkpoint=PATH of a model, or model=oracle.")
-    parts = Parts.build(config)
     check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks, task_seed=config.seed)
+    ways = checked_ways(config.execute)
+    everything = {choices.planner: Parts.build(config)} if config.compare is None else rivals(config, overrides)
+    parts = next(iter(everything.values()))
     simulator, device = parts.simulator, pick_device(config.device)
     if choices.model == "oracle":
         world_model: WorldModel = instantiate(config.model, simulator=simulator)
     else:
         world_model = build_world_model(config, simulator)
         load_weights(world_model, checkpoint, config.checkpoint)
+    world_model = world_model.to(device)
+    if config.compile and isinstance(world_model, LearnedWorldModel):
+        world_model.compile_step()
     tasks = chosen_tasks(config, simulator)
     with claim(folder, config):
-        *_, test = split(parts.data.load(simulator))
-        tasks, test = (type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, test))
-        gap, executions = measure_gap(
-            world_model.to(device), parts.mpc, simulator, parts.objective, tasks, test, config.seed, choices.planner
-        )
-        metrics = {"env": simulator.name, "checkpoint": config.checkpoint, "seed": config.seed, **gap}
-        write_json(folder / "metrics.json", metrics)
-        plot_plans({"open loop": executions["open_loop"], "MPC": executions["mpc"]}, simulator, folder / "plans.png")
-        for name in ("open_loop", "mpc"):
-            animate(executions[name], simulator, folder / f"{name}.gif")
-    rows = results_rows({(config.checkpoint and Path(config.checkpoint).stem) or "oracle": gap})
-    print_table(rows, f"{simulator.name}, {len(tasks.start)} tasks, planner {choices.planner}")
+        trajectories = parts.data.load(simulator)
+        for of_planner in everything.values():
+            of_planner.train_policy(trajectories, config)
+        held_out = HeldOut.of(tasks, trajectories, device)
+        metrics = {"env": simulator.name, "checkpoint": config.checkpoint, "seed": config.seed}
+        arguments = (simulator, parts.objective, held_out, config.seed)
+        title = f"{simulator.name}, {len(tasks.start)} tasks"
+        if config.compare is None:
+            gap, executions = measure_gap(world_model, parts.mpc, *arguments, choices.planner, ways)
+            write_json(folder / "metrics.json", metrics | gap)
+            plot_plans({TITLES[way]: executions[way] for way in ways}, simulator, folder / "plans.png")
+            for way in ways:
+                animate(executions[way], simulator, folder / f"{way}.gif")
+            model = (config.checkpoint and Path(config.checkpoint).stem) or "oracle"
+            print_table(results_rows({model: gap}), f"{title}, planner {choices.planner}")
+        else:
+            planners = {name: of_planner.mpc for name, of_planner in everything.items()}
+            comparison, executions = compare(world_model, planners, *arguments, ways)
+            write_json(folder / "metrics.json", metrics | comparison)
+            if "open_loop" in ways:
+                plot_budgets(comparison["planners"], folder / "success_by_seconds.png")
+                open_loop = {name: of_planner["open_loop"] for name, of_planner in executions.items()}
+                plot_plans(open_loop, simulator, folder / "plans.png")
+            rows = comparison_rows(comparison["planners"])
+            print_table(rows, title, COMPARISON_COLUMNS, COMPARISON_CAPTION)
     print(f"Everything is in {folder}.")
+
+
+def checked_ways(execute: Any) -> tuple[str, ...]:
+    """The setting `execute`, if it names ways to execute."""
+    ways = tuple(execute) if isinstance(execute, ListConfig) else (execute,)
+    if not ways or not set(ways) <= set(WAYS):
+        raise UserError(f"execute is {execute}; give a list of {' and '.join(WAYS)}, such as execute=[open_loop].")
+    return ways
+
+
+def rivals(config: DictConfig, overrides: list[str]) -> dict[str, Parts]:
+    """The parts of each planner in the setting `compare`, each with its own defaults and what the command line sets.
+
+    An entry is the name of a planner, perhaps followed by settings: `multistart init=policy planner.num_samples=8`.
+    """
+    entries = list(config.compare) if isinstance(config.compare, ListConfig) else []
+    if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
+        raise UserError(f"compare is {config.compare}; give a list of planners, such as compare=[gradient,cem].")
+    entries = [" ".join(entry.split()) for entry in entries]
+    if len(set(entries)) < len(entries):
+        raise UserError(f"compare names a planner twice ({', '.join(entries)}); name each once.")
+    if any(override.startswith("planner=") for override in overrides):
+        raise UserError("planner and compare exclude each other; put the planner into the list of compare.")
+    shared = [override for override in overrides if not override.startswith("compare=")]
+    everything = {}
+    for entry in entries:
+        name, *settings = entry.split()
+        own = config.copy()
+        try:
+            for setting in OverridesParser.create().parse_overrides(settings):
+                if setting.key_or_group.partition(".")[0] not in RIVAL:
+                    raise UserError(f"it sets {setting.key_or_group}; an entry may set {', '.join(RIVAL)} only.")
+            composed = compose("plan", overrides=[*shared, f"planner={name}", *settings])
+            for group in RIVAL:
+                OmegaConf.update(own, group, composed[group], merge=False)
+            everything[entry] = Parts.build(own)
+        except Exception as error:
+            if explain(error) is None:
+                raise
+            raise UserError(f"Of compare, the entry {entry!r}: {explain(error)}") from error
+    return everything
 
 
 def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:

@@ -11,21 +11,20 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
-from gapclose.evaluation.gap import measure_gap
+from gapclose.evaluation.gap import HeldOut, measure_gap
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
 from gapclose.evaluation.report import print_table, published_rows, results_rows, what_changed, write_json
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
-from gapclose.runs.baseline import train_baseline
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
 from gapclose.runs.entry import Interrupted
 from gapclose.runs.folder import claim, settle
 from gapclose.runs.logging import log_results
 from gapclose.runs.parts import Parts, check_run, pick_device
+from gapclose.runs.shared import train_baseline
 from gapclose.runs.stage import Stage
 from gapclose.seeds import derive_seed, generator
 
@@ -43,7 +42,7 @@ def run(cfg: DictConfig) -> None:
             return
         try:
             train(plan, config, folder, began)
-        except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit.
+        except KeyboardInterrupt as error:
             raise Interrupted(f"Interrupted. Go on with: python train.py resume={folder}") from error
 
 
@@ -92,11 +91,15 @@ def train(plan: Preparation, config: DictConfig, folder: Path, began: float) -> 
     logger: Logger | None = instantiate(config.logger, save_dir=str(folder))
     if logger:
         logger.log_hyperparams(OmegaConf.to_container(config))
+    if config.compile:
+        world_model.compile_step()
+    plan.parts.train_policy(trajectories, config, logger)
     if config.base_checkpoint is None:
         train_baseline(plan.baseline, world_model, trajectories, simulator, config, logger)
     models = {"baseline": deepcopy(world_model)}
     if plan.finetune:
-        plan.finetune.fit(world_model, trajectories, folder / "checkpoints", config, logger, plan.rollouts)
+        checkpoints = folder / "checkpoints"
+        plan.finetune.fit(world_model, trajectories, checkpoints, config, config.seed, logger, plan.rollouts)
         models["finetuned"] = world_model
     models["oracle"] = OracleWorldModel(simulator)
     if rank_zero_only.rank == 0:
@@ -115,8 +118,7 @@ def conclude(
     """Evaluates the models on held-out tasks and writes metrics, table and pictures."""
     simulator, settings, device = plan.parts.simulator, config.evaluation, plan.device
     tasks = simulator.sample_tasks(settings.num_tasks, generator(settings.seed, "evaluation tasks"))
-    *_, test = split(trajectories)
-    tasks, test = (type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, test))
+    held_out = HeldOut.of(tasks, trajectories, device)
     gaps, executions = {}, {}
     for name, model in models.items():
         log.info("Evaluating: %s", name)
@@ -125,8 +127,7 @@ def conclude(
             plan.parts.mpc,
             simulator,
             plan.parts.objective,
-            tasks,
-            test,
+            held_out,
             settings.seed,
             config.choices.planner,
         )

@@ -5,10 +5,11 @@ import torch
 
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
-from gapclose.evaluation.gap import evaluate, measure_gap
+from gapclose.evaluation.gap import HeldOut, evaluate, measure_gap
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.planning.execution import Execution
 from gapclose.planning.gradient import GradientPlanner
+from gapclose.planning.initialization import Knots
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Disagreement, GoalDistance, Objective
 
@@ -26,7 +27,8 @@ def execution_of(final, errors=((),), promised=None, seconds=1.5):
         imagined[i, 1 + len(task_errors) :] += 100.0  # must not count
     goal = GOAL.repeat(n, 1)
     promised = goal if promised is None else torch.tensor(promised)
-    return Execution(Tasks(states[:, 0], goal), torch.zeros(n, steps, 2), states, imagined, executed, promised, seconds)
+    tasks, actions = Tasks(states[:, 0], goal), torch.zeros(n, steps, 2)
+    return Execution(tasks, actions, states, imagined, executed, promised, seconds, model_calls=120)
 
 
 def test_the_metrics_are_those_computed_by_hand():
@@ -40,10 +42,12 @@ def test_the_metrics_are_those_computed_by_hand():
     assert metrics["success_rate"] == pytest.approx(1 / 3)
     assert metrics["goal_distance"] == pytest.approx((0.2 + 0.3 + 1.0) / 3)
     assert metrics["imagined_goal_distance"] == pytest.approx(0.1)
+    assert metrics["exploitation"] == pytest.approx(0.5 - 0.1)
     # Six executed steps of two coordinates each; one of the coordinates is right everywhere.
     assert metrics["world_model_error"] == pytest.approx((1 + 4 + 4) / 6 / 2)
     assert metrics["train_test_gap"] == pytest.approx(0.75 / 0.05)
     assert metrics["planning_seconds"] == 1.5
+    assert metrics["model_calls"] == 120
 
 
 @pytest.mark.parametrize("expert_error", [None, 0.0])
@@ -83,25 +87,40 @@ def parts(trajectories):
     wall = Wall()
     tasks = wall.sample_tasks(4, torch.Generator().manual_seed(2))
     planner = GradientPlanner(
-        wall.action_low, wall.action_high, horizon=5, num_starts=8, num_elites=2, num_refined=2, iterations=2
+        action_low=wall.action_low, action_high=wall.action_high, init=Knots(), horizon=5, num_starts=2, iterations=2
     )
-    test = trajectories.subset(slice(18, 20))
-    return dict(mpc=MPC(planner, replan_every=2), simulator=wall, tasks=tasks, test=test, planner_name="gradient")
+    held_out = HeldOut.of(tasks, trajectories, torch.device("cpu"))
+    return dict(mpc=MPC(planner, replan_every=2), simulator=wall, held_out=held_out, planner_name="gradient")
 
 
 def objective(disagreement):
     return Objective(dict(goal=GoalDistance(), disagreement=Disagreement(disagreement)))
 
 
+def test_what_is_held_out_is_the_last_fifth_of_the_trajectories(parts, trajectories):
+    held_out = parts["held_out"]
+    assert torch.equal(held_out.validation.states, trajectories.states[16:18])
+    assert torch.equal(held_out.test.actions, trajectories.actions[18:])
+
+
 def test_a_gap_has_the_error_on_expert_data_and_the_metrics_of_every_way_to_execute(parts, ensemble):
     gap, executions = measure_gap(ensemble, objective=objective(0.0), seed=0, **parts)
-    assert list(gap) == ["expert_error", "open_loop", "mpc"]
+    assert list(gap) == ["expert_error", "disagreement_weight", "open_loop", "mpc"]
     assert list(executions) == ["open_loop", "mpc"]
-    windows = parts["test"].windows(torch.arange(30), 1)
+    windows = parts["held_out"].test.windows(torch.arange(30), 1)
     assert gap["expert_error"] == pytest.approx(ensemble.one_step_error(windows).item())
     for way, execution in executions.items():
         assert gap[way] == {"planner": "gradient", **evaluate(execution, parts["simulator"], gap["expert_error"])}
         assert gap[way]["train_test_gap"] == pytest.approx(gap[way]["world_model_error"] / gap["expert_error"])
+
+
+@pytest.mark.parametrize("way", ["open_loop", "mpc"])
+def test_a_way_on_its_own_is_measured_as_it_is_among_others(parts, ensemble, way):
+    _, both = measure_gap(ensemble, objective=objective(0.0), seed=0, **parts)
+    gap, alone = measure_gap(ensemble, objective=objective(0.0), seed=0, ways=[way], **parts)
+    assert list(alone) == [way]
+    assert {"open_loop", "mpc"} & set(gap) == {way}
+    assert torch.equal(alone[way].actions, both[way].actions)
 
 
 def test_where_disagreement_has_a_price_open_loop_is_measured_without_it_too(parts, ensemble):
@@ -110,6 +129,21 @@ def test_where_disagreement_has_a_price_open_loop_is_measured_without_it_too(par
     assert list(priced) == ["open_loop", "open_loop_without_disagreement", "mpc"]
     assert torch.equal(priced["open_loop_without_disagreement"].actions, free["open_loop"].actions)
     assert not torch.equal(priced["open_loop"].actions, free["open_loop"].actions)
+
+
+def test_an_automatic_price_is_that_of_the_model_and_is_told(parts, ensemble):
+    weight = objective("auto").calibrated(ensemble, parts["held_out"].validation).weight("disagreement")
+    gap, executions = measure_gap(ensemble, objective=objective("auto"), seed=0, ways=["open_loop"], **parts)
+    _, fixed = measure_gap(ensemble, objective=objective(weight), seed=0, ways=["open_loop"], **parts)
+    assert gap["disagreement_weight"] == weight
+    assert weight not in (0.0, 1.0)
+    assert torch.equal(executions["open_loop"].actions, fixed["open_loop"].actions)
+
+
+@pytest.mark.parametrize("price", [0.0, 30.0])
+def test_the_price_is_told_also_if_it_is_fixed(parts, ensemble, price):
+    gap, _ = measure_gap(ensemble, objective=objective(price), seed=0, ways=[], **parts)
+    assert gap["disagreement_weight"] == price
 
 
 def test_the_oracle_has_no_gap(parts):

@@ -7,7 +7,15 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from gapclose.envs.simulator import Tasks
-from gapclose.evaluation.plots import animate, draw_plans, plot_epochs, plot_error_along_horizon, plot_plans
+from gapclose.evaluation import plots
+from gapclose.evaluation.plots import (
+    animate,
+    draw_plans,
+    plot_budgets,
+    plot_epochs,
+    plot_error_along_horizon,
+    plot_plans,
+)
 from gapclose.planning.execution import Execution
 
 
@@ -17,9 +25,8 @@ def execution_of(n=3, steps=4, executed=None, error=0.1):
     states = start.unsqueeze(1) + torch.tensor([0.2, 0.0]) * torch.arange(steps + 1)[:, None]
     imagined = states + error * torch.arange(steps + 1)[:, None]
     executed = torch.ones(n, steps, dtype=torch.bool) if executed is None else executed
-    return Execution(
-        Tasks(start, states[:, -1].clone()), torch.zeros(n, steps, 2), states, imagined, executed, imagined[:, -1], 1.0
-    )
+    tasks, actions = Tasks(start, states[:, -1].clone()), torch.zeros(n, steps, 2)
+    return Execution(tasks, actions, states, imagined, executed, imagined[:, -1], 1.0, 100)
 
 
 def picture(path):
@@ -80,6 +87,31 @@ def test_success_and_error_are_drawn_by_epoch(tmp_path, epochs):
     history = [{"epoch": i, **entry(i / 5)} for i in range(epochs)]
     picture(plot_epochs(history, [entry(0.0), entry(1.0)], tmp_path / "epochs.png"))
     assert os.listdir(tmp_path) == ["epochs.png"]
+
+
+def compared(points=4):
+    budget = {"seconds": [0.1 * 2**i for i in range(points)], "success_rate": [0.9 * i / points for i in range(points)]}
+    return {"open_loop": {"success_rate": 0.9, "success_rate_ci95": [0.7, 0.97], "budget": budget}}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("names", [["gradient"], ["gradient", "cem"], [f"planner {i}" for i in range(12)]], ids=len)
+@pytest.mark.parametrize("points", [1, 4])
+def test_success_is_drawn_by_seconds_for_any_number_of_planners(tmp_path, names, points):
+    picture(plot_budgets({name: compared(points) for name in names}, tmp_path / "budgets.png"))
+    assert os.listdir(tmp_path) == ["budgets.png"]
+
+
+def test_every_planner_has_its_curve_on_a_logarithmic_axis(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.update(figure=figure))
+    plot_budgets({"gradient": compared(), "cem": compared(2)}, tmp_path / "budgets.png")
+    (axes,) = drawn["figure"].axes
+    curves = {line.get_label(): line.get_xydata() for line in axes.lines if not line.get_label().startswith("_")}
+    plt.close(drawn["figure"])
+    assert {name: len(curve) for name, curve in curves.items()} == {"gradient": 4, "cem": 2}
+    np.testing.assert_allclose(curves["gradient"][:2], [[0.1, 0.0], [0.2, 0.225]])
+    assert axes.get_xscale() == "log"
 
 
 @pytest.mark.parametrize(("n", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (4, 3, 2), (12, 3, 3)])

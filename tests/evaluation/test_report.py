@@ -7,6 +7,9 @@ from rich.console import Console
 
 from gapclose.evaluation.report import (
     COLUMNS,
+    COMPARISON_CAPTION,
+    COMPARISON_COLUMNS,
+    comparison_rows,
     print_table,
     published_rows,
     results_rows,
@@ -23,8 +26,10 @@ def evaluation(success=0.48, error=0.097, distance=0.81, gap=67_000.0):
         "success_rate_ci95": [max(0.0, success - 0.1), min(1.0, success + 0.1)],
         "goal_distance": distance,
         "imagined_goal_distance": 0.0123,
+        "exploitation": distance - 0.0123,
         "world_model_error": error,
         "train_test_gap": gap,
+        "model_calls": 123_400,
         "planning_seconds": 12.34,
     }
 
@@ -72,7 +77,7 @@ def test_published_figures_fill_the_columns_that_they_have():
 
 def printed(rows, width=100):
     console = Console(file=io.StringIO(), width=width)
-    print_table(rows, "wall, 100 held-out tasks, planner gradient", console)
+    print_table(rows, "wall, 100 held-out tasks, planner gradient", console=console)
     return console.file.getvalue().splitlines()
 
 
@@ -108,6 +113,28 @@ def test_the_table_with_published_figures_shows_every_cell_within_100_columns():
 @pytest.mark.parametrize("gap", [1_234_567.0, 123_456_789.0])
 def test_the_table_shows_every_cell_within_100_columns_also_where_a_gap_is_huge(gap):
     assert shows_every_cell(results_rows({name: gap_of(gap=gap) for name in ("baseline", "finetuned", "oracle")}))
+
+
+def test_a_row_of_a_comparison_says_what_was_measured():
+    (row,) = comparison_rows({"cem": {"open_loop": evaluation()}})
+    assert len(row) == len(COMPARISON_COLUMNS)
+    assert row == ["cem", "open loop", "0.48 [0.38, 0.58]", "0.810", "0.012", "0.798", "1,234", "12.34 s"]
+
+
+def test_a_comparison_has_a_row_for_every_planner_and_way_in_the_order_given():
+    rows = comparison_rows({"mppi": {"mpc": evaluation(), "open_loop": evaluation()}, "cem": {"mpc": evaluation()}})
+    assert [row[:2] for row in rows] == [["mppi", "open loop"], ["mppi", "MPC"], ["cem", "MPC"]]
+
+
+def test_the_table_of_a_comparison_fits_into_120_columns_and_explains_its_columns():
+    names = ("predictive_sampling", "multistart", "grad_cem")
+    rows = comparison_rows({name: {"open_loop": evaluation(), "mpc": evaluation()} for name in names})
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    print_table(rows, "wall, 100 tasks", COMPARISON_COLUMNS, COMPARISON_CAPTION, console)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 120
+    assert "…" not in text
+    assert all(word in text for word in [*names, *COMPARISON_COLUMNS, "exploitation:", "calls:"])
 
 
 def test_a_model_is_named_once_and_set_apart_from_the_next():

@@ -15,15 +15,17 @@ TINY = [
     "baseline.epochs=2",
     "baseline.steps_per_epoch=10",
     "planner.horizon=6",
-    "planner.num_starts=8",
+    "planner.num_samples=8",
     "planner.num_elites=2",
-    "planner.num_refined=2",
+    "planner.num_starts=2",
     "planner.iterations=2",
     "evaluation.num_tasks=4",
 ]
 TINY_FINETUNE = ["finetune.epochs=3", "finetune.steps_per_epoch=10"]
 TINY_ONLINE = ["finetune=online", *TINY_FINETUNE, "finetune.rollouts.plans_per_epoch=4"]
 TINY_PLAN = [setting for setting in TINY if not setting.startswith(("logger", "baseline", "evaluation", "model"))]
+TINY_POLICY = ["init=policy", "policy.network.hidden_dim=16"]
+TINY_POLICY += ["policy.training.epochs=3", "policy.training.steps_per_epoch=5"]
 
 
 class Answer(NamedTuple):

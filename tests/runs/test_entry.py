@@ -16,10 +16,22 @@ WRONG = [
     ("train", ["planner.horizon=0"], "planner.horizon is 0"),
     ("train", ["planner.horizon=abc"], "planner.horizon is 'abc'"),
     ("train", ["planner.lr=nan"], "planner.lr is nan"),
-    ("train", ["planner.init=spiral"], "planner.init is 'spiral'"),
+    ("train", ["init=spiral"], "Could not find 'init/spiral'"),
     ("train", ["planner.optimizer=newton"], "planner.optimizer is 'newton'"),
-    ("train", ["planner.num_refined=9"], "num_refined is 9"),
+    ("train", ["planner.num_starts=9"], "planner.num_starts is 9, more than planner.num_samples = 8"),
     ("train", ["planner=cem", "planner.num_elites=301"], "num_elites is 301"),
+    ("train", ["planner=icem", "planner.num_elites=301"], "num_elites is 301"),
+    ("train", ["planner=grad_cem", "planner.num_elites=65"], "num_elites is 65"),
+    ("train", ["planner=mppi", "planner.temperature=0"], "planner.temperature is 0"),
+    ("train", ["planner.iterations=null"], "give planner.iterations or planner.seconds"),
+    ("train", ["planner.seconds=-1"], "planner.seconds is -1"),
+    ("train", ["mpc.horizon=banana"], "mpc.horizon is 'banana'"),
+    ("train", ["init=policy", "init.noise=-1"], "init.noise is -1"),
+    ("train", ["init=policy", "policy.network.hidden_dim=0"], "policy.network.hidden_dim is 0"),
+    ("train", ["init=policy", "policy.training.epochs=0"], "policy.training.epochs is 0"),
+    ("train", ["init=policy", "policy.training.module.optimizer.lr=-1"], "learning rate"),
+    ("train", ["objective.terms.goal.decay=0"], "decay is 0"),
+    ("train", ["objective.terms.disagreement.weight=automatic"], "is 'automatic'"),
     ("train", ["env.action_max=-0.1"], "env.action_max is -0.1"),
     ("train", ["env.door=[0.5,-0.5]"], "door is [0.5, -0.5]"),
     ("train", ["env.wall_x=5"], "wall_x is 5"),
@@ -62,6 +74,15 @@ WRONG = [
     ("plan", ["start=[-1,1]"], "start and goal belong together"),
     ("plan", ["start=[[-1,1],[-1,0]]", "goal=[1,1]"], "2 starts and 1 goals"),
     ("plan", ["num_tasks=0"], "num_tasks is 0"),
+    ("plan", ["compare=gradient"], "compare is gradient; give a list"),
+    ("plan", ["compare=[]"], "compare is []; give a list"),
+    ("plan", ["compare=[multistart,bogus]"], "Could not find 'planner/bogus'"),
+    ("plan", ['compare=["multistart planner.speed=3"]'], "planner.speed"),
+    ("plan", ["compare=[multistart,mppi]"], "planner.num_elites"),
+    ("plan", ['compare=["multistart planner.num_elites=9"]'], "planner.num_elites is 9"),
+    ("plan", ['compare=["multistart init=spiral"]'], "Could not find 'init/spiral'"),
+    ("plan", ["execute=[]"], "execute is []; give a list"),
+    ("plan", ["execute=[open_loop,blindly]"], "blindly"),
     ("plan", ["device=abacus"], "no device abacus"),
 ]
 
@@ -157,5 +178,6 @@ def test_help_shows_examples_and_every_group(call, name):
     answer = call(name, "--help")
     assert answer.code == 0
     assert f"python {name}.py" in answer.out
-    assert "planner: cem, gradient" in answer.out
+    assert "planner: cem, grad_cem, gradient, grasp, icem, mppi, multistart, predictive_sampling" in answer.out
+    assert "init: colored, knots, normal, policy, zeros" in answer.out
     assert "action_max: 0.25" in answer.out

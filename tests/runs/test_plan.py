@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.runs.conftest import TINY_PLAN
@@ -47,8 +48,60 @@ def test_the_oracle_plans_in_the_world_of_a_checkpoint(call, trained):
     assert json.loads(Path("run/metrics.json").read_text())["open_loop"]["world_model_error"] == 0
 
 
-def test_cem_plans_too(call):
-    settings = ["planner=cem", "planner.horizon=6", "planner.num_samples=20", "planner.num_elites=4", "num_tasks=3"]
+def test_another_planner_plans_too(call):
+    settings = ["planner=mppi", "planner.horizon=6", "planner.num_samples=20", "num_tasks=3"]
     settings += ["model=oracle", "planner.iterations=2", "data.num_trajectories=20", "hydra.run.dir=run"]
     assert call("plan", *settings).code == 0
-    assert json.loads(Path("run/metrics.json").read_text())["open_loop"]["planner"] == "cem"
+    assert json.loads(Path("run/metrics.json").read_text())["open_loop"]["planner"] == "mppi"
+
+
+@pytest.mark.parametrize("way", ["open_loop", "mpc"])
+def test_only_the_ways_that_are_asked_for_are_executed(call, way):
+    answer = call("plan", *TINY_PLAN, "model=oracle", "num_tasks=2", f"execute=[{way}]", "hydra.run.dir=run")
+    assert answer.code == 0
+    assert {"open_loop", "mpc"} & set(json.loads(Path("run/metrics.json").read_text())) == {way}
+    assert {path.name for path in Path("run").glob("*.gif")} == {f"{way}.gif"}
+
+
+def test_planners_are_compared_with_their_own_defaults_and_settings(call, trained):
+    planners = ["gradient", "cem planner.num_samples=40", "multistart init=colored init.exponent=1 mpc.replan_every=2"]
+    settings = [f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", "num_tasks=3", "hydra.run.dir=run"]
+    settings += ["planner.horizon=6", "planner.iterations=2", f"data_dir={trained / 'data'}"]
+    answer = call("plan", *settings, f"compare={json.dumps(planners)}")
+    assert answer.code == 0
+    compared = json.loads(Path("run/metrics.json").read_text())["planners"]
+    assert list(compared) == planners
+    calls = [compared[planner]["open_loop"]["model_calls"] // (3 * 6) for planner in planners]
+    # One start twice; the mean and two rounds of 40; 160 samples, three rounds around the best, four starts twice.
+    assert calls == [2 * 2 + 1, 1 + 2 * 40, 4 * 160 + 2 * 2 * 4 + 4]
+    assert {path.name for path in Path("run").iterdir() if path.suffix in (".png", ".gif")} == {
+        "plans.png",
+        "success_by_seconds.png",
+    }
+    assert all(planner.split()[0] in answer.out for planner in planners)
+
+
+@pytest.mark.filterwarnings("error:.*constrained_layout:UserWarning")
+def test_planners_are_compared_on_a_task_of_ones_own(call):
+    settings = ["model=oracle", "planner.iterations=1", "planner.horizon=6", "data.num_trajectories=20"]
+    settings += ["start=[-1,0]", "goal=[-0.8,0]", "compare=[mppi,grasp]", "hydra.run.dir=run"]
+    assert call("plan", *settings).code == 0
+    compared = json.loads(Path("run/metrics.json").read_text())["planners"]
+    assert [compared[planner]["mpc"]["num_tasks"] for planner in ("mppi", "grasp")] == [1, 1]
+
+
+def test_a_comparison_in_mpc_alone_has_no_budgets(call):
+    settings = ["model=oracle", "planner.iterations=1", "planner.horizon=6", "data.num_trajectories=20", "num_tasks=2"]
+    assert call("plan", *settings, "compare=[mppi,gradient]", "execute=[mpc]", "hydra.run.dir=run").code == 0
+    compared = json.loads(Path("run/metrics.json").read_text())["planners"]
+    assert [list(ways) for ways in compared.values()] == [["mpc"], ["mpc"]]
+
+
+def test_the_checkpoint_brings_its_data_and_tells_the_price_that_suits_it(call, trained):
+    settings = [f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", "planner.horizon=6", "planner.iterations=1"]
+    settings += ["num_tasks=2", f"data_dir={trained / 'data'}", "objective=calibrated", "execute=[open_loop]"]
+    before = sorted(path.name for path in (trained / "data").iterdir())
+    assert call("plan", *settings, "hydra.run.dir=run").code == 0
+    assert "steps: 8" in Path("run/config.yaml").read_text()
+    assert sorted(path.name for path in (trained / "data").iterdir()) == before
+    assert json.loads(Path("run/metrics.json").read_text())["disagreement_weight"] not in (0.0, 1.0, 30.0)

@@ -1,0 +1,77 @@
+"""Planners side by side: the same tasks, the same model, one run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gapclose.data.trajectories import Window
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.evaluation.gap import WAYS, HeldOut, evaluate
+from gapclose.models.world_model import WorldModel
+from gapclose.planning.execution import Execution, execute_plan
+from gapclose.planning.mpc import MPC
+from gapclose.planning.objective import Objective
+from gapclose.planning.planner import Plan
+from gapclose.seeds import generator
+
+
+def compare(
+    world_model: WorldModel,
+    planners: Mapping[str, MPC],
+    simulator: Simulator,
+    objective: Objective,
+    held_out: HeldOut,
+    seed: int,
+    ways: tuple[str, ...] = WAYS,
+) -> tuple[dict[str, Any], dict[str, dict[str, Execution]]]:
+    """How planners fare with one model on the same tasks.
+
+    Args:
+        world_model: what all of them plan with.
+        planners: MPC with the planner in it, by name.
+        simulator: executes.
+        objective: what plans are judged by; it is calibrated for the model.
+        held_out: tasks and expert trajectories.
+        seed: of the plans.
+        ways: to execute, of `open_loop` and `mpc`.
+
+    Returns:
+        `expert_error`, `disagreement_weight` and, by planner, one set of metrics for each way to execute; with open
+        loop there is also `budget`: what would have succeeded had the search ended after each of its iterations. And
+        the executions, by planner and way.
+    """
+    tasks = held_out.tasks
+    error = world_model.one_step_error(Window(*held_out.test)).item()
+    objective = objective.calibrated(world_model, held_out.validation)
+    start, goal = simulator.observe(tasks.start), simulator.observe(tasks.goal)
+    # The first search of a process also pays for what is done once; so one task is planned before time counts.
+    next(iter(planners.values())).planner.plan(world_model, objective, start[:1], goal[:1], generator=generator(seed))
+    metrics, executions = {}, {}
+    for name, mpc in planners.items():
+        metrics[name], executions[name] = {}, {}
+        if "open_loop" in ways:
+            random = generator(seed, "open loop")
+            plan = mpc.planner.plan(world_model, objective, start, goal, generator=random, remember=True)
+            execution = execute_plan(plan, simulator, world_model, tasks)
+            budget = success_by_budget(plan, simulator, tasks)
+            executions[name]["open_loop"] = execution
+            metrics[name]["open_loop"] = {"planner": name, **evaluate(execution, simulator, error), "budget": budget}
+        if "mpc" in ways:
+            execution = mpc.execute(simulator, world_model, objective, tasks, generator(seed, "mpc"))
+            executions[name]["mpc"] = execution
+            metrics[name]["mpc"] = {"planner": name, **evaluate(execution, simulator, error)}
+    weight = objective.weight("disagreement")
+    return {"expert_error": error, "disagreement_weight": weight, "planners": metrics}, executions
+
+
+@torch.no_grad()
+def success_by_budget(plan: Plan, simulator: Simulator, tasks: Tasks) -> dict[str, list[float]]:
+    """Success had the search ended after each of its iterations: `seconds` and `success_rate`."""
+
+    def success(actions: Tensor) -> float:
+        return simulator.success(simulator.rollout(tasks.start, actions)[:, -1], tasks.goal).float().mean().item()
+
+    rates = [success(actions) for actions in plan.actions_per_iteration]
+    return {"seconds": plan.seconds_per_iteration.tolist(), "success_rate": rates}
