@@ -78,8 +78,8 @@ class Disagreement(Term):
 
     Args:
         weight: as in `Term`, or `auto`: a plan on which the members disagree as much as they do, on average, along
-            held-out expert trajectories then pays as much as for missing the goal by a typical step. A model that knows
-            more tolerates less.
+            held-out expert trajectories then pays as much as for missing the goal by a full step (the 95 % quantile of
+            the steps there). The less a model has to disagree about where it was trained, the more disagreement says.
         initial_share: as in `Term`.
     """
 
@@ -96,7 +96,7 @@ class Disagreement(Term):
         if not self.automatic:
             return self
         encoded = world_model.encode(held_out.states.flatten(0, 1)).unflatten(0, held_out.states.shape[:2])
-        step = (encoded[:, 1:] - encoded[:, :-1]).square().mean().item()
+        step = (encoded[:, 1:] - encoded[:, :-1]).square().flatten(2).mean(2).quantile(0.95).item()
         disagreement = self(world_model.rollout(encoded[:, 0], held_out.actions), held_out.actions, encoded[:, 0])
         mean = disagreement.mean().item()
         return Disagreement(step / mean if mean > 0 else 0.0, self.initial_share)
