@@ -11,8 +11,11 @@ from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution, execute_open_loop
+from gapclose.planning.gradient import GradientPlanner
+from gapclose.planning.initialization import PolicyRollouts
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
+from gapclose.planning.planner import Planner
 from gapclose.seeds import generator
 
 WAYS = ("open_loop", "mpc")
@@ -92,7 +95,8 @@ def measure_gap(
         mpc: MPC and the planner in it; the same planner plans open loop.
         simulator: executes.
         objective: what plans are judged by; it is calibrated for the model. If it prices the disagreement of an
-            ensemble, open loop is measured without that, too.
+            ensemble, open loop is measured without that, too; and if the planner starts from a policy's rollouts, so is
+            the policy alone.
         held_out: tasks and expert trajectories.
         seed: of the plans; with equal seeds, models start from equal action sequences.
         planner_name: what the planner is called in the results.
@@ -110,8 +114,11 @@ def measure_gap(
     if "open_loop" in ways:
         random = generator(seed, "open loop")
         executions["open_loop"] = execute_open_loop(**parts, objective=objective, generator=random)
-        members = world_model.encode(simulator.observe(tasks.start[:1])).shape[1]
-        if objective.weight("disagreement") and members > 1:
+        unrefined = policy_alone(mpc.planner)
+        if unrefined:
+            alone, random = parts | {"planner": unrefined}, generator(seed, "open loop")
+            executions["open_loop_policy_alone"] = execute_open_loop(**alone, objective=objective, generator=random)
+        if objective.weight("disagreement"):
             trusting, random = objective.without("disagreement"), generator(seed, "open loop")
             executions["open_loop_without_disagreement"] = execute_open_loop(
                 **parts, objective=trusting, generator=random
@@ -122,3 +129,16 @@ def measure_gap(
         way: {"planner": planner_name, **evaluate(execution, simulator, error)} for way, execution in executions.items()
     }
     return {"expert_error": error, "disagreement_weight": objective.weight("disagreement"), **metrics}, executions
+
+
+def policy_alone(planner: Planner) -> Planner | None:
+    """What plans as the policy does that the planner starts from, without refinement; none if it starts otherwise."""
+    if not isinstance(planner.init, PolicyRollouts):
+        return None
+    return GradientPlanner(
+        action_low=planner.bounds.low,
+        action_high=planner.bounds.high,
+        init=planner.init,
+        horizon=planner.horizon,
+        iterations=0,
+    )

@@ -12,7 +12,12 @@ from rich.table import Table
 from gapclose.files import replacing
 
 COLUMNS = ["model", "executed", "success [95 %]", "distance", "promised", "model error", "gap", "time"]
-TITLES = {"open_loop": "open loop", "open_loop_without_disagreement": "open loop, λ = 0", "mpc": "MPC"}
+TITLES = {
+    "open_loop": "open loop",
+    "open_loop_policy_alone": "open loop, policy alone",
+    "open_loop_without_disagreement": "open loop, λ = 0",
+    "mpc": "MPC",
+}
 CAPTION = (
     "distance: to the goal at the end; promised: the same according to the model; model error: MSE of the imagined "
     "states under planning; gap: model error / error on expert data; time: spent planning; λ = 0: the planner "

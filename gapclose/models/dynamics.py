@@ -58,9 +58,11 @@ class MLPDynamics(nn.Module):
         As many steps of `forward`, less what they would do over and over again: the share of all actions in the first
         layer is one matrix product, and weights and layout are prepared once.
         """
-        latents, layers = [latent.transpose(0, 1)], self.layers()
+        latents, layers = [latent.transpose(0, 1).contiguous()], self.layers()
+        # A compiled step would be compiled anew for a single row.
+        advance = self.advance if len(latent) > 1 else MLPDynamics.advance
         for drive in self.drive(actions):
-            latents.append(self.advance(latents[-1], drive, *layers))
+            latents.append(advance(latents[-1], drive, *layers))
         return torch.stack(latents, 1).permute(2, 1, 0, 3)
 
     def drive(self, actions: Tensor) -> tuple[Tensor, ...]:

@@ -1,6 +1,8 @@
 """The interface of everything that predicts, and the learned world model behind it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +13,37 @@ from gapclose.models.dynamics import MLPDynamics
 from gapclose.models.encoders import StateEncoder
 
 
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Within it no parameter of the module requires a gradient, and the module is in evaluation mode."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
 class WorldModel(nn.Module, ABC):
     """Latent dynamics `z' = f(z, a)`.
 
     A latent is `[N, M, ...]`: the first axis after the tasks is that of the `M` ensemble members, each of which
     follows a trajectory of its own (Chua et al. 2018, arXiv 1805.12114, section 4: TS-infinity). A single model has
     `M = 1`. How far the members are apart says how little the model knows.
+
+    Attributes:
+        members: number `M` of members.
+        longest_rollout: how many steps it can predict at most; none for any number.
     """
+
+    members: int = 1
+    longest_rollout: int | None = None
 
     @abstractmethod
     def encode(self, observation: Tensor) -> Tensor:
@@ -62,6 +88,7 @@ class LearnedWorldModel(WorldModel):
         super().__init__()
         self.encoder = encoder
         self.dynamics = dynamics
+        self.members = dynamics.members
 
     def fit_normalization(self, trajectories: Trajectories) -> None:
         """Takes means and standard deviations from the training data."""
@@ -72,7 +99,7 @@ class LearnedWorldModel(WorldModel):
         )
 
     def encode(self, observation: Tensor) -> Tensor:
-        return self.encoder(observation).unsqueeze(1).expand(-1, self.dynamics.members, -1)
+        return self.encoder(observation).unsqueeze(1).expand(-1, self.members, -1)
 
     def decode(self, latent: Tensor) -> Tensor:
         return self.encoder.decode(latent.mean(-2))
@@ -89,15 +116,15 @@ class LearnedWorldModel(WorldModel):
         Raises:
             UserError: it cannot be compiled, for want of a compiler.
         """
-        # One graph for all numbers of rows; it is compiled now, with and without gradients.
+        # One graph for all numbers of rows but one; it is compiled now, with and without gradients, as planners use it.
         self.dynamics.advance = torch.compile(self.dynamics.advance, dynamic=True)
-        device, members = self.encoder.mean.device, self.dynamics.members
-        latent = torch.zeros(8, members, self.encoder.latent_dim, device=device)
-        actions = torch.zeros(8, 2, len(self.dynamics.action_mean), device=device)
+        latent = self.encoder.mean.new_zeros(8, self.members, self.encoder.latent_dim)
+        actions = latent.new_zeros(8, 2, len(self.dynamics.action_mean))
         try:
             for gradients in (False, True):
-                with torch.set_grad_enabled(gradients):
-                    self.rollout(latent, actions.requires_grad_(gradients)).sum()
+                with frozen(self), torch.set_grad_enabled(gradients):
+                    end = self.rollout(latent, actions.requires_grad_(gradients)).sum()
+            torch.autograd.grad(end, actions)
         except Exception as error:
             raise UserError(
                 f"The model cannot be compiled ({type(error).__name__}: {str(error).splitlines()[0]}); install "

@@ -16,10 +16,11 @@ class GradCEMPlanner(CEMPlanner):
 
     Bharadhwaj, Xie and Shkurti 2020, *Model-predictive control via cross-entropy and gradient-based optimization*,
     section 4: CEM does not get stuck where the gradient does, and the gradient needs fewer samples in high dimension.
+    Unlike there, each sequence's gradient is scaled to a step of given size.
 
     Args:
         gradient_steps: per sample and iteration.
-        lr: largest step of an action, in units of half the action range; the gradient of each sequence is scaled to it.
+        lr: the largest step that an action of each sequence takes, in units of half the action range.
         settings: those of `CEMPlanner`.
     """
 
@@ -31,6 +32,7 @@ class GradCEMPlanner(CEMPlanner):
     def improve(self, search: Search, candidates: Tensor) -> tuple[Tensor, Tensor]:
         for _ in range(self.gradient_steps):
             _, gradient = search.gradient(candidates)
+            gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
             largest = gradient.abs().amax((2, 3), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
             candidates = (candidates - self.lr * gradient / largest).clamp(-1, 1)
         return candidates, search.score(candidates)

@@ -19,7 +19,7 @@ class GRASPPlanner(Planner):
     gradient passes through the whole horizon. Noise on the states (3.2) lets the search leave local minima. The
     gradient into the model's state input is stopped (3.3): learned models are brittle there; a goal term on every step
     gives the direction instead. Each iteration ends with a synchronisation (3.4): a few steps of plain descent on the
-    rollout of the actions, whose cost is what counts.
+    rollout of the actions, whose cost is what counts. The states go on from where they were.
 
     Beyond the paper, the noise may be correlated over time: neighbouring actions then do not push against each other.
     Members of an ensemble have states of their own and share the noise.
@@ -35,7 +35,7 @@ class GRASPPlanner(Planner):
         noise_width: over how many steps the noise is correlated (standard deviation of a Gaussian kernel); 0 is the
             paper's white noise.
         goal_weight: weight of the goal term on every step.
-        init_std: standard deviation of the first states around the line from start to goal, in units of the latents.
+        state_init_std: standard deviation of the first states around the line from start to goal, in the same units.
         settings: those of `Planner`.
     """
 
@@ -51,17 +51,17 @@ class GRASPPlanner(Planner):
         state_noise: NonNegative = 0.4,
         noise_width: NonNegative = 2.0,
         goal_weight: NonNegative = 0.1,
-        init_std: NonNegative = 1.0,
+        state_init_std: NonNegative = 1.0,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.num_starts, self.lifted_steps, self.sync_steps = num_starts, lifted_steps, sync_steps
         self.state_rate, self.lr, self.state_noise, self.noise_width = state_rate, lr, state_noise, noise_width
-        self.goal_weight, self.init_std = goal_weight, init_std
+        self.goal_weight, self.state_init_std = goal_weight, state_init_std
 
     def search(self, search: Search, warm_start: Tensor | None) -> None:
         actions = self.begin(search, warm_start, self.num_starts)
-        states = self.line(search) + self.init_std * self.noise(search)
+        states = self.line(search) + self.state_init_std * self.noise(search)
         states[:, :, -1] = search.goal.unsqueeze(1)
         search.score(actions)
         for _ in search.iterations():
@@ -78,14 +78,14 @@ class GRASPPlanner(Planner):
 
     def noise(self, search: Search) -> Tensor:
         """Gaussian noise of variance 1 on the states, `[N, R, T, 1, ...]`: the same for all members."""
-        shape = len(search.start), self.num_starts, *search.start.shape[2:], search.steps
+        shape = self.num_starts, *search.start.shape[2:], search.steps
         time = torch.arange(search.steps)
         kernel = torch.eye(search.steps)
         if self.noise_width:
             kernel = torch.exp(-0.5 * ((time[:, None] - time) / self.noise_width) ** 2)
         white = torch.randn(shape, generator=search.generator)
         smooth = white @ (kernel / kernel.norm(dim=1, keepdim=True)).T
-        return smooth.movedim(-1, 2).unsqueeze(3).to(search.start)
+        return search.for_all(smooth.movedim(-1, 1).unsqueeze(2))
 
     def lift(self, search: Search, actions: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """Updates of actions `[N, R, T, A]` and states `[N, R, T, M, ...]`, all steps of all tasks in parallel."""
@@ -95,7 +95,11 @@ class GRASPPlanner(Planner):
         for step in range(self.lifted_steps):
             before = torch.cat((first, states[:, :, :-1]), 2)
             targets = (states + self.goal_weight * goal) / (1 + self.goal_weight)
-            predicted, actions.grad = search.pull(before, actions.detach(), targets)
+            # A finished task moves no more.
+            predicted, gradient = states.clone(), torch.zeros_like(actions)
+            live = search.live
+            predicted[live], gradient[live] = search.pull(before[live], actions.detach()[live], targets[live])
+            actions.grad = gradient
             optimizer.step()
             with torch.no_grad():
                 actions.clamp_(-1, 1)
@@ -110,7 +114,8 @@ class GRASPPlanner(Planner):
         actions = actions.clone().requires_grad_()
         optimizer = torch.optim.Adam([actions], lr=self.lr)
         for _ in range(self.sync_steps):
-            _, actions.grad = search.gradient(actions.detach())
+            _, gradient = search.gradient(actions.detach())
+            actions.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
             optimizer.step()
             with torch.no_grad():
                 actions.clamp_(-1, 1)

@@ -18,7 +18,7 @@ class ICEMPlanner(CEMPlanner):
     Pinneri et al. 2020, *Sample-efficient cross-entropy method for real-time planning* (arXiv 2008.06389), section 3:
     correlated samples (3.1), elites kept within and shifted between searches (3.2), a decaying number of samples, the
     mean as a sample of the last iteration (where their number is known), and the best action rather than the mean's
-    (3.3).
+    (3.3). The mean starts from the best sequence of the last search, whose last action is repeated.
 
     Args:
         noise_exponent: of the samples' power spectral density over time, `1 / f^exponent`.
@@ -44,7 +44,7 @@ class ICEMPlanner(CEMPlanner):
 
     def search(self, search: Search, warm_start: Tensor | None) -> Tensor:
         mean = self.begin(search, warm_start)
-        kept = mean if warm_start is None else warm_start[:, : max(1, self.num_kept)]
+        kept = mean[:, :0] if warm_start is None else warm_start[:, : max(1, self.num_kept)]
         std, last = torch.full_like(mean, self.init_std), (search.budget.iterations or 0) - 1
         search.score(mean)
         for iteration in search.iterations():

@@ -13,7 +13,7 @@ from gapclose.settings import NonNegative
 
 
 class Init(ABC):
-    """A distribution of action sequences."""
+    """A distribution of action sequences. All tasks of a search share the random numbers."""
 
     @abstractmethod
     def draw(self, search: Search, k: int) -> Tensor:
@@ -46,9 +46,9 @@ class Knots(Init):
         self.num_knots = num_knots
 
     def draw(self, search: Search, k: int) -> Tensor:
-        n, _, steps, action_dim = search.shape(k)
-        knots = 2 * torch.rand(n, k, self.num_knots, action_dim, generator=search.generator) - 1
-        return hold(knots, steps).to(search.best)
+        _, _, steps, action_dim = search.shape(k)
+        knots = 2 * torch.rand(k, self.num_knots, action_dim, generator=search.generator) - 1
+        return search.for_all(hold(knots, steps))
 
 
 class Colored(Init):
@@ -74,7 +74,7 @@ class PolicyRollouts(Init):
     The first sequence of each task is the policy's own; the others explore around it.
 
     Args:
-        noise: standard deviation of the exploring noise on the actions.
+        noise: standard deviation of the exploring noise on the actions, in units of half the action range.
     """
 
     @validate_call
@@ -88,12 +88,12 @@ class PolicyRollouts(Init):
         noise = self.noise * search.normal(k)
         noise[:, :1] = 0
         latent, goal = (x.repeat_interleave(k, 0) for x in (search.start, search.goal))
-        goal, actions = search.world_model.decode(goal), []
+        goal, actions, policy = search.world_model.decode(goal), [], self.policy.to(goal.device)
         for step in noise.flatten(0, 1).unbind(1):
-            action = (self.policy(search.world_model.decode(latent), goal) + step).clamp(-1, 1)
+            action = (policy(search.world_model.decode(latent), goal) + step).clamp(-1, 1)
             actions.append(action)
             latent = search.world_model.step(latent, search.bounds.denormalize(action))
-        search.model_calls += len(latent) * search.steps
+        search.count(len(latent) * search.steps, False)
         return torch.stack(actions, 1).view(search.shape(k))
 
 
@@ -104,13 +104,13 @@ def hold(knots: Tensor, steps: int) -> Tensor:
 
 def colored_noise(search: Search, k: int, exponent: float) -> Tensor:
     """Noise `[N, k, T, A]` of variance 1 and power spectral density `1 / f^exponent` over time."""
-    n, _, steps, action_dim = search.shape(k)
-    if steps == 1 or n * k == 0:
+    _, _, steps, action_dim = search.shape(k)
+    if steps == 1 or k == 0:
         return search.normal(k)
     frequencies = torch.fft.rfftfreq(steps)
     frequencies[0] = frequencies[1]
     amplitudes = frequencies ** (-exponent / 2)
-    parts = torch.randn(2, n, k, action_dim, len(amplitudes), generator=search.generator)
+    parts = torch.randn(2, k, action_dim, len(amplitudes), generator=search.generator)
     parts[1, ..., 0] = 0  # The mean of a real signal is real, and so is its highest frequency if there is one.
     parts[0, ..., 0] *= 2**0.5
     if steps % 2 == 0:
@@ -120,4 +120,4 @@ def colored_noise(search: Search, k: int, exponent: float) -> Tensor:
     last = powers[-1] if steps % 2 == 0 else 2 * powers[-1]
     variance = 2 * (powers[0] + 2 * powers[1:-1].sum() + last) / steps**2
     noise = torch.fft.irfft(torch.complex(*parts) * amplitudes, n=steps) / variance.sqrt()
-    return noise.transpose(-1, -2).to(search.best)
+    return search.for_all(noise.transpose(-1, -2))

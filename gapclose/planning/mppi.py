@@ -44,7 +44,8 @@ class MPPIPlanner(Planner):
             candidates[:, :1] = mean
             costs = search.score(candidates)
             # What the model gives no number for counts as the worst of the rest.
-            costs = costs.minimum(costs.where(costs.isfinite(), -torch.inf).amax(1, keepdim=True)).clamp(min=0)
+            worst = costs.where(costs.isfinite(), -torch.inf).amax(1, keepdim=True)
+            costs = costs.minimum(worst).nan_to_num(neginf=0.0)
             scale = costs.std(1, correction=0, keepdim=True).clamp(min=1e-12)
             weights = (-costs / (self.temperature * scale)).softmax(1)
             mean = (weights[:, :, None, None] * candidates).sum(1, keepdim=True)

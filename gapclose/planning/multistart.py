@@ -21,7 +21,8 @@ class MultistartPlanner(GradientPlanner):
 
     Args:
         num_samples: sequences sampled per task.
-        num_resamples: how often as many are drawn anew around the best; with a warm start, once around that.
+        num_resamples: how often as many are drawn anew around the best; with a warm start, once around that, and
+            `init` is not asked. They do not count as iterations.
         num_elites: how many of the best they are drawn around; these stay among the candidates.
         resample_scale: how far around them: noise that is uniform up to it, in units of half the action range.
         num_knots: constant pieces of that noise.
@@ -58,6 +59,8 @@ class MultistartPlanner(GradientPlanner):
         costs = search.score(candidates)
         for _ in range(resamples):
             search.note()
+            if search.exhausted():
+                break
             elites = select(candidates, costs.topk(self.num_elites, 1, largest=False).indices)
             candidates = self.around(search, elites)
             costs = search.score(candidates)

@@ -69,8 +69,8 @@ class GoalDistance(Term):
         if self.at == "soft_nearest":
             excess = torch.logsumexp(-squared / self.temperature, 1) - math.log(squared.shape[1])
             return -self.temperature * excess
-        weights = self.decay ** torch.arange(squared.shape[1] - 1, -1, -1, device=squared.device, dtype=squared.dtype)
-        return squared @ (weights / weights.sum())
+        steps_left = torch.arange(squared.shape[1] - 1, -1, -1, device=squared.device, dtype=squared.dtype)
+        return squared @ (math.log(self.decay) * steps_left).softmax(0)
 
 
 class Disagreement(Term):
@@ -160,6 +160,14 @@ class Objective(nn.Module):
             held_out: expert trajectories that it was not trained on.
         """
         return Objective({name: term.calibrated(world_model, held_out) for name, term in self.terms.items()})
+
+    def require(self, world_model: WorldModel) -> None:
+        """Raises `UserError` if the objective asks for what the model does not have."""
+        if self.weight("disagreement") and world_model.members == 1:
+            raise UserError(
+                "The objective prices the disagreement of an ensemble, but the model has a single member; choose "
+                "objective=goal, or model=ensemble."
+            )
 
     def weight(self, name: str) -> float:
         """The weight of the term of that name; 0 if there is none."""

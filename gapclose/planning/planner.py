@@ -1,9 +1,8 @@
 """The interface of every planner."""
 
+import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -11,11 +10,13 @@ from pydantic import ConfigDict, NonNegativeInt, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.errors import UserError
-from gapclose.models.world_model import WorldModel
+from gapclose.models.world_model import WorldModel, frozen
 from gapclose.planning.initialization import Init, Zeros
 from gapclose.planning.objective import Objective
 from gapclose.planning.search import Bounds, Budget, Search
 from gapclose.settings import NonNegative, Positive
+
+log = logging.getLogger(__name__)
 
 
 class Plan(NamedTuple):
@@ -97,19 +98,33 @@ class Planner(ABC):
                 plan is then as long as they are.
             generator: source of randomness, on the CPU; the global one by default.
             remember: whether the plan shall tell the best actions after each iteration.
+
+        Raises:
+            UserError: the plan would be longer than the model can predict, the objective asks for what the model does
+                not have, or the model predicts no numbers.
         """
         began = time.perf_counter()
+        steps = self.horizon if warm_start is None else warm_start.shape[2]
+        if world_model.longest_rollout is not None and steps > world_model.longest_rollout:
+            raise UserError(
+                f"planner.horizon is {steps}, but the model predicts {world_model.longest_rollout} steps at most; "
+                "choose a shorter horizon."
+            )
+        objective.require(world_model)
         with frozen(world_model):
-            if warm_start is not None:
-                warm_start = self.bounds.normalize(warm_start)
             with torch.no_grad():
                 latents = world_model.encode(start), world_model.encode(goal)
-            steps = self.horizon if warm_start is None else warm_start.shape[2]
             search = Search(world_model, objective, *latents, steps, self.bounds, self.budget, generator, remember)
-            elites = self.search(search, warm_start)
+            elites = self.search(search, None if warm_start is None else search.bounds.normalize(warm_start))
             search.note()
+        hopeless = int((~search.best_cost.isfinite()).sum())
+        if hopeless:
+            sentence = f"For {hopeless} of {len(start)} tasks the world model predicts NaN or infinite values"
+            if hopeless == len(start):
+                raise UserError(f"{sentence}; its training has probably diverged: choose a smaller learning rate.")
+            log.warning("%s; their plans are worthless.", sentence)
         best = search.best.unsqueeze(1)
-        elites = self.bounds.denormalize(best if elites is None else torch.cat((best, elites), 1))
+        elites = search.bounds.denormalize(best if elites is None else torch.cat((best, elites), 1))
         seconds = time.perf_counter() - began
         return Plan(elites[:, 0], search.best_cost, elites, *search.history(), search.model_calls, seconds)
 
@@ -128,25 +143,10 @@ class Planner(ABC):
     def begin(self, search: Search, warm_start: Tensor | None, k: int = 1) -> Tensor:
         """The first `k` normalised sequences, `[N, k, T, A]`: those of the warm start, then draws of `init`."""
         warm = search.best[:, None][:, :0] if warm_start is None else warm_start[:, :k]
+        if warm.shape[1] == k:
+            return warm
         drawn = self.init.draw(search, k - warm.shape[1]).clamp(-1, 1)
         return torch.cat((warm, drawn), 1)
-
-
-@contextmanager
-def frozen(module: torch.nn.Module) -> Iterator[None]:
-    """Within it no parameter of the module requires a gradient, and the module is in evaluation mode."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 def require_choice(name: str, value: int, limit_name: str, limit: int) -> None:

@@ -34,7 +34,8 @@ class PredictiveSamplingPlanner(Planner):
 
     def search(self, search: Search, warm_start: Tensor | None) -> None:
         search.score(self.begin(search, warm_start))
-        n, k, steps, action_dim = search.shape(self.num_samples)
+        _, k, steps, action_dim = search.shape(self.num_samples)
         for _ in search.iterations():
-            noise = torch.randn(n, k, self.num_knots, action_dim, generator=search.generator).to(search.best)
-            search.score((search.best.unsqueeze(1) + self.noise_std * hold(noise, steps)).clamp(-1, 1))
+            knots = torch.randn(k, self.num_knots, action_dim, generator=search.generator)
+            noise = search.for_all(self.noise_std * hold(knots, steps))
+            search.score((search.best.unsqueeze(1) + noise).clamp(-1, 1))

@@ -26,13 +26,11 @@ class Bounds(NamedTuple):
 
     def normalize(self, actions: Tensor) -> Tensor:
         """Normalised actions `[..., A]` of actions `[..., A]` in the simulator's units."""
-        low, high = self.low.to(actions), self.high.to(actions)
-        return ((2 * actions - low - high) / (high - low)).clamp(-1, 1)
+        return ((2 * actions - self.low - self.high) / (self.high - self.low)).clamp(-1, 1)
 
     def denormalize(self, actions: Tensor) -> Tensor:
         """Actions in the simulator's units, `[..., A]`, of normalised actions `[..., A]`."""
-        low, high = self.low.to(actions), self.high.to(actions)
-        return (low + (high - low) * (actions + 1) / 2).clamp(low, high)
+        return (self.low + (self.high - self.low) * (actions + 1) / 2).clamp(self.low, self.high)
 
 
 class Budget(NamedTuple):
@@ -87,31 +85,42 @@ class Search:
         self.began = time.perf_counter()
         self.world_model, self.objective = world_model, objective
         self.start, self.goal, self.steps = start, goal, steps
-        self.bounds, self.budget = bounds, budget
+        self.bounds, self.budget = Bounds(*(bound.to(start) for bound in bounds)), budget
         self.generator, self.remember = generator, remember
         self.best = start.new_zeros(len(start), steps, len(bounds.low))
         self.best_cost = start.new_full((len(start),), torch.inf)
         self.model_calls, self.progress = 0, 0.0
-        self._noted: list[tuple[Tensor, float, Tensor | None]] = []
+        self._noted: list[tuple[float, float, Tensor | None]] = []
 
     def shape(self, k: int) -> tuple[int, int, int, int]:
         """Shape `(N, k, T, A)` of `k` sequences per task."""
         return len(self.best), k, *self.best.shape[1:]
 
     def normal(self, k: int) -> Tensor:
-        """Independent standard Gaussians `[N, k, T, A]`."""
-        return torch.randn(self.shape(k), generator=self.generator).to(self.best)
+        """Standard Gaussians `[N, k, T, A]`, independent but for the tasks: see `for_all`."""
+        return self.for_all(torch.randn(self.shape(k)[1:], generator=self.generator))
+
+    def for_all(self, noise: Tensor) -> Tensor:
+        """The same noise `[...]` for every task, `[N, ...]`.
+
+        So a plan depends on the seed and on its own task, not on which others are planned beside it.
+        """
+        return noise.to(self.best).expand(len(self.best), *noise.shape)
 
     def elapsed(self) -> float:
         """Seconds since the search began."""
         return time.perf_counter() - self.began
+
+    def exhausted(self) -> bool:
+        """Whether the time is over, or every task is finished."""
+        return (self.budget.seconds is not None and self.elapsed() >= self.budget.seconds) or not self.live.any()
 
     def iterations(self) -> Iterator[int]:
         """Counts the iterations that the budget allows, and notes after each how far it has come."""
         most, seconds, _ = self.budget
         for iteration in track(itertools.count() if most is None else range(most), "planning"):
             self.progress = max(iteration / most if most else 0.0, self.elapsed() / seconds if seconds else 0.0)
-            if self.progress >= 1 or not self.live.any():
+            if self.exhausted():
                 break
             yield iteration
             self.note()
@@ -125,13 +134,14 @@ class Search:
 
     def note(self) -> None:
         """Puts down the best so far, and the time."""
-        self._noted.append((self.best_cost.mean(), self.elapsed(), self.best.clone() if self.remember else None))
+        cost = self.best_cost.mean().item()  # This waits for an accelerator; only then is it time to look at the clock.
+        self._noted.append((cost, self.elapsed(), self.best.clone() if self.remember else None))
 
     def history(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """What was noted: mean best costs `[I]`, seconds `[I]` and, if remembered, actions `[I, N, T, A]`."""
         costs, seconds, best = zip(*self._noted)
         actions = self.bounds.denormalize(torch.stack(best)) if self.remember else None
-        return torch.stack(costs).cpu(), torch.tensor(seconds), actions
+        return torch.tensor(costs), torch.tensor(seconds), actions
 
     def score(self, candidates: Tensor) -> Tensor:
         """Costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`: infinite where the model gives no number.
@@ -160,7 +170,8 @@ class Search:
                 actions = self.bounds.denormalize(rows)
                 latents, goal = self.world_model.rollout(self.start[task], actions), self.goal[task]
                 cost = self.objective.cost(latents, actions, goal, self.progress)
-                at_end = self.objective.cost(latents, actions, goal) if self.objective.changes else cost
+                with torch.no_grad():
+                    at_end = self.objective.cost(latents, actions, goal) if self.objective.changes else cost
                 if gradients is not None:
                     (gradients[task, number],) = torch.autograd.grad(cost.sum(), rows)
             costs[task, number], final[task, number] = cost.detach(), at_end.detach()
@@ -172,12 +183,12 @@ class Search:
         """Predictions of single steps, and what would bring them closer to their targets.
 
         Args:
-            latents: `[..., M, Z...]`, of live and finished tasks alike.
-            actions: normalised, `[..., A]`.
-            targets: `[..., M, Z...]`.
+            latents: `[B, ..., M, Z...]`.
+            actions: normalised, `[B, ..., A]`.
+            targets: `[B, ..., M, Z...]`.
 
         Returns:
-            Predicted latents `[..., M, Z...]`, and for the actions the gradient `[..., A]` of half their squared
+            Predicted latents `[B, ..., M, Z...]`, and for the actions the gradient `[B, ..., A]` of half their squared
             distance to the targets, summed over coordinates and members.
         """
         flat = (x.flatten(0, actions.dim() - 2) for x in (latents, actions, targets))

@@ -25,7 +25,7 @@ from gapclose.evaluation.report import (
     results_rows,
     write_json,
 )
-from gapclose.models.world_model import LearnedWorldModel, WorldModel
+from gapclose.models.world_model import WorldModel
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
 from gapclose.runs.entry import explain
 from gapclose.runs.folder import claim, settle
@@ -49,6 +49,10 @@ def run(cfg: DictConfig) -> None:
         adopt(config, OmegaConf.create(checkpoint["config"]), overrides)
     elif choices.model != "oracle":
         raise UserError("There is nothing to plan with; give the checkpoint=PATH of a model, or model=oracle.")
+    if config.compile and choices.model == "oracle":
+        raise UserError("compile=true compiles a learned model; the oracle has nothing to compile: leave it out.")
+    if config.trainer.get("strategy") is not None:
+        raise UserError("plan.py runs in one process; leave out trainer=ddp.")
     check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks, task_seed=config.seed)
     ways = checked_ways(config.execute)
     everything = {choices.planner: Parts.build(config)} if config.compare is None else rivals(config, overrides)
@@ -59,10 +63,11 @@ def run(cfg: DictConfig) -> None:
     else:
         world_model = build_world_model(config, simulator)
         load_weights(world_model, checkpoint, config.checkpoint)
-    world_model = world_model.to(device)
-    if config.compile and isinstance(world_model, LearnedWorldModel):
-        world_model.compile_step()
+    parts.objective.require(world_model)
     tasks = chosen_tasks(config, simulator)
+    world_model = world_model.to(device)
+    if config.compile:
+        world_model.compile_step()
     with claim(folder, config):
         trajectories = parts.data.load(simulator)
         for of_planner in everything.values():
@@ -134,13 +139,19 @@ def rivals(config: DictConfig, overrides: list[str]) -> dict[str, Parts]:
 
 
 def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:
-    """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first."""
+    """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first.
+
+    The objective is brought as a whole or not at all: it has to fit the model.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    keys = ["env.task" if override.key_or_group == "task" else override.key_or_group for override in parsed]
     brought = OmegaConf.masked_copy(of_checkpoint, BROUGHT)
     brought.data.folder = config.data_dir
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = "env.task" if override.key_or_group == "task" else override.key_or_group
+    for key in keys:
         if key.partition(".")[0] in BROUGHT:
             OmegaConf.update(brought, key, OmegaConf.select(config, key), merge=False)
+    if not any(key == "model" or key.partition(".")[0] == "objective" for key in keys):
+        brought.objective = of_checkpoint.objective
     config.update(brought)
 
 

@@ -67,6 +67,7 @@ class Preparation:
             raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
         torch.manual_seed(derive_seed(config.seed, "initial weights"))
         self.world_model = build_world_model(config, self.parts.simulator)
+        self.parts.objective.require(self.world_model)
         if config.base_checkpoint is not None:
             load_weights(self.world_model, read_checkpoint(config.base_checkpoint), config.base_checkpoint)
         self.baseline: Stage = instantiate(config.baseline)
@@ -91,8 +92,6 @@ def train(plan: Preparation, config: DictConfig, folder: Path, began: float) -> 
     logger: Logger | None = instantiate(config.logger, save_dir=str(folder))
     if logger:
         logger.log_hyperparams(OmegaConf.to_container(config))
-    if config.compile:
-        world_model.compile_step()
     plan.parts.train_policy(trajectories, config, logger)
     if config.base_checkpoint is None:
         train_baseline(plan.baseline, world_model, trajectories, simulator, config, logger)
@@ -122,11 +121,16 @@ def conclude(
     gaps, executions = {}, {}
     for name, model in models.items():
         log.info("Evaluating: %s", name)
+        model, objective = model.to(device), plan.parts.objective
+        if name == "oracle":  # It has no members that could disagree.
+            objective = objective.without("disagreement")
+        elif config.compile:
+            model.compile_step()
         gaps[name], executions[name] = measure_gap(
-            model.to(device),
+            model,
             plan.parts.mpc,
             simulator,
-            plan.parts.objective,
+            objective,
             held_out,
             settings.seed,
             config.choices.planner,
