@@ -47,6 +47,15 @@ def point_model() -> type[PointModel]:
     return PointModel
 
 
+@pytest.fixture
+def half_frozen(point_model):
+    """A model in training mode, one parameter of which is not trained, and a part of which is in evaluation mode."""
+    model = point_model()
+    model.encoder = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    model.encoder[0].bias.requires_grad_(False)
+    return model.train()
+
+
 @pytest.fixture(scope="session")
 def wall() -> Wall:
     return Wall()

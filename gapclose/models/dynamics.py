@@ -50,7 +50,8 @@ class MLPDynamics(nn.Module):
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`."""
         (drive,) = self.drive(action.unsqueeze(1))
-        return self.advance(latent.transpose(0, 1), drive, *self.layers()).transpose(0, 1)
+        # Eager also where the rollout's is compiled: it would be compiled anew for this layout.
+        return MLPDynamics.advance(latent.transpose(0, 1), drive, *self.layers()).transpose(0, 1)
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         """Latents `[N, T+1, M, Z]` that actions `[N, T, A]` lead through from latents `[N, M, Z]`.

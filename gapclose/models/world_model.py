@@ -117,17 +117,20 @@ class LearnedWorldModel(WorldModel):
             UserError: it cannot be compiled, for want of a compiler.
         """
         # One graph for all numbers of rows but one; it is compiled now, with and without gradients, as planners use it.
-        self.dynamics.advance = torch.compile(self.dynamics.advance, dynamic=True)
+        # Parameters that require gradients would take further graphs: what is compiled is trained no more.
+        self.requires_grad_(False)
         latent = self.encoder.mean.new_zeros(8, self.members, self.encoder.latent_dim)
         actions = latent.new_zeros(8, 2, len(self.dynamics.action_mean))
         try:
+            self.dynamics.advance = torch.compile(self.dynamics.advance, dynamic=True)
             for gradients in (False, True):
                 with frozen(self), torch.set_grad_enabled(gradients):
                     end = self.rollout(latent, actions.requires_grad_(gradients)).sum()
             torch.autograd.grad(end, actions)
         except Exception as error:
+            reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
             raise UserError(
-                f"The model cannot be compiled ({type(error).__name__}: {str(error).splitlines()[0]}); install "
+                f"The model cannot be compiled ({reason}); install "
                 "a C++ compiler such as g++, or leave out compile=true."
             ) from error
 

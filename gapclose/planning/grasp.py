@@ -99,7 +99,9 @@ class GRASPPlanner(Planner):
             predicted, gradient = states.clone(), torch.zeros_like(actions)
             live = search.live
             predicted[live], gradient[live] = search.pull(before[live], actions.detach()[live], targets[live])
-            actions.grad = gradient
+            # Where the model predicts no number, states and actions stay.
+            predicted = predicted.where(predicted.isfinite(), states)
+            actions.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
             optimizer.step()
             with torch.no_grad():
                 actions.clamp_(-1, 1)

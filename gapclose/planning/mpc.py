@@ -59,7 +59,9 @@ class MPC:
                 live = (~arrived).nonzero().squeeze(1)
                 start, goal = simulator.observe(states[-1][live]), simulator.observe(tasks.goal[live])
                 warm_start = None if elites is None else self.shift(elites[live])
-                plan = self.planner.plan(world_model, objective, start, goal, warm_start, generator)
+                # How much a search draws depends on its tasks; what comes after it must not.
+                random = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
+                plan = self.planner.plan(world_model, objective, start, goal, warm_start, random)
                 seconds, model_calls = seconds + plan.seconds, model_calls + plan.model_calls
                 elites = spread(plan.elites, live, n)
                 planned = elites[:, 0]

@@ -7,9 +7,10 @@ from gapclose.envs.simulator import Tasks
 from gapclose.evaluation.comparison import compare, success_by_budget
 from gapclose.evaluation.gap import HeldOut, measure_gap
 from gapclose.models.oracle import OracleWorldModel
+from gapclose.models.policy import GoalConditionedPolicy
 from gapclose.planning.cem import CEMPlanner
 from gapclose.planning.gradient import GradientPlanner
-from gapclose.planning.initialization import Knots
+from gapclose.planning.initialization import Knots, PolicyRollouts
 from gapclose.planning.mpc import MPC
 from gapclose.planning.multistart import MultistartPlanner
 from gapclose.planning.objective import Disagreement, GoalDistance, Objective
@@ -93,3 +94,18 @@ def test_an_automatic_price_is_chosen_for_the_model_and_told(parts, planners, en
     comparison, _ = compare(ensemble, planners, objective=objective("auto"), **parts, ways=("open_loop",))
     calibrated = objective("auto").calibrated(ensemble, parts["held_out"].validation)
     assert comparison["disagreement_weight"] == calibrated.weight("disagreement") != 0
+
+
+def test_the_policy_alone_is_compared_where_it_proposes(parts, planners, ensemble, wall):
+    planners["gradient"].planner.init = PolicyRollouts()
+    planners["gradient"].planner.init.policy = GoalConditionedPolicy(2, wall.action_low, wall.action_high, hidden_dim=4)
+    compared = compare(ensemble, planners, objective=objective(), **parts)[0]["planners"]
+    assert [list(ways) for ways in compared.values()] == [
+        ["open_loop", "mpc"],
+        ["open_loop", "open_loop_policy_alone", "mpc"],
+        ["open_loop", "mpc"],
+    ]
+    gap, _ = measure_gap(ensemble, planners["gradient"], objective=objective(), planner_name="gradient", **parts)
+    for result in (gap, compared["gradient"]):
+        del result["open_loop_policy_alone"]["planning_seconds"]
+    assert compared["gradient"]["open_loop_policy_alone"] == gap["open_loop_policy_alone"]

@@ -7,9 +7,10 @@ from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
 from gapclose.evaluation.gap import HeldOut, evaluate, measure_gap
 from gapclose.models.oracle import OracleWorldModel
+from gapclose.models.policy import GoalConditionedPolicy
 from gapclose.planning.execution import Execution
 from gapclose.planning.gradient import GradientPlanner
-from gapclose.planning.initialization import Knots
+from gapclose.planning.initialization import Knots, PolicyRollouts
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Disagreement, GoalDistance, Objective
 
@@ -165,3 +166,22 @@ def test_the_seed_alone_decides_the_measurement(parts, ensemble):
     torch.rand(3)
     assert all(torch.equal(a, b) for a, b in zip(first, measured(0)))
     assert not any(torch.equal(a, b) for a, b in zip(first, measured(1)))
+
+
+def test_where_a_policy_proposes_it_is_measured_alone_too(parts, ensemble):
+    wall, init = parts["simulator"], PolicyRollouts()
+    init.policy = GoalConditionedPolicy(2, wall.action_low, wall.action_high, hidden_dim=4)
+    planner = GradientPlanner(
+        action_low=wall.action_low, action_high=wall.action_high, init=init, horizon=5, iterations=2
+    )
+    gap, executions = measure_gap(ensemble, objective=objective(0.0), seed=0, **parts | dict(mpc=MPC(planner)))
+    assert list(executions) == ["open_loop", "open_loop_policy_alone", "mpc"]
+    alone, tasks = executions["open_loop_policy_alone"], parts["held_out"].tasks
+    state = ensemble.encode(tasks.start)
+    for t in range(5):
+        expected = wall.action_high * init.policy(ensemble.decode(state), tasks.goal).clamp(-1, 1)
+        torch.testing.assert_close(alone.actions[:, t], expected)
+        state = ensemble.step(state, expected)
+    assert gap["open_loop_policy_alone"] == {"planner": "gradient", **evaluate(alone, wall, gap["expert_error"])}
+    _, in_mpc = measure_gap(ensemble, objective=objective(0.0), seed=0, ways=["mpc"], **parts | dict(mpc=MPC(planner)))
+    assert list(in_mpc) == ["mpc"]

@@ -1,10 +1,13 @@
+from copy import deepcopy
+
 import pytest
 import torch
 
 from gapclose.data.trajectories import Trajectories, Window
+from gapclose.errors import UserError
 from gapclose.models.dynamics import MLPDynamics
 from gapclose.models.encoders import StateEncoder
-from gapclose.models.world_model import LearnedWorldModel
+from gapclose.models.world_model import LearnedWorldModel, frozen
 
 
 @pytest.fixture
@@ -144,3 +147,64 @@ def test_a_coordinate_that_never_changes_is_encoded_and_decoded(trajectories):
     assert model.encode(states).isfinite().all()
     torch.testing.assert_close(model.decode(model.encode(states)), states)
     assert model.loss(Window(*frozen)).isfinite()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_gradients_and_mode_are_restored_also_after_a_failure(half_frozen, training, fails):
+    half_frozen.train(training)
+    try:
+        with frozen(half_frozen):
+            if fails:
+                raise RuntimeError
+    except RuntimeError:
+        assert fails
+    assert all(module.training == training for module in half_frozen.modules())
+    needed = {name: parameter.requires_grad for name, parameter in half_frozen.named_parameters()}
+    assert needed == {"gain": True, "encoder.0.weight": True, "encoder.0.bias": False}
+
+
+def test_a_part_that_was_in_evaluation_mode_stays_there(half_frozen):
+    half_frozen.encoder.eval()
+    with frozen(half_frozen):
+        pass
+    assert half_frozen.training
+    assert not half_frozen.encoder.training
+
+
+@pytest.fixture
+def compiler():
+    """Whatever is compiled is forgotten afterwards."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [1, 2, 20])
+def test_a_compiled_model_predicts_and_differentiates_as_it_did_before(ensemble, trajectories, compiler, rows):
+    compiled = deepcopy(ensemble)
+    compiled.compile_step()
+    start, actions = trajectories.states[:rows, 0], trajectories.actions[:rows]
+    found = []
+    for model in (ensemble, compiled):
+        with frozen(model):
+            plan = actions.clone().requires_grad_()
+            latents = model.rollout(model.encode(start), plan)
+            found.append((latents.detach(), *torch.autograd.grad(latents[:, -1].square().sum(), plan)))
+            found[-1] += (model.step(model.encode(start), actions[:, 0]),)
+    for before, after in zip(*found):
+        torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("message", ["no g++", ""])
+@pytest.mark.parametrize("when", ["at once", "at the first call"])
+def test_a_machine_without_a_compiler_is_told_so(ensemble, monkeypatch, when, message):
+    def fail(*_):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail() if when == "at once" else fail)
+    with pytest.raises(
+        UserError, match=rf"RuntimeError.*{message}.*install a C\+\+ compiler .* leave out compile=true"
+    ):
+        ensemble.compile_step()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.cem import CEMPlanner
@@ -105,3 +106,16 @@ def judged(planner: Planner, search: Search, warm_start: Tensor | None = None) -
 def kind(request) -> str:
     """Every kind of planner, one after the other."""
     return request.param
+
+
+@pytest.fixture
+def graphs(ensemble, monkeypatch):
+    """Counts the graphs that are compiled for the ensemble from now on."""
+    torch._dynamo.reset()
+    counter, original = CompileCounterWithBackend("eager"), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **settings: original(f, backend=counter, **settings))
+    ensemble.compile_step()
+    assert counter.frame_count > 0
+    counter.clear()
+    yield counter
+    torch._dynamo.reset()

@@ -40,7 +40,7 @@ def test_it_finds_the_known_optimum_where_the_goal_is_out_of_reach(point_model):
 
 
 def test_one_iteration_returns_the_best_of_the_samples_and_the_mean(point_model):
-    noise = torch.randn(4, 16, 5, 2, generator=seeded())
+    noise = torch.randn(16, 5, 2, generator=seeded()).expand(4, -1, -1, -1)
     candidates = HIGH * torch.cat((torch.zeros(4, 1, 5, 2), noise.clamp(-1, 1)), 1)
     costs = torch.stack([objective_of(point_model(), LAST_STEP, c) for c in candidates.unbind(1)], 1)
     made = plan(cem(iterations=1), point_model(), LAST_STEP)
@@ -53,8 +53,8 @@ def test_the_next_samples_are_drawn_from_the_gaussian_of_the_elites(point_model)
     costs = search_with(point_model()).score(first)
     elites = first[torch.arange(4)[:, None], costs.argsort(1)[:, :4]]
     random = seeded()
-    torch.randn(4, 400, 5, 2, generator=random)
-    noise = torch.randn(4, 400, 5, 2, generator=random)
+    torch.randn(400, 5, 2, generator=random)
+    noise = torch.randn(400, 5, 2, generator=random)
     expected = elites.mean(1, keepdim=True) + noise * elites.std(1, correction=0, keepdim=True)
     torch.testing.assert_close(second, expected.clamp(-1, 1))
 

@@ -42,7 +42,7 @@ def test_knots_are_constant_over_equal_parts_of_the_horizon_and_uniform_within_t
 
 
 def test_knots_cover_the_whole_action_range_independently():
-    actions = Knots(2).draw(search_of(40, 8), 100).flatten(0, 1)
+    actions = Knots(2).draw(search_of(1, 8), 4000).squeeze(0)
     first, second = actions[:, 0], actions[:, -1]
     for x in (first, second):
         assert x.mean().abs() < 0.05
@@ -61,7 +61,7 @@ def test_a_knot_is_held_until_the_next_one():
 
 
 def test_normal_actions_are_independent_standard_gaussians():
-    actions = Normal().draw(search_of(30, 4), 100).flatten(0, 1)
+    actions = Normal().draw(search_of(1, 4), 3000).squeeze(0)
     assert actions.mean().abs() < 0.02
     assert actions.std().item() == pytest.approx(1.0, rel=0.02)
     assert (actions[:, 0] * actions[:, 1]).mean().abs() < 0.05
@@ -88,10 +88,17 @@ def test_the_generator_alone_decides(init):
     assert not torch.equal(actions, init.draw(search_of(5, 6, seed=2), 2))
 
 
+@pytest.mark.parametrize("init", RANDOM, ids=lambda x: type(x).__name__)
+def test_all_tasks_share_the_random_numbers_whatever_their_number(init):
+    many, one = (init.draw(search_of(n, 6), 3) for n in (5, 1))
+    assert torch.equal(many, one.expand(5, -1, -1, -1))
+    assert not torch.equal(one[:, 0], one[:, 1])
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 12, 13, 30])
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 4.0])
 def test_coloured_noise_has_mean_0_and_variance_1_at_every_step(steps, exponent):
-    noise = colored_noise(search_of(100, steps), 100, exponent).flatten(0, 1)
+    noise = colored_noise(search_of(1, steps), 10_000, exponent).squeeze(0)
     assert noise.shape == (10_000, steps, 2)
     torch.testing.assert_close(noise.mean(0), torch.zeros(steps, 2), atol=0.05, rtol=0)
     torch.testing.assert_close(noise.var(0), torch.ones(steps, 2), atol=0.06, rtol=0)
@@ -101,7 +108,7 @@ def test_coloured_noise_has_mean_0_and_variance_1_at_every_step(steps, exponent)
 @pytest.mark.parametrize("steps", [15, 16])
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0])
 def test_coloured_noise_has_the_spectrum_that_was_asked_for(steps, exponent):
-    noise = colored_noise(search_of(100, steps), 100, exponent)
+    noise = colored_noise(search_of(1, steps), 10_000, exponent)
     power = torch.fft.rfft(noise, dim=2).abs().square().mean((0, 1, 3))
     frequencies = torch.fft.rfftfreq(steps)
     frequencies[0] = frequencies[1]
@@ -112,7 +119,7 @@ def test_coloured_noise_has_the_spectrum_that_was_asked_for(steps, exponent):
 def test_noise_of_exponent_0_is_white_and_slower_the_larger_it_is():
     neighbours = []
     for exponent in (0.0, 1.0, 2.0, 4.0):
-        noise = colored_noise(search_of(100, 20), 50, exponent)
+        noise = colored_noise(search_of(1, 20), 5000, exponent)
         neighbours.append((noise[:, :, 1:] * noise[:, :, :-1]).mean().item())
     assert abs(neighbours[0]) < 0.01
     assert neighbours == sorted(neighbours)

@@ -279,3 +279,22 @@ def test_the_generator_alone_decides_the_execution(ensemble, name):
 def test_impossible_settings_are_refused_by_name(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         MPC(Walker(5), **wrong)
+
+
+def test_a_compiled_model_is_not_compiled_again_in_mpc(ensemble, graphs, kind):
+    planner = make(kind, *BOUNDS, horizon=6, iterations=2)
+    run(planner, ensemble, tasks(3.0, 3.5, 0.6), replan_every=2, max_steps=8)
+    run(planner, ensemble, tasks(3.0), replan_every=5, max_steps=6)
+    assert graphs.frame_count == 0
+
+
+@pytest.mark.parametrize("target_cost", [None, 0.3])
+def test_what_a_task_does_depends_on_no_other(kind, target_cost):
+    """The others arrive earlier or later, and leave the batch."""
+    wall, together = Wall(), tasks(1.5, 3.5, 2.5, 0.1)
+    planner = make(kind, wall.action_low, wall.action_high, horizon=12, iterations=8, target_cost=target_cost)
+    settings = dict(wall=wall, replan_every=3, max_steps=15)
+    states = run(planner, OracleWorldModel(wall), together, **settings).states
+    for i in range(4):
+        alone = run(planner, OracleWorldModel(wall), Tasks(*(x[i : i + 1] for x in together)), **settings).states
+        torch.testing.assert_close(alone[0], states[i, : alone.shape[1]], atol=1e-4, rtol=0)

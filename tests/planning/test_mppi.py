@@ -24,7 +24,7 @@ def mppi(**changes):
 
 def samples(mean, noise_std=0.5, k=20):
     """The first that it draws around a mean `[N, 1, T, A]`, which is one of them."""
-    drawn = (mean + noise_std * torch.randn(4, k, 5, 2, generator=seeded())).clamp(-1, 1)
+    drawn = (mean + noise_std * torch.randn(k, 5, 2, generator=seeded())).clamp(-1, 1)
     drawn[:, :1] = mean
     return drawn
 

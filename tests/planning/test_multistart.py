@@ -47,7 +47,8 @@ def test_it_finds_the_way_through_the_door_that_one_start_does_not():
     start, goal = wall.sample_tasks(20, seeded(1))
     bounds = dict(low=wall.action_low, high=wall.action_high, horizon=30, iterations=20)
     planners = dict(
-        many=multistart(**bounds, num_samples=64, num_elites=8, num_resamples=2), one=make("gradient", **bounds)
+        many=multistart(**bounds, num_samples=64, num_elites=8, num_resamples=2),
+        one=make("gradient", **bounds, num_starts=1),
     )
     reached = {}
     for name, planner in planners.items():

@@ -205,9 +205,7 @@ def test_without_removes_one_term_and_leaves_the_original():
     assert set(whole.without("smoothness").terms) == {"goal", "disagreement"}
 
 
-def test_an_automatic_weight_makes_typical_disagreement_cost_as_much_as_missing_by_a_full_step(
-    ensemble, trajectories
-):
+def test_an_automatic_weight_makes_typical_disagreement_cost_as_much_as_missing_by_a_full_step(ensemble, trajectories):
     fitted = objective(disagreement="auto", initial_share=0.3).calibrated(ensemble, trajectories)
     latents = ensemble.encode(trajectories.states.flatten(0, 1)).unflatten(0, trajectories.states.shape[:2])
     step = (latents[:, 1:] - latents[:, :-1]).square().mean((2, 3)).quantile(0.95)
@@ -277,3 +275,13 @@ def test_impossible_settings_are_refused_by_name(wrong):
 def test_an_unknown_place_to_measure_at_is_refused_with_those_there_are():
     with pytest.raises(ValidationError, match="'last', 'all', 'nearest' or 'soft_nearest'"):
         GoalDistance(at="first")
+
+
+@pytest.mark.parametrize("weight", [30.0, "auto"])
+def test_disagreement_needs_an_ensemble(ensemble, point_model, weight):
+    priced = objective(disagreement=weight)
+    priced.require(ensemble)
+    with pytest.raises(UserError, match="the disagreement of an ensemble, but the model has a single member"):
+        priced.require(point_model())
+    for free in (objective(disagreement=0.0), priced.without("disagreement")):
+        free.require(point_model())

@@ -10,7 +10,7 @@ def predictive_sampling(**changes):
 
 def drawn(random, best, noise_std=0.3, knots=2, k=8):
     """Noisy copies of the best normalised sequences `[N, T, A]`."""
-    noise = hold(torch.randn(4, k, knots, 2, generator=random), best.shape[1])
+    noise = hold(torch.randn(k, knots, 2, generator=random), best.shape[1])
     return (best.unsqueeze(1) + noise_std * noise).clamp(-1, 1)
 
 

@@ -39,6 +39,8 @@ WRONG = [
     ("train", ["data.num_trajectories=1"], "data.num_trajectories is 1"),
     ("train", ["data.action_noise=-1"], "data.action_noise is -1"),
     ("train", ["model=oracle"], "model=oracle has nothing to train"),
+    ("train", ["model=mlp", "objective=uncertainty_aware"], "single member; choose objective=goal, or model=ensemble"),
+    ("train", ["model.members=1"], "single member"),
     ("train", ["model.hidden_dim=0"], "model.hidden_dim is 0"),
     ("train", ["baseline.epochs=0"], "baseline.epochs is 0"),
     ("train", ["baseline.batch_size=-1"], "baseline.batch_size is -1"),
@@ -84,6 +86,9 @@ WRONG = [
     ("plan", ["execute=[]"], "execute is []; give a list"),
     ("plan", ["execute=[open_loop,blindly]"], "blindly"),
     ("plan", ["device=abacus"], "no device abacus"),
+    ("plan", ["objective=uncertainty_aware"], "single member"),
+    ("plan", ["compile=true"], "the oracle has nothing to compile"),
+    ("plan", ["trainer=ddp"], "leave out trainer=ddp"),
 ]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.runs.conftest import TINY_PLAN
+from tests.runs.conftest import TINY, TINY_PLAN, TINY_POLICY
 
 
 def test_any_checkpoint_is_planned_with_and_shown(call, trained):
@@ -105,3 +105,34 @@ def test_the_checkpoint_brings_its_data_and_tells_the_price_that_suits_it(call, 
     assert "steps: 8" in Path("run/config.yaml").read_text()
     assert sorted(path.name for path in (trained / "data").iterdir()) == before
     assert json.loads(Path("run/metrics.json").read_text())["disagreement_weight"] not in (0.0, 1.0, 30.0)
+
+
+def test_a_checkpoint_plans_with_the_objective_that_it_was_trained_for(call):
+    assert call("train", *TINY, "model=mlp", "hydra.run.dir=trained").code == 0
+    (checkpoint,) = Path("data/baselines").glob("*.ckpt")
+    settings = [*TINY_PLAN, f"checkpoint={checkpoint}", "num_tasks=2", "execute=[open_loop]"]
+    assert call("plan", *settings, "hydra.run.dir=run").code == 0
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert metrics["disagreement_weight"] == 0
+    assert "Disagreement" not in Path("run/config.yaml").read_text()
+    refused = call("plan", *settings, "objective=uncertainty_aware", "hydra.run.dir=refused")
+    assert refused.code == 1
+    assert "single member" in refused.err
+
+
+def test_the_command_line_changes_the_objective_of_a_checkpoint(call, trained):
+    settings = [*TINY_PLAN, f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", f"data_dir={trained / 'data'}"]
+    weights = {}
+    for name, choice in dict(own=[], goal=["objective=goal"], oracle=["model=oracle"]).items():
+        folder = f"hydra.run.dir={name}"
+        assert call("plan", *settings, "num_tasks=2", "execute=[open_loop]", *choice, folder).code == 0
+        weights[name] = json.loads(Path(f"{name}/metrics.json").read_text())["disagreement_weight"]
+    assert weights == dict(own=30.0, goal=0.0, oracle=0.0)
+
+
+def test_the_policy_alone_is_reported_where_it_proposes(call):
+    settings = [*TINY_PLAN, *TINY_POLICY, "model=oracle", "num_tasks=2", "execute=[open_loop]"]
+    answer = call("plan", *settings, "hydra.run.dir=run")
+    assert answer.code == 0
+    assert "policy alone" in answer.out
+    assert json.loads(Path("run/metrics.json").read_text())["open_loop_policy_alone"]["num_tasks"] == 2
