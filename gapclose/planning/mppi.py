@@ -31,7 +31,7 @@ class MPPIPlanner(Planner):
         *,
         num_samples: PositiveInt = 300,
         noise_std: Positive = 0.5,
-        temperature: Positive = 0.1,
+        temperature: Positive = 0.03,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
