@@ -21,6 +21,7 @@ matplotlib.use("Agg")
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullLocator
 from torch import Tensor, nn
 
 from gapclose.data.collect import collect_expert
@@ -182,7 +183,9 @@ def scaling(args: argparse.Namespace) -> None:
             exponent = np.polyfit(np.log(values), np.log(seconds), 1)[0]
             exponents[name].append(exponent)
             axes.loglog(values, seconds, "o-", label=f"{name}: exponent {exponent:.2f}")
-        axes.set(xlabel=varied, title=", ".join(f"{n} {k}" for k, n in default.items() if k != varied))
+        axes.set(xlabel=varied, title=", ".join(f"{k} {n}" for k, n in default.items() if k != varied))
+        axes.set_xticks(values, [str(value) for value in values])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.legend(frameon=False)
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel("seconds")
