@@ -7,7 +7,7 @@ from pydantic import PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.planning.planner import Planner, require_choice
-from gapclose.planning.search import Search, select
+from gapclose.planning.search import Search, cheapest
 from gapclose.settings import Positive
 
 
@@ -39,7 +39,7 @@ class CEMPlanner(Planner):
         for _ in search.iterations():
             candidates = (mean + std * search.normal(self.num_samples)).clamp(-1, 1)
             candidates, costs = self.improve(search, candidates)
-            elites = select(candidates, costs.topk(self.num_elites, 1, largest=False).indices)
+            elites = cheapest(candidates, costs, self.num_elites)
             mean, std = elites.mean(1, keepdim=True), elites.std(1, correction=0, keepdim=True)
 
     def improve(self, search: Search, candidates: Tensor) -> tuple[Tensor, Tensor]:

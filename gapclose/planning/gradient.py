@@ -53,8 +53,7 @@ class GradientPlanner(Planner):
         actions = starts.clone().requires_grad_()
         optimizer = OPTIMIZERS[self.optimizer]([actions], lr=self.lr)
         for _ in search.iterations():
-            _, gradient = search.gradient(actions.detach())
-            actions.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
+            _, actions.grad = search.gradient(actions.detach())
             optimizer.step()
             with torch.no_grad():
                 if self.action_noise:

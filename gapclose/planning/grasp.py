@@ -1,5 +1,6 @@
 """GRASP: the states between start and goal are optimised beside the actions, all steps at once."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -79,12 +80,8 @@ class GRASPPlanner(Planner):
     def noise(self, search: Search) -> Tensor:
         """Gaussian noise of variance 1 on the states, `[N, R, T, 1, ...]`: the same for all members."""
         shape = self.num_starts, *search.start.shape[2:], search.steps
-        time = torch.arange(search.steps)
-        kernel = torch.eye(search.steps)
-        if self.noise_width:
-            kernel = torch.exp(-0.5 * ((time[:, None] - time) / self.noise_width) ** 2)
         white = torch.randn(shape, generator=search.generator)
-        smooth = white @ (kernel / kernel.norm(dim=1, keepdim=True)).T
+        smooth = white @ smoothing(search.steps, self.noise_width).T
         return search.for_all(smooth.movedim(-1, 1).unsqueeze(2))
 
     def lift(self, search: Search, actions: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,9 +96,8 @@ class GRASPPlanner(Planner):
             predicted, gradient = states.clone(), torch.zeros_like(actions)
             live = search.live
             predicted[live], gradient[live] = search.pull(before[live], actions.detach()[live], targets[live])
-            # Where the model predicts no number, states and actions stay.
-            predicted = predicted.where(predicted.isfinite(), states)
-            actions.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
+            predicted = predicted.where(predicted.isfinite(), states)  # A state without a prediction stays.
+            actions.grad = gradient
             optimizer.step()
             with torch.no_grad():
                 actions.clamp_(-1, 1)
@@ -116,9 +112,18 @@ class GRASPPlanner(Planner):
         actions = actions.clone().requires_grad_()
         optimizer = torch.optim.Adam([actions], lr=self.lr)
         for _ in range(self.sync_steps):
-            _, gradient = search.gradient(actions.detach())
-            actions.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
+            _, actions.grad = search.gradient(actions.detach())
             optimizer.step()
             with torch.no_grad():
                 actions.clamp_(-1, 1)
         return actions.detach()
+
+
+@lru_cache(maxsize=8)
+def smoothing(steps: int, width: float) -> Tensor:
+    """`[T, T]`: turns white noise into noise of the same variance that is correlated over `width` steps."""
+    if not width:
+        return torch.eye(steps)
+    time = torch.arange(steps)
+    kernel = torch.exp(-0.5 * ((time[:, None] - time) / width) ** 2)
+    return kernel / kernel.norm(dim=1, keepdim=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gapclose.planning.cem import CEMPlanner
 from gapclose.planning.initialization import colored_noise
-from gapclose.planning.search import Search, select
+from gapclose.planning.search import Search, cheapest
 from gapclose.settings import Fraction
 
 
@@ -51,7 +51,7 @@ class ICEMPlanner(CEMPlanner):
             k = max(round(self.num_samples * self.decay**-iteration), 2 * self.num_elites)
             samples = mean + std * colored_noise(search, k, self.noise_exponent)
             candidates = torch.cat((samples.clamp(-1, 1), kept, *([mean] if iteration == last else [])), 1)
-            elites = select(candidates, search.score(candidates).topk(self.num_elites, 1, largest=False).indices)
+            elites = cheapest(candidates, search.score(candidates), self.num_elites)
             mean = torch.lerp(elites.mean(1, keepdim=True), mean, self.momentum)
             std = torch.lerp(elites.std(1, correction=0, keepdim=True), std, self.momentum)
             kept = elites[:, : self.num_kept]

@@ -9,7 +9,7 @@ from torch import Tensor
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import Knots
 from gapclose.planning.planner import require_choice
-from gapclose.planning.search import Search, select
+from gapclose.planning.search import Search, cheapest
 from gapclose.settings import NonNegative
 
 
@@ -61,11 +61,10 @@ class MultistartPlanner(GradientPlanner):
             search.note()
             if search.exhausted():
                 break
-            elites = select(candidates, costs.topk(self.num_elites, 1, largest=False).indices)
-            candidates = self.around(search, elites)
+            candidates = self.around(search, cheapest(candidates, costs, self.num_elites))
             costs = search.score(candidates)
         search.note()
-        self.descend(search, select(candidates, costs.topk(self.num_starts, 1, largest=False).indices))
+        self.descend(search, cheapest(candidates, costs, self.num_starts))
 
     def around(self, search: Search, elites: Tensor) -> Tensor:
         """The elites `[N, E, T, A]` among `[N, num_samples, T, A]` drawn around them."""

@@ -153,10 +153,10 @@ class Search:
     def gradient(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`, and their gradients `[N, K, T, A]`.
 
-        All those of a finished task cost the same, and their gradient is 0.
+        All those of a finished task cost the same, and their gradient is 0; so is what the model gives no number for.
         """
         gradients = torch.zeros_like(candidates)
-        return self._judge(candidates, gradients), gradients
+        return self._judge(candidates, gradients), gradients.nan_to_num(0.0, 0.0, 0.0)
 
     def _judge(self, candidates: Tensor, gradients: Tensor | None) -> Tensor:
         """Costs `[N, K]` of the candidates; their gradients are put into `gradients`, if there are any."""
@@ -189,7 +189,7 @@ class Search:
 
         Returns:
             Predicted latents `[B, ..., M, Z...]`, and for the actions the gradient `[B, ..., A]` of half their squared
-            distance to the targets, summed over coordinates and members.
+            distance to the targets, summed over coordinates and members; 0 where the model gives no number for it.
         """
         flat = (x.flatten(0, actions.dim() - 2) for x in (latents, actions, targets))
         parts = []
@@ -198,7 +198,7 @@ class Search:
                 action = action.detach().requires_grad_()
                 predicted = self.world_model.step(before, self.bounds.denormalize(action))
             (gradient,) = torch.autograd.grad(predicted, action, (predicted - target).detach())
-            parts.append((predicted.detach(), gradient))
+            parts.append((predicted.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)))
             self.count(len(before), True)
         return tuple(torch.cat(x).unflatten(0, actions.shape[:-1]) for x in zip(*parts))
 
@@ -221,3 +221,8 @@ class Search:
 def select(candidates: Tensor, index: Tensor) -> Tensor:
     """The sequences `[N, R, T, A]` with the numbers `index [N, R]` among candidates `[N, K, T, A]`."""
     return candidates.gather(1, index[:, :, None, None].expand(-1, -1, *candidates.shape[2:]))
+
+
+def cheapest(candidates: Tensor, costs: Tensor, r: int) -> Tensor:
+    """The `r` cheapest sequences, best first, `[N, r, T, A]`, of candidates `[N, K, T, A]` that cost `[N, K]`."""
+    return select(candidates, costs.topk(r, 1, largest=False).indices)
