@@ -55,7 +55,7 @@ def through_lightning(world_model: LearnedWorldModel, data: WindowDataModule) ->
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    module = TeacherForcing(world_model, OPTIMIZER, scheduler)
+    module = TeacherForcing(world_model, optimizer=OPTIMIZER, scheduler=scheduler)
     began = time.perf_counter()
     trainer.fit(module, datamodule=data)
     return STEPS / (time.perf_counter() - began)

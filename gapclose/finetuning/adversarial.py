@@ -11,7 +11,7 @@ from gapclose.models.world_model import LearnedWorldModel
 
 
 class AdversarialTraining(TeacherForcing):
-    """Minimises the one-step error at inputs that the attack perturbed; the targets stay as they are.
+    """Minimises the error at inputs that the attack perturbed; the targets stay as they are.
 
     arXiv 2512.09929, section 3.2.
 
@@ -26,6 +26,6 @@ class AdversarialTraining(TeacherForcing):
         self.attack = attack
 
     def training_loss(self, window: Window) -> Tensor:
-        latent, action, next_latent = self.world_model.encode_transitions(window)
-        delta = self.attack.perturb(self.world_model, latent, action, next_latent)
-        return self.world_model.one_step_loss(latent + delta.latent, action + delta.action, next_latent)
+        latent, actions, targets = self.world_model.encode_window(window)
+        delta = self.attack.perturb(self.world_model, latent, actions, targets)
+        return self.world_model.rollout_loss(latent + delta.latent, actions + delta.actions, targets)

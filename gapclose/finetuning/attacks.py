@@ -1,4 +1,4 @@
-"""Perturbations of latents and actions that make the world model's one-step error large."""
+"""Perturbations of latents and actions that make the world model's error large."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,15 @@ from gapclose.settings import NonNegative, Positive
 
 
 class Perturbation(NamedTuple):
-    """What is added to the inputs of the dynamics.
+    """What is added to the inputs of a rollout.
 
     Attributes:
-        latent: `[B, M, ...]`.
-        action: `[B, A]`.
+        latent: to where it starts, `[B, M, ...]`.
+        actions: `[B, k, A]`.
     """
 
     latent: Tensor
-    action: Tensor
+    actions: Tensor
 
 
 class FGSM:
@@ -39,17 +39,15 @@ class FGSM:
         self.action_radius = action_radius
         self.step_ratio = step_ratio
 
-    def perturb(
-        self, world_model: LearnedWorldModel, latent: Tensor, action: Tensor, next_latent: Tensor
-    ) -> Perturbation:
-        """The perturbation of transitions `[B, ...]`; its gradient is taken for the perturbation only."""
+    def perturb(self, world_model: LearnedWorldModel, latent: Tensor, actions: Tensor, targets: Tensor) -> Perturbation:
+        """The perturbation of what `rollout_loss` takes; its gradient is taken for the perturbation only."""
         radii = Perturbation(
             torch.full_like(latent, self.latent_radius),
-            self.action_radius * world_model.dynamics.action_std.expand_as(action),
+            self.action_radius * world_model.dynamics.action_std.expand_as(actions),
         )
         with torch.enable_grad():
             start = [(radius * (2 * torch.rand_like(radius) - 1)).requires_grad_() for radius in radii]
-            loss = world_model.one_step_loss(latent + start[0], action + start[1], next_latent)
+            loss = world_model.rollout_loss(latent + start[0], actions + start[1], targets)
             gradients = torch.autograd.grad(loss, start)
         with torch.no_grad():
             return Perturbation(

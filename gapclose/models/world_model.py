@@ -135,15 +135,21 @@ class LearnedWorldModel(WorldModel):
             ) from error
 
     def loss(self, window: Window) -> Tensor:
-        """One-step error with teacher forcing: every prediction starts from an observed state."""
-        return self.one_step_loss(*self.encode_transitions(window))
+        """Error of a rollout from the window's first state: with windows of one step, that of teacher forcing."""
+        return self.rollout_loss(*self.encode_window(window))
 
-    def encode_transitions(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """The window's transitions: latents `[B*k, M, ...]`, actions `[B*k, A]`, next latents `[B*k, M, ...]`."""
+    def encode_window(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """What `rollout_loss` takes: the first latents `[B, M, ...]`, actions `[B, k, A]`, targets `[B, k, M, ...]`."""
         batch, steps = window.actions.shape[:2]
         latents = self.encode(window.states.flatten(0, 1)).unflatten(0, (batch, steps + 1))
-        return latents[:, :-1].flatten(0, 1), window.actions.flatten(0, 1), latents[:, 1:].flatten(0, 1)
+        return latents[:, 0], window.actions, latents[:, 1:]
 
-    def one_step_loss(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> Tensor:
-        """Mean squared error of `step`, in units of the standard deviation of a step in the training data."""
-        return ((self.step(latent, action) - next_latent) / self.dynamics.delta_std).square().mean()
+    def rollout_loss(self, latent: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error of a rollout, in units of the standard deviation of a step in the training data: a scalar.
+
+        Args:
+            latent: where it starts, `[B, M, ...]`.
+            actions: `[B, k, A]`.
+            targets: the true latents after each action, `[B, k, M, ...]`.
+        """
+        return ((self.rollout(latent, actions)[:, 1:] - targets) / self.dynamics.delta_std).square().mean()

@@ -37,10 +37,10 @@ def test_inputs_are_perturbed_and_targets_are_not(ensemble, window):
     torch.manual_seed(0)
     loss = module_of(ensemble, attack).training_loss(window)
     torch.manual_seed(0)
-    latent, action, next_latent = ensemble.encode_transitions(window)
-    delta = attack.perturb(ensemble, latent, action, next_latent)
-    predicted = ensemble.step(latent + delta.latent, action + delta.action)
-    by_hand = ((predicted - next_latent) / ensemble.dynamics.delta_std).square().mean()
+    latent, actions, targets = ensemble.encode_window(window)
+    delta = attack.perturb(ensemble, latent, actions, targets)
+    predicted = ensemble.rollout(latent + delta.latent, actions + delta.actions)[:, 1:]
+    by_hand = ((predicted - targets) / ensemble.dynamics.delta_std).square().mean()
     torch.testing.assert_close(loss, by_hand)
 
 
@@ -51,9 +51,9 @@ def test_the_model_learns_from_the_perturbed_inputs_not_through_the_attack(ensem
     gradients = [parameter.grad.clone() for parameter in ensemble.parameters()]
     ensemble.zero_grad()
     torch.manual_seed(0)
-    transitions = ensemble.encode_transitions(window)
-    latent, action = (x + d.detach() for x, d in zip(transitions, attack.perturb(ensemble, *transitions)))
-    ensemble.one_step_loss(latent, action, transitions[2]).backward()
+    inputs = ensemble.encode_window(window)
+    latent, actions = (x + d.detach() for x, d in zip(inputs, attack.perturb(ensemble, *inputs)))
+    ensemble.rollout_loss(latent, actions, inputs[2]).backward()
     for parameter, gradient in zip(ensemble.parameters(), gradients):
         torch.testing.assert_close(gradient, parameter.grad)
 

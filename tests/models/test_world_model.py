@@ -57,33 +57,31 @@ def test_each_member_follows_a_trajectory_of_its_own(ensemble, trajectories):
     assert (others[:, -1, 1] != latents[:, -1, 1]).all()
 
 
-def transitions(window):
-    """The window's transitions from a naive loop."""
-    return [
-        (window.states[i, t], window.actions[i, t], window.states[i, t + 1])
-        for i in range(len(window.actions))
-        for t in range(window.actions.shape[1])
-    ]
-
-
-def test_the_transitions_of_a_window_are_those_of_a_naive_loop(ensemble, window):
-    latent, action, next_latent = ensemble.encode_transitions(window)
-    naive = transitions(window)
-    assert len(latent) == len(action) == len(next_latent) == len(naive)
+def test_what_the_loss_takes_is_the_encoded_window(ensemble, window):
+    latent, actions, targets = ensemble.encode_window(window)
     for m in range(3):
-        torch.testing.assert_close(latent[:, m], ensemble.encoder(torch.stack([s for s, _, _ in naive])))
-        torch.testing.assert_close(next_latent[:, m], ensemble.encoder(torch.stack([s for _, _, s in naive])))
-    assert torch.equal(action, torch.stack([a for _, a, _ in naive]))
+        torch.testing.assert_close(latent[:, m], ensemble.encoder(window.states[:, 0]))
+        torch.testing.assert_close(targets[:, :, m], ensemble.encoder(window.states[:, 1:]))
+    assert torch.equal(actions, window.actions)
 
 
-def test_the_loss_is_the_mean_over_members_and_transitions_in_units_of_a_step(ensemble, window, trajectories):
+def test_the_loss_is_that_of_a_rollout_from_the_first_state_in_units_of_a_step(ensemble, window, trajectories):
     latents = ensemble.encoder(trajectories.states)
     unit = latents.diff(dim=1).flatten(0, 1).std(0)
     by_hand = []
-    for state, action, next_state in transitions(window):
-        predicted = ensemble.step(ensemble.encode(state[None]), action[None])[0]
-        by_hand.append(((predicted - ensemble.encoder(next_state)) / unit).square().mean())
+    for states, actions in zip(*window):
+        latent = ensemble.encode(states[:1])
+        for action, next_state in zip(actions, states[1:]):
+            latent = ensemble.step(latent, action[None])
+            by_hand.append(((latent[0] - ensemble.encoder(next_state)) / unit).square().mean())
     torch.testing.assert_close(ensemble.loss(window), torch.stack(by_hand).mean())
+
+
+def test_with_windows_of_one_step_the_loss_is_that_of_teacher_forcing(ensemble, trajectories):
+    window = trajectories.windows(torch.arange(20), 1)
+    predicted = ensemble.step(ensemble.encode(window.states[:, 0]), window.actions[:, 0])
+    error = (predicted - ensemble.encode(window.states[:, 1])) / ensemble.dynamics.delta_std
+    torch.testing.assert_close(ensemble.loss(window), error.square().mean())
 
 
 def test_the_loss_of_perfect_dynamics_is_zero_and_of_standing_still_about_one(trajectories):
@@ -101,7 +99,8 @@ def test_the_loss_of_perfect_dynamics_is_zero_and_of_standing_still_about_one(tr
 def test_the_one_step_error_is_in_the_simulators_units(ensemble, window):
     errors = [
         (ensemble.decode(ensemble.step(ensemble.encode(s[None]), a[None]))[0] - s2).square().mean()
-        for s, a, s2 in transitions(window)
+        for states, actions in zip(*window)
+        for s, a, s2 in zip(states, actions, states[1:])
     ]
     torch.testing.assert_close(ensemble.one_step_error(window), torch.stack(errors).mean())
 
