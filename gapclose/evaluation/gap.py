@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
-from scipy.stats import binomtest
 
 from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.evaluation.statistics import wilson
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution, execute_open_loop
 from gapclose.planning.gradient import GradientPlanner
@@ -60,14 +60,13 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
     goal, final = execution.tasks.goal, execution.states[:, -1]
     success = simulator.success(final, goal)
     n, successes = len(success), int(success.sum())
-    interval = binomtest(successes, n).proportion_ci(method="wilson")
     error = execution.squared_errors()[execution.executed].mean().item() if execution.executed.any() else None
     distance = simulator.distance(final, goal).mean().item()
     promised = simulator.distance(execution.promised, goal).mean().item()
     return {
         "num_tasks": n,
         "success_rate": successes / n,
-        "success_rate_ci95": [interval.low, interval.high],
+        "success_rate_ci95": list(wilson(successes / n, n)),
         "goal_distance": distance,
         "imagined_goal_distance": promised,
         "exploitation": distance - promised,

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
 from gapclose.evaluation.gap import HeldOut, measure_gap
+from gapclose.evaluation.outcomes import outcomes, write_outcomes
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
 from gapclose.evaluation.report import print_table, published_rows, results_rows, what_changed, write_json
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
@@ -150,6 +151,7 @@ def conclude(
     if config.published is not None:
         metrics["published"] = OmegaConf.to_container(config.published)
         rows += published_rows(metrics["published"])
+    write_outcomes(folder / "tasks.csv", outcomes(executions, simulator))
     open_loop = {name: executions[name]["open_loop"] for name in models if name != "oracle"}
     pictures = [
         plot_plans(open_loop, simulator, folder / "plans.png"),

@@ -1,0 +1,61 @@
+"""What became of each task, kept beside the means of metrics.json so that runs can be compared task by task."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from gapclose.envs.simulator import Simulator
+from gapclose.errors import UserError
+from gapclose.files import replacing
+from gapclose.planning.execution import Execution
+
+COLUMNS = ["model", "way", "task", "success", "goal_distance", "world_model_error"]
+
+
+def outcomes(executions: Mapping[str, Mapping[str, Execution]], simulator: Simulator) -> pd.DataFrame:
+    """One row for each model, way to execute, and task.
+
+    Args:
+        executions: by model and way.
+        simulator: measures distances and success.
+
+    Returns:
+        A table with the columns `COLUMNS`; `world_model_error` is the mean over the task's executed steps, and empty
+        where none was executed.
+    """
+    tables = []
+    for model, ways in executions.items():
+        for way, execution in ways.items():
+            goal, final = execution.tasks.goal, execution.states[:, -1]
+            columns = {
+                "success": simulator.success(final, goal).int(),
+                "goal_distance": simulator.distance(final, goal),
+                "world_model_error": execution.squared_errors().nanmean(1),
+            }
+            table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
+            tables.append(table.assign(model=model, way=way, task=table.index))
+    return pd.concat(tables, ignore_index=True)[COLUMNS]
+
+
+def write_outcomes(path: Path, table: pd.DataFrame) -> None:
+    """Writes the table as CSV, whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_outcomes(path: Path) -> pd.DataFrame:
+    """The table of a file that `write_outcomes` wrote.
+
+    Raises:
+        UserError: it is another file, or damaged.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The file {path} cannot be read ({error}); delete the run's folder and run it again."
+        ) from error
+    if list(table.columns) != COLUMNS:
+        raise UserError(f"The file {path} has the columns {', '.join(table.columns)}; expected {', '.join(COLUMNS)}.")
+    return table

@@ -1,0 +1,74 @@
+"""Intervals for results on the same tasks with several seeds."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+class Estimate(NamedTuple):
+    """A mean with its 95 % interval.
+
+    Attributes:
+        mean: over tasks and seeds.
+        low: lower end.
+        high: upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def excludes(self, value: float) -> bool:
+        """Whether a value lies outside the interval."""
+        return not self.low <= value <= self.high
+
+
+def resampled_means(values: NDArray, random: np.random.Generator) -> NDArray:
+    """Means `[RESAMPLES]` of values `[S, N]` under the bootstrap, seeds and tasks drawn each for itself.
+
+    All seeds share the tasks, so that the values of one task are no independent ones; drawing whole rows and whole
+    columns keeps what they have in common (Owen 2007, *The pigeonhole bootstrap*, arXiv 0712.1111). Where they have
+    nothing in common it errs on the safe side, by a factor of up to √3 in the width of an interval; few seeds make it
+    too narrow by up to `(1 - 1/S)^(1/2)` as far as results differ between seeds.
+    """
+    seeds, tasks = values.shape
+    drawn_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    drawn_tasks = random.multinomial(tasks, np.full(tasks, 1 / tasks), RESAMPLES) / tasks
+    return ((drawn_seeds @ values) * drawn_tasks).sum(1)
+
+
+def mean_interval(values: NDArray) -> Estimate:
+    """The mean of values `[S, N]` of `S` seeds and `N` tasks, with its bootstrap interval.
+
+    Also for the differences of two methods on the same tasks and seeds, which makes it a paired comparison.
+    """
+    means = resampled_means(values, np.random.default_rng(0))
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(values.mean()), float(low), float(high))
+
+
+def rate_interval(outcomes: NDArray) -> Estimate:
+    """The rate of successes among outcomes `[S, N]` of `S` seeds and `N` tasks, with Wilson's interval.
+
+    Wilson's formula wants the number of independent trials. The seeds share their tasks, so that is less than `S · N`:
+    it is chosen such that a binomial would vary as the bootstrap over seeds and tasks does. Where that cannot say,
+    because all outcomes are equal, it is the number of tasks.
+    """
+    seeds, tasks = outcomes.shape
+    rate = float(outcomes.mean())
+    variance = resampled_means(outcomes.astype(float), np.random.default_rng(0)).var()
+    trials = float(np.clip(rate * (1 - rate) / variance, 1, seeds * tasks)) if variance > 1e-12 else float(tasks)
+    return Estimate(rate, *wilson(rate, trials))
+
+
+def wilson(rate: float, trials: float) -> tuple[float, float]:
+    """Wilson's interval for the rate of successes among a number of independent trials, which need not be whole."""
+    z = norm.ppf((1 + LEVEL) / 2)
+    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    reach = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    return max(0.0, float(centre - reach)), min(1.0, float(centre + reach))

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from gapclose.evaluation.statistics import Estimate, mean_interval, rate_interval, wilson
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_that_of_scipy(counts):
+    successes, n = counts
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    assert wilson(successes / n, n) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+def test_the_mean_is_that_of_all_values_and_lies_inside_its_interval():
+    values = np.random.default_rng(0).exponential(size=(3, 50))
+    mean, low, high = mean_interval(values)
+    assert mean == pytest.approx(values.mean())
+    assert low < mean < high
+    assert mean_interval(values) == (mean, low, high)
+
+
+# With nothing in common between seeds or tasks, the pigeonhole bootstrap is known to be too wide by the root of 3.
+@pytest.mark.parametrize(
+    ("between_seeds", "between_tasks", "too_wide"), [(0.0, 0.0, 3**0.5), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0)]
+)
+def test_the_interval_is_as_wide_as_the_mean_varies(between_seeds, between_tasks, too_wide):
+    random = np.random.default_rng(1)
+
+    def draw():
+        seeds, tasks = random.normal(size=(8, 1)), random.normal(size=(1, 40))
+        return between_seeds * seeds + between_tasks * tasks + 0.5 * random.normal(size=(8, 40))
+
+    true_deviation = np.std([draw().mean() for _ in range(400)])
+    widths = [np.subtract(*mean_interval(draw())[:0:-1]) for _ in range(8)]
+    # Few seeds make the bootstrap too narrow by a factor of (1 - 1/S)^(1/2), which 8 seeds keep small.
+    assert np.mean(widths) / (2 * 1.96 * true_deviation) == pytest.approx(too_wide, rel=0.3)
+
+
+def test_the_difference_of_what_fails_on_the_same_tasks_is_known_better_than_each():
+    tasks = np.random.default_rng(2).normal(size=(1, 60)).repeat(3, 0)
+    noise = 0.1 * np.random.default_rng(3).normal(size=(3, 60))
+    one, other = mean_interval(tasks), mean_interval(tasks + 0.3 + noise)
+    difference = mean_interval(tasks + 0.3 + noise - tasks)
+    assert not difference.low <= 0 <= difference.high
+    assert one.high > other.low
+
+
+def test_seeds_that_agree_count_once_and_seeds_that_do_not_count_each():
+    outcomes = np.random.default_rng(4).integers(0, 2, size=(1, 100))
+    same = rate_interval(outcomes.repeat(4, 0))
+    assert same[1:] == pytest.approx(wilson(outcomes.mean(), 100), abs=0.01)
+    independent = rate_interval(np.random.default_rng(5).integers(0, 2, size=(4, 100)))
+    assert independent.high - independent.low < 0.75 * (same.high - same.low)
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+def test_where_all_outcomes_are_equal_the_tasks_count(outcome):
+    assert rate_interval(np.full((3, 100), outcome)) == Estimate(outcome, *wilson(outcome, 100))
