@@ -24,7 +24,8 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import NullLocator
 from torch import Tensor, nn
 
-from gapclose.data.collect import collect_expert
+from gapclose.data.behaviours import Expert
+from gapclose.data.collect import collect
 from gapclose.envs.wall import Wall
 from gapclose.models.dynamics import MLPDynamics
 from gapclose.models.encoders import StateEncoder
@@ -46,7 +47,7 @@ OBJECTIVE = Objective({"goal": GoalDistance()})
 def train(steps: int = 1000, batch: int = 256) -> nn.Sequential:
     """A plain network that predicts the change of the state, fitted to expert data."""
     torch.manual_seed(0)
-    data = collect_expert(WALL, num_trajectories=1000, steps=HORIZON, action_noise=0.1, seed=0)
+    data = collect(WALL, Expert(0.1), num_trajectories=1000, steps=HORIZON, seed=0)
     states, actions = data.states[:, :-1].flatten(0, 1), data.actions.flatten(0, 1)
     deltas = data.states.diff(dim=1).flatten(0, 1)
     hidden = [layer for ends in pairwise((4, HIDDEN, HIDDEN, HIDDEN)) for layer in (nn.Linear(*ends), nn.SiLU())]

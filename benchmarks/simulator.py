@@ -5,7 +5,8 @@ import time
 
 import torch
 
-from gapclose.data.collect import collect_expert
+from gapclose.data.behaviours import Expert
+from gapclose.data.collect import collect
 from gapclose.envs.wall import Wall
 from gapclose.seeds import generator
 
@@ -26,7 +27,7 @@ def main() -> None:
     speed = ROLLOUTS * STEPS / statistics.median(seconds) / 1e6
     print(f"{ROLLOUTS} rollouts of {STEPS} steps on one core: {speed:.1f} million steps/s (median of {REPEATS})")
     began = time.perf_counter()
-    collect_expert(wall, num_trajectories=1000, steps=30, action_noise=0.1, seed=0)
+    collect(wall, Expert(0.1), num_trajectories=1000, steps=30, seed=0)
     print(f"1,000 expert trajectories of 30 steps: {time.perf_counter() - began:.3f} s")
 
 

@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from lightning import Trainer
 
-from gapclose.data.collect import collect_expert
+from gapclose.data.behaviours import Expert
+from gapclose.data.collect import collect
 from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
 from gapclose.envs.wall import Wall
@@ -64,7 +65,7 @@ def through_lightning(world_model: LearnedWorldModel, data: WindowDataModule) ->
 def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-    trajectories = collect_expert(Wall(), num_trajectories=1000, steps=30, action_noise=0.1, seed=0)
+    trajectories = collect(Wall(), Expert(0.1), num_trajectories=1000, steps=30, seed=0)
     for name, members in (("mlp", 1), ("ensemble", 4)):
         speeds = {bare: [], through_lightning: []}
         for repeat in range(REPEATS + 1):

@@ -7,7 +7,8 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-from gapclose.data.collect import collect_expert
+from gapclose.data.behaviours import Expert
+from gapclose.data.collect import collect
 from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.wall import Wall
 from gapclose.models.dynamics import MLPDynamics
@@ -63,7 +64,7 @@ def wall() -> Wall:
 
 @pytest.fixture(scope="session")
 def trajectories(wall) -> Trajectories:
-    return collect_expert(wall, num_trajectories=20, steps=15, action_noise=0.1, seed=0)
+    return collect(wall, Expert(0.1), num_trajectories=20, steps=15, seed=0)
 
 
 @pytest.fixture

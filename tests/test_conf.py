@@ -23,7 +23,16 @@ def configuration(name, *overrides):
 
 
 def test_there_are_options():
-    some = {"env=wall", "finetune=online", "planner=cem", "init=policy", "objective=calibrated", "experiment=weekend"}
+    some = {
+        "env=wall",
+        "data=mixture",
+        "baseline=multi_step",
+        "finetune=online",
+        "planner=cem",
+        "init=policy",
+        "objective=calibrated",
+        "experiment=weekend",
+    }
     assert some <= set(OPTIONS)
 
 
@@ -54,6 +63,25 @@ def test_every_option_composes_and_instantiates(option, tmp_path):
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith(("planner=", "init=", "object"))])
 def test_plan_has_the_options_too(option):
     assert Parts.build(configuration("plan", option)).mpc.planner.horizon == 30
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith(("baseline=", "finetune="))])
+def test_every_training_has_a_window_and_noise_to_set(option):
+    group, _, choice = option.partition("=")
+    stage = configuration("train", option)[group]
+    if choice == "none":
+        assert stage is None
+    else:
+        assert stage.window == (4 if choice == "multi_step" else 1)
+        assert (stage.module.input_noise > 0) == (choice == "noise_injection")
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("data=")])
+def test_data_differ_in_their_behaviour_alone(option):
+    data, expert = configuration("plan", option).data, configuration("train").data
+    assert set(data) == set(expert)
+    assert all(data[name] == expert[name] for name in data if name != "behaviour")
+    assert option == "data=expert" or data.behaviour != expert.behaviour
 
 
 STARTS = dict(gradient="Normal", multistart="Knots", cem="Zeros", icem="Zeros", mppi="Zeros", grad_cem="Zeros")

@@ -1,4 +1,4 @@
-"""Expert data: the scripted expert, run in the simulator and stored where it is found again."""
+"""Collected data: a behaviour, run in the simulator, and its trajectories stored where they are found again."""
 
 import hashlib
 import json
@@ -10,61 +10,58 @@ import torch
 from filelock import FileLock
 from pydantic import ConfigDict, Field, PositiveInt, validate_call
 
+from gapclose.data.behaviours import Behaviour
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.progress import track
-from gapclose.settings import NonNegative
 
 log = logging.getLogger(__name__)
 
 
-def collect_expert(
-    simulator: Simulator, num_trajectories: int, steps: int, action_noise: float, seed: int
-) -> Trajectories:
-    """Runs the expert on tasks of its own, all trajectories at once.
+def collect(simulator: Simulator, behaviour: Behaviour, num_trajectories: int, steps: int, seed: int) -> Trajectories:
+    """Runs a behaviour on tasks of its own, all trajectories at once.
 
     Args:
-        simulator: where it acts, and whose expert it is.
+        simulator: where it acts.
+        behaviour: what acts.
         num_trajectories: how many tasks.
-        steps: length of each trajectory; an expert that has arrived stays at the goal.
-        action_noise: standard deviation of the Gaussian noise on the actions, as a fraction of the action bounds.
-        seed: of tasks and noise.
+        steps: length of each trajectory; it does not end at the goal.
+        seed: of the tasks and of all that the behaviour draws.
     """
     generator = torch.Generator().manual_seed(seed)
     state, goal = simulator.sample_tasks(num_trajectories, generator)
-    low, high = simulator.action_low, simulator.action_high
+    policy = behaviour.policy(simulator, goal, generator)
     states, actions = [state], []
-    for _ in track(range(steps), "expert data", "step"):
-        noise = action_noise * (high - low) / 2 * torch.randn(len(state), simulator.action_dim, generator=generator)
-        actions.append((simulator.expert_action(states[-1], goal) + noise).clamp(low, high))
+    for _ in track(range(steps), f"{behaviour.name} data", "step"):
+        actions.append(policy(states[-1]).clamp(simulator.action_low, simulator.action_high))
         states.append(simulator.step(states[-1], actions[-1]))
     return Trajectories(torch.stack(states, 1), torch.stack(actions, 1))
 
 
-class ExpertData:
-    """Expert trajectories on disk: made on first use, found by everything that determines them, checked on loading.
+class CollectedData:
+    """Trajectories on disk: made on first use, found by everything that determines them, checked on loading.
 
     Args:
         folder: where the files lie.
-        num_trajectories, steps, action_noise, seed: as in `collect_expert`.
+        behaviour, num_trajectories, steps, seed: as in `collect`.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
     def __init__(
         self,
         folder: Path,
+        behaviour: Behaviour,
         num_trajectories: Annotated[int, Field(ge=10)] = 1000,
         steps: PositiveInt = 30,
-        action_noise: NonNegative = 0.1,
         seed: int = 0,
     ) -> None:
-        self.folder = folder
-        self.settings = dict(num_trajectories=num_trajectories, steps=steps, action_noise=action_noise, seed=seed)
+        self.folder, self.behaviour = folder, behaviour
+        self.settings = dict(num_trajectories=num_trajectories, steps=steps, seed=seed)
 
     def path(self, simulator: Simulator) -> Path:
         """The file of this data for this simulator."""
-        key = key_of({"env": simulator.settings, **self.settings})
-        return self.folder / f"{simulator.name}-expert-{key}.safetensors"
+        key = key_of({"env": simulator.settings, "behaviour": self.behaviour.settings, **self.settings})
+        return self.folder / f"{simulator.name}-{self.behaviour.name}-{key}.safetensors"
 
     def load(self, simulator: Simulator) -> Trajectories:
         """The trajectories, made now if there are none; of several runs that ask at once, one makes them.
@@ -76,8 +73,9 @@ class ExpertData:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                collect_expert(simulator, **self.settings).save(path)
-                log.info("Wrote %d expert trajectories to %s", self.settings["num_trajectories"], path)
+                collect(simulator, self.behaviour, **self.settings).save(path)
+                what = f"{self.settings['num_trajectories']} {self.behaviour.name} trajectories"
+                log.info("Wrote %s to %s", what, path)
         return Trajectories.load(path)
 
 

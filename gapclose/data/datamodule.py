@@ -12,6 +12,9 @@ from gapclose.data.trajectories import Trajectories, Window
 from gapclose.errors import UserError
 from gapclose.seeds import generator
 
+VALIDATION_BATCH = 8192
+"""Transitions per batch of validation."""
+
 
 class WindowBatches:
     """Random batches of windows, a fixed share of each from the replay buffer once that holds anything.
@@ -20,7 +23,7 @@ class WindowBatches:
     gather, without workers or collation.
 
     Args:
-        expert: the training split.
+        trajectories: the training split.
         replay: the replay buffer; it may grow between epochs.
         replay_ratio: share of replay data in a batch.
         window: steps per window.
@@ -31,7 +34,7 @@ class WindowBatches:
 
     def __init__(
         self,
-        expert: Trajectories,
+        trajectories: Trajectories,
         replay: ReplayBuffer,
         replay_ratio: float,
         window: int,
@@ -39,7 +42,7 @@ class WindowBatches:
         num_batches: int,
         epoch_key: Callable[[], tuple[int | str, ...]],
     ) -> None:
-        self.expert, self.replay, self.replay_ratio = expert, replay, replay_ratio
+        self.trajectories, self.replay, self.replay_ratio = trajectories, replay, replay_ratio
         self.window, self.batch_size, self.num_batches = window, batch_size, num_batches
         self.epoch_key = epoch_key
 
@@ -50,7 +53,8 @@ class WindowBatches:
         from_replay = round(self.replay_ratio * self.batch_size) if len(self.replay) else 0
         sources = []
         if from_replay < self.batch_size:
-            sources.append((self.expert, self._order(self.expert, self.batch_size - from_replay, "expert")))
+            collected = self._order(self.trajectories, self.batch_size - from_replay, "expert")
+            sources.append((self.trajectories, collected))
         if from_replay:
             replay = self.replay.trajectories
             sources.append((replay, self._order(replay, from_replay, "replay")))
@@ -75,7 +79,7 @@ class OrderedWindows:
         batch_size: windows per batch.
     """
 
-    def __init__(self, trajectories: Trajectories, window: int, batch_size: int = 8192) -> None:
+    def __init__(self, trajectories: Trajectories, window: int, batch_size: int) -> None:
         self.trajectories, self.window = trajectories, window
         self.batches = torch.arange(trajectories.num_windows(window)).split(batch_size)
 
@@ -87,18 +91,18 @@ class OrderedWindows:
 
 
 class WindowDataModule(LightningDataModule):
-    """Expert data, split by trajectory, mixed with a replay buffer.
+    """Collected data, split by trajectory, mixed with a replay buffer.
 
     The checkpoint of a training run contains the replay buffer.
 
     Args:
-        trajectories: expert data; the first 80 % train, the next 10 % validate, the last 10 % test.
+        trajectories: collected data; the first 80 % train, the next 10 % validate, the last 10 % test.
         replay: the replay buffer.
         replay_ratio: share of replay data in a batch once there is any.
         batch_size: windows per training batch.
         steps_per_epoch: batches per epoch.
         seed: of the order of the windows.
-        window: steps per window.
+        window: steps per window of the training batches; validation goes over whole trajectories.
 
     Raises:
         UserError: the trajectories are shorter than a window.
@@ -137,7 +141,9 @@ class WindowDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> OrderedWindows:
-        return OrderedWindows(self.validation, self.window)
+        # Whole trajectories: every transition counts once, whatever the window of the training.
+        steps = self.validation.actions.shape[1]
+        return OrderedWindows(self.validation, steps, max(1, VALIDATION_BATCH // steps))
 
     def state_dict(self) -> dict[str, Any]:
         return self.replay.state_dict()

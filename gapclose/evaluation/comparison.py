@@ -33,7 +33,7 @@ def compare(
         planners: MPC with the planner in it, by name.
         simulator: executes.
         objective: what plans are judged by; it is calibrated for the model.
-        held_out: tasks and expert trajectories.
+        held_out: tasks and trajectories.
         seed: of the plans.
         ways: to execute, of `open_loop` and `mpc`.
 

@@ -1,4 +1,4 @@
-"""The gap as numbers: how a model fares on expert data, and how it fares when it is planned with."""
+"""The gap as numbers: how a model fares on held-out data, and how it fares when it is planned with."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -27,8 +27,8 @@ class HeldOut(NamedTuple):
 
     Attributes:
         tasks: to be planned.
-        validation: expert trajectories that choices are made on.
-        test: expert trajectories that errors are reported on.
+        validation: trajectories that choices are made on.
+        test: trajectories that errors are reported on.
     """
 
     tasks: Tasks
@@ -48,7 +48,7 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
     Args:
         execution: what was imagined and what happened.
         simulator: measures distances and success.
-        expert_error: the model's error on expert data, which its error under planning is compared with.
+        expert_error: the model's error on held-out data, which its error under planning is compared with.
 
     Returns:
         `num_tasks`, `success_rate` and its Wilson interval, mean `goal_distance` and `imagined_goal_distance` at the
@@ -87,7 +87,7 @@ def measure_gap(
     planner_name: str,
     ways: Sequence[str] = WAYS,
 ) -> tuple[dict[str, Any], dict[str, Execution]]:
-    """How a model fares on expert data and under planning, open loop and in MPC, on the same tasks.
+    """How a model fares on held-out data and under planning, open loop and in MPC, on the same tasks.
 
     Args:
         world_model: the model.
@@ -96,7 +96,7 @@ def measure_gap(
         objective: what plans are judged by; it is calibrated for the model. If it prices the disagreement of an
             ensemble, open loop is measured without that, too; and if the planner starts from a policy's rollouts, so is
             the policy alone.
-        held_out: tasks and expert trajectories.
+        held_out: tasks and trajectories.
         seed: of the plans; with equal seeds, models start from equal action sequences.
         planner_name: what the planner is called in the results.
         ways: to execute, of `open_loop` and `mpc`.

@@ -89,7 +89,7 @@ def plot_error_along_horizon(executions: Mapping[str, Execution], expert_error: 
         executed = execution.executed
         error = (execution.squared_errors().where(executed, 0).sum(0) / executed.sum(0)).cpu()
         axes.semilogy(range(1, len(error) + 1), error, label=title)
-    axes.axhline(expert_error, color="grey", linestyle=":", label="baseline, one step, expert data")
+    axes.axhline(expert_error, color="grey", linestyle=":", label="baseline, one step, held-out data")
     axes.set(xlabel="step of the plan", ylabel="MSE of imagined states", title="World-model error along the horizon")
     axes.legend(frameon=False)
     return save(figure, path)

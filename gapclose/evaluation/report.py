@@ -20,7 +20,7 @@ TITLES = {
 }
 CAPTION = (
     "distance: to the goal at the end; promised: the same according to the model; model error: MSE of the imagined "
-    "states under planning; gap: model error / error on expert data; time: spent planning; λ = 0: the planner "
+    "states under planning; gap: model error / error on held-out data; time: spent planning; λ = 0: the planner "
     "ignores disagreement"
 )
 COMPARISON_COLUMNS = [
@@ -137,7 +137,7 @@ def what_changed(metrics: dict[str, Any]) -> str:
     before, oracle = metrics["baseline"]["open_loop"], metrics["oracle"]["open_loop"]
     if "finetuned" not in metrics:
         return (
-            f"Perfect on paper (error {metrics['baseline']['expert_error']:.1g} on expert data), the model errs by "
+            f"Perfect on paper (error {metrics['baseline']['expert_error']:.1g} on held-out data), the model errs by "
             f"{before['world_model_error']:.2g} under planning and reaches {before['success_rate']:.0%} of the goals; "
             f"with the true dynamics the same planner reaches {oracle['success_rate']:.0%}."
         )

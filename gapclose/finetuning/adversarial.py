@@ -26,6 +26,6 @@ class AdversarialTraining(TeacherForcing):
         self.attack = attack
 
     def training_loss(self, window: Window) -> Tensor:
-        latent, actions, targets = self.world_model.encode_window(window)
+        latent, actions, targets = self.noisy(window)
         delta = self.attack.perturb(self.world_model, latent, actions, targets)
         return self.world_model.rollout_loss(latent + delta.latent, actions + delta.actions, targets)

@@ -96,7 +96,7 @@ class PlannerRollouts(Callback):
             )
 
     def held_out(self, trainer: Trainer, device: torch.device) -> Trajectories:
-        """The expert trajectories that the run validates on."""
+        """The trajectories that the run validates on."""
         return Trajectories(*(tensor.to(device) for tensor in trainer.datamodule.validation))
 
     def state_dict(self) -> dict[str, Any]:

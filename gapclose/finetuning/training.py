@@ -71,4 +71,4 @@ class Training(LightningModule, ABC):
 
     @abstractmethod
     def expert_error(self, window: Window) -> Tensor:
-        """The error on held-out expert data by which the best checkpoint is chosen: a scalar."""
+        """The error on held-out data by which the best checkpoint is chosen: a scalar."""

@@ -1,4 +1,4 @@
-"""A goal-conditioned policy: what the expert would do on the way from a state to a goal."""
+"""A goal-conditioned policy: what its training data would do on the way from a state to a goal."""
 
 from itertools import pairwise
 

@@ -81,7 +81,7 @@ class PolicyRollouts(Init):
     def __init__(self, noise: NonNegative = 0.3) -> None:
         self.noise = noise
         self.policy: GoalConditionedPolicy | None = None
-        """Trained on the expert data of the run, which sets it."""
+        """Trained on the collected data of the run, which sets it."""
 
     @torch.no_grad()
     def draw(self, search: Search, k: int) -> Tensor:

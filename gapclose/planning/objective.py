@@ -78,7 +78,7 @@ class Disagreement(Term):
 
     Args:
         weight: as in `Term`, or `auto`: a plan on which the members disagree as much as they do, on average, along
-            held-out expert trajectories then pays as much as for missing the goal by a full step (the 95 % quantile of
+            held-out trajectories then pays as much as for missing the goal by a full step (the 95 % quantile of
             the steps there). The less a model has to disagree about where it was trained, the more disagreement says.
         initial_share: as in `Term`.
     """
@@ -157,7 +157,7 @@ class Objective(nn.Module):
 
         Args:
             world_model: the model that plans will be made with.
-            held_out: expert trajectories that it was not trained on.
+            held_out: trajectories that it was not trained on.
         """
         return Objective({name: term.calibrated(world_model, held_out) for name, term in self.terms.items()})
 

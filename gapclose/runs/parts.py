@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from pydantic import NonNegativeInt, PositiveInt, validate_call
 
-from gapclose.data.collect import ExpertData
+from gapclose.data.collect import CollectedData
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
@@ -24,7 +24,7 @@ class Parts(NamedTuple):
     """The objects of the groups `env`, `data`, `objective`, and `mpc` with `planner` and `init` in it."""
 
     simulator: Simulator
-    data: ExpertData
+    data: CollectedData
     objective: Objective
     mpc: MPC
     policy_training: Stage | None

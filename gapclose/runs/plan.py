@@ -7,7 +7,7 @@ import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 
@@ -142,6 +142,9 @@ def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -
     """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first.
 
     The objective is brought as a whole or not at all: it has to fit the model.
+
+    Raises:
+        UserError: see `require_target`.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     keys = ["env.task" if override.key_or_group == "task" else override.key_or_group for override in parsed]
@@ -152,7 +155,22 @@ def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -
             OmegaConf.update(brought, key, OmegaConf.select(config, key), merge=False)
     if not any(key == "model" or key.partition(".")[0] == "objective" for key in keys):
         brought.objective = of_checkpoint.objective
+    for group in BROUGHT:
+        require_target(group, brought[group]._target_)
+        if group in config.choices and group not in keys:
+            config.choices[group] = of_checkpoint.choices.get(group)
     config.update(brought)
+
+
+def require_target(group: str, target: str) -> None:
+    """Raises `UserError` unless there is what makes the checkpoint's group: another version may have called it so."""
+    try:
+        get_object(target)
+    except ImportError as error:
+        raise UserError(
+            f"The checkpoint's {group} is made by {target}, which this version of gapclose does not have; "
+            f"choose it anew, with its settings, by {group}=OPTION."
+        ) from error
 
 
 def chosen_tasks(config: DictConfig, simulator: Simulator) -> Tasks:

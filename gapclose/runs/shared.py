@@ -87,7 +87,7 @@ def train_once(
         stage: of training.
         model: is trained in place; a new one, with its initial weights.
         name: what the LightningModule calls the model.
-        trajectories: expert data.
+        trajectories: collected data.
         config: of the run.
         seed: of the training.
         logger: receives the metrics.

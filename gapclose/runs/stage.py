@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from pydantic import ConfigDict, PositiveInt, validate_call
+from pydantic import ConfigDict, PositiveInt, ValidationError, validate_call
 from torch import nn
 
 from gapclose.data.datamodule import WindowDataModule
@@ -31,7 +31,7 @@ class Stage:
         epochs: how many.
         steps_per_epoch: gradient steps of each.
         batch_size: windows per gradient step.
-        replay: the replay buffer that training mixes with the expert data.
+        replay: the replay buffer that training mixes with the collected data.
         replay_ratio: its share of each batch once it holds anything.
         rollouts: makes the callback that fills it; none fills it with nothing.
         window: steps of each window; none cuts nothing and takes whole trajectories.
@@ -57,16 +57,24 @@ class Stage:
         """Makes optimizer, schedule and Trainer once, so that impossible settings of theirs show before any work.
 
         Raises:
-            UserError: they cannot be made, or windows do not fit into the trajectories.
+            UserError: they cannot be made, or windows do not fit into the trajectories of the data or of the replay
+                buffer, which are as long as plans.
+            ValidationError: a setting of the module is of the wrong type or out of range.
         """
-        if self.window and self.window > config.data.steps:
-            raise UserError(
-                f"A window of {self.window} steps does not fit into trajectories of data.steps={config.data.steps}; "
-                "make it shorter, or the trajectories longer."
-            )
+        lengths = {"data.steps": config.data.steps}
+        if self.rollouts:
+            lengths["planner.horizon"] = config.planner.horizon
+        for name, steps in lengths.items():
+            if self.window and self.window > steps:
+                raise UserError(
+                    f"A window of {self.window} steps does not fit into trajectories of {name}={steps}; "
+                    "make it shorter, or the trajectories longer."
+                )
         try:
             self.module(model).configure_optimizers()
             instantiate(config.trainer, logger=False)
+        except ValidationError:
+            raise
         except (TypeError, ValueError, ZeroDivisionError, MisconfigurationException) as error:
             raise UserError(f"A stage of training cannot be set up: {error}") from error
 
@@ -84,7 +92,7 @@ class Stage:
 
         Args:
             model: what is trained.
-            trajectories: expert data.
+            trajectories: collected data.
             folder: of the checkpoints; where it holds `last.ckpt`, training goes on from there.
             config: of the run; its `trainer` makes the Trainer.
             seed: determines all that is drawn.

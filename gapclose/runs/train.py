@@ -1,4 +1,4 @@
-"""A run of train.py: expert data, baseline, finetuning, evaluation."""
+"""A run of train.py: data, baseline, finetuning, evaluation."""
 
 import logging
 import time
@@ -139,6 +139,7 @@ def conclude(
     history = plan.rollouts.history if plan.rollouts else []
     metrics = {
         "env": config.choices.env,
+        "data": config.choices.data,
         "model": config.choices.model,
         "finetune": config.choices.finetune,
         "seed": config.seed,

@@ -7,47 +7,10 @@ import torch
 from pydantic import ValidationError
 
 import gapclose.data.collect
-from gapclose.data.collect import ExpertData, collect_expert, key_of
+from gapclose.data.behaviours import Expert, Mixture, RandomWalk
+from gapclose.data.collect import CollectedData, collect, key_of
 from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
-
-
-def test_collected_states_are_what_the_simulator_makes_of_the_collected_actions(wall):
-    data = collect_expert(wall, num_trajectories=30, steps=12, action_noise=0.3, seed=0)
-    assert data.states.shape == (30, 13, 2)
-    assert data.actions.shape == (30, 12, 2)
-    assert torch.equal(wall.rollout(data.states[:, 0], data.actions), data.states)
-    assert (data.actions >= wall.action_low).all()
-    assert (data.actions <= wall.action_high).all()
-
-
-def test_without_noise_the_actions_are_the_experts_on_tasks_of_the_simulator(wall):
-    data = collect_expert(wall, num_trajectories=30, steps=40, action_noise=0.0, seed=5)
-    tasks = wall.sample_tasks(30, torch.Generator().manual_seed(5))
-    assert torch.equal(data.states[:, 0], tasks.start)
-    assert wall.success(data.states[:, -1], tasks.goal).all()
-    for t in (0, 7, 39):
-        assert torch.equal(data.actions[:, t], wall.expert_action(data.states[:, t], tasks.goal))
-
-
-def test_noise_is_a_fraction_of_the_action_bounds():
-    wall = Wall(action_max=0.5)
-    data = collect_expert(wall, num_trajectories=400, steps=40, action_noise=0.1, seed=0)
-    goal = wall.sample_tasks(400, torch.Generator().manual_seed(0)).goal
-    # At the goal the expert corrects the noise before, and that is all.
-    noise = data.actions[:, -1] - wall.expert_action(data.states[:, -2], goal)
-    assert noise.std().item() == pytest.approx(0.05, rel=0.1)
-    assert noise.mean().item() == pytest.approx(0.0, abs=0.01)
-
-
-def test_the_seed_alone_decides_the_data(wall):
-    settings = dict(num_trajectories=10, steps=3, action_noise=0.1)
-    one = collect_expert(wall, **settings, seed=1)
-    torch.rand(5)
-    assert torch.equal(one.actions, collect_expert(wall, **settings, seed=1).actions)
-    other = collect_expert(wall, **settings, seed=2)
-    assert not torch.equal(one.states[:, 0], other.states[:, 0])
-    assert not torch.equal(one.actions, other.actions)
 
 
 @pytest.fixture
@@ -55,27 +18,27 @@ def collections(monkeypatch):
     """The settings of every collection that is really made."""
     made = []
 
-    def counted(simulator, **settings):
-        made.append(settings)
+    def counted(simulator, behaviour, **settings):
+        made.append(behaviour.settings | settings)
         time.sleep(0.05)  # Whoever does not wait for the lock gets here, too.
-        return collect_expert(simulator, **settings)
+        return collect(simulator, behaviour, **settings)
 
-    monkeypatch.setattr(gapclose.data.collect, "collect_expert", counted)
+    monkeypatch.setattr(gapclose.data.collect, "collect", counted)
     return made
 
 
-SETTINGS = dict(num_trajectories=12, steps=4, action_noise=0.2, seed=3)
+SETTINGS = dict(behaviour=Expert(0.2), num_trajectories=12, steps=4, seed=3)
 
 
-def test_expert_data_are_made_once_and_found_again(tmp_path, wall, collections):
-    first = ExpertData(tmp_path / "data", **SETTINGS).load(wall)
-    path = ExpertData(tmp_path / "data", **SETTINGS).path(wall)
+def test_data_are_made_once_and_found_again(tmp_path, wall, collections):
+    first = CollectedData(tmp_path / "data", **SETTINGS).load(wall)
+    path = CollectedData(tmp_path / "data", **SETTINGS).path(wall)
     written = path.stat().st_mtime_ns
-    again = ExpertData(tmp_path / "data", **SETTINGS).load(Wall())
-    assert collections == [SETTINGS]
+    again = CollectedData(tmp_path / "data", **SETTINGS).load(Wall())
+    assert collections == [dict(action_noise=0.2, num_trajectories=12, steps=4, seed=3)]
     assert path.stat().st_mtime_ns == written
     for loaded in (first, again):
-        assert torch.equal(loaded.states, collect_expert(wall, **SETTINGS).states)
+        assert torch.equal(loaded.states, collect(wall, **SETTINGS).states)
 
 
 def test_threads_that_ask_at_once_get_data_that_are_made_once(tmp_path, wall, collections):
@@ -83,7 +46,7 @@ def test_threads_that_ask_at_once_get_data_that_are_made_once(tmp_path, wall, co
 
     def ask():
         barrier.wait()
-        loaded.append(ExpertData(tmp_path, **SETTINGS).load(wall))
+        loaded.append(CollectedData(tmp_path, **SETTINGS).load(wall))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -97,18 +60,18 @@ def test_threads_that_ask_at_once_get_data_that_are_made_once(tmp_path, wall, co
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_processes_that_ask_at_once_get_data_that_are_made_once(tmp_path, wall, monkeypatch):
-    def marked(simulator, **settings):
+    def marked(simulator, behaviour, **settings):
         (tmp_path / f"made by {os.getpid()}").touch()
         time.sleep(0.2)
-        return collect_expert(simulator, **settings)
+        return collect(simulator, behaviour, **settings)
 
-    monkeypatch.setattr(gapclose.data.collect, "collect_expert", marked)
+    monkeypatch.setattr(gapclose.data.collect, "collect", marked)
     children = []
     for _ in range(2):
         child = os.fork()
         if child == 0:
             try:
-                ExpertData(tmp_path, **SETTINGS).load(wall)
+                CollectedData(tmp_path, **SETTINGS).load(wall)
                 os._exit(0)
             except BaseException:
                 os._exit(1)
@@ -120,11 +83,28 @@ def test_processes_that_ask_at_once_get_data_that_are_made_once(tmp_path, wall, 
 
 @pytest.mark.parametrize(
     "change",
-    [dict(num_trajectories=13), dict(steps=5), dict(action_noise=0.21), dict(seed=4)],
+    [dict(num_trajectories=13), dict(steps=5), dict(behaviour=Expert(0.21)), dict(seed=4)],
     ids=lambda c: next(iter(c)),
 )
 def test_every_setting_of_the_data_changes_the_path(tmp_path, wall, change):
-    assert ExpertData(tmp_path, **SETTINGS | change).path(wall) != ExpertData(tmp_path, **SETTINGS).path(wall)
+    assert CollectedData(tmp_path, **SETTINGS | change).path(wall) != CollectedData(tmp_path, **SETTINGS).path(wall)
+
+
+WALK, EXPERT = RandomWalk(0.5, 0.5), Expert(0.2)
+OTHERS = [
+    RandomWalk(0.4, 0.5),
+    RandomWalk(0.5, 0.4),
+    Mixture(dict(a=EXPERT, b=WALK), dict(a=1, b=1)),
+    Mixture(dict(a=EXPERT, b=WALK), dict(a=1, b=2)),
+    Mixture(dict(a=WALK, b=EXPERT), dict(a=1, b=1)),
+    Mixture(dict(a=EXPERT, b=RandomWalk(0.4, 0.5)), dict(a=1, b=1)),
+]
+
+
+def test_every_setting_of_a_behaviour_changes_the_path(tmp_path, wall):
+    paths = {CollectedData(tmp_path, **SETTINGS | dict(behaviour=of)).path(wall) for of in (EXPERT, WALK, *OTHERS)}
+    assert len(paths) == 2 + len(OTHERS)
+    assert {path.name.split("-")[1] for path in paths} == {"expert", "random_walk", "mixture"}
 
 
 CHANGES = dict(
@@ -134,19 +114,19 @@ CHANGES = dict(
 
 @pytest.mark.parametrize("name", Wall().settings)
 def test_every_setting_of_the_simulator_changes_the_path(tmp_path, name):
-    data = ExpertData(tmp_path, **SETTINGS)
+    data = CollectedData(tmp_path, **SETTINGS)
     assert data.path(Wall(**{name: CHANGES[name]})) != data.path(Wall())
 
 
 def test_equal_settings_have_one_path_however_they_are_written(tmp_path):
-    data = ExpertData(tmp_path, **SETTINGS)
+    data = CollectedData(tmp_path, **SETTINGS)
     assert data.path(Wall(arena=2, door=[-0.5, 0.5])) == data.path(Wall(arena=2.0, door=(-0.5, 0.5)))
     assert data.path(Wall()).parent == tmp_path
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1}) != key_of({"a": 2, "b": 1})
 
 
-def test_damaged_expert_data_are_refused_and_made_anew_once_they_are_deleted(tmp_path, wall, collections):
-    data = ExpertData(tmp_path, **SETTINGS)
+def test_damaged_data_are_refused_and_made_anew_once_they_are_deleted(tmp_path, wall, collections):
+    data = CollectedData(tmp_path, **SETTINGS)
     whole = data.load(wall).actions.clone()
     path = data.path(wall)
     path.write_bytes(path.read_bytes()[:-7])
@@ -159,7 +139,7 @@ def test_damaged_expert_data_are_refused_and_made_anew_once_they_are_deleted(tmp
 
 
 def test_a_collection_that_was_interrupted_leaves_no_file_and_no_lock(tmp_path, wall, monkeypatch):
-    data = ExpertData(tmp_path, **SETTINGS)
+    data = CollectedData(tmp_path, **SETTINGS)
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -174,9 +154,9 @@ def test_a_collection_that_was_interrupted_leaves_no_file_and_no_lock(tmp_path, 
 
 @pytest.mark.parametrize(
     "wrong",
-    [dict(num_trajectories=9), dict(steps=0), dict(action_noise=-0.1), dict(seed="one")],
+    [dict(num_trajectories=9), dict(steps=0), dict(behaviour="expert"), dict(seed="one")],
     ids=lambda c: next(iter(c)),
 )
 def test_impossible_settings_are_refused_by_name(tmp_path, wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
-        ExpertData(tmp_path, **SETTINGS | wrong)
+        CollectedData(tmp_path, **SETTINGS | wrong)

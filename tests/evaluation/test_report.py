@@ -167,7 +167,7 @@ def test_the_sentence_does_not_gloss_over_a_change_for_the_worse():
 
 def test_without_finetuning_the_sentence_says_what_is_wrong():
     sentence = what_changed(metrics())
-    assert "error 1e-05 on expert data" in sentence
+    assert "error 1e-05 on held-out data" in sentence
     assert "0.08 under planning" in sentence
     assert "reaches 48% of the goals" in sentence
     assert "true dynamics the same planner reaches 97%" in sentence

@@ -8,13 +8,14 @@ from gapclose.finetuning.adversarial import AdversarialTraining
 from gapclose.finetuning.attacks import FGSM
 
 
-def module_of(world_model, attack):
+def module_of(world_model, attack, **settings):
     return AdversarialTraining(
         world_model=world_model,
         optimizer=partial(torch.optim.SGD, lr=0.1),
         scheduler=partial(StepLR, step_size=1),
         attack=attack,
         seed=7,
+        **settings,
     )
 
 
@@ -42,6 +43,24 @@ def test_inputs_are_perturbed_and_targets_are_not(ensemble, window):
     predicted = ensemble.rollout(latent + delta.latent, actions + delta.actions)[:, 1:]
     by_hand = ((predicted - targets) / ensemble.dynamics.delta_std).square().mean()
     torch.testing.assert_close(loss, by_hand)
+
+
+def test_the_attack_starts_from_the_noise_that_training_adds(ensemble, window, monkeypatch):
+    attack, asked = FGSM(0.3, 0.2), []
+
+    def perturb(world_model, latent, actions, targets):
+        asked.append((latent, actions, targets))
+        return FGSM.perturb(attack, world_model, latent, actions, targets)
+
+    monkeypatch.setattr(attack, "perturb", perturb)
+    torch.manual_seed(0)
+    loss = module_of(ensemble, attack, input_noise=0.2).training_loss(window)
+    torch.manual_seed(0)
+    latent, actions, targets = ensemble.encode_window(window)
+    latent = latent + 0.2 * torch.randn(latent.shape)
+    assert all(torch.equal(*pair) for pair in zip(asked[0], (latent, actions, targets)))
+    delta = FGSM.perturb(attack, ensemble, latent, actions, targets)
+    assert torch.equal(loss, ensemble.rollout_loss(latent + delta.latent, actions + delta.actions, targets))
 
 
 def test_the_model_learns_from_the_perturbed_inputs_not_through_the_attack(ensemble, window):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import StepLR
 
-from gapclose.data.collect import collect_expert
+from gapclose.data.behaviours import Expert
+from gapclose.data.collect import collect
 from gapclose.data.trajectories import Window
 from gapclose.finetuning.behaviour_cloning import BehaviourCloning
 from gapclose.models.policy import GoalConditionedPolicy
@@ -78,7 +79,7 @@ def test_the_error_on_expert_data_is_that_on_the_way_to_the_end_and_nothing_is_d
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*isinstance")
 def test_a_trained_policy_reaches_goals_in_the_simulator_and_an_untrained_one_does_not(fit, wall):
-    data = collect_expert(wall, num_trajectories=200, steps=30, action_noise=0.1, seed=0)
+    data = collect(wall, Expert(0.1), num_trajectories=200, steps=30, seed=0)
     torch.manual_seed(0)
     policy = GoalConditionedPolicy(2, wall.action_low, wall.action_high, hidden_dim=64, num_layers=2)
     policy.fit_normalization(data)

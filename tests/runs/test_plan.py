@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.runs.conftest import TINY, TINY_PLAN, TINY_POLICY
@@ -30,6 +31,39 @@ def test_a_checkpoint_brings_its_world_and_the_command_line_changes_it(call, tra
     assert "task: any" in config
     assert "hidden_dim: 16" in config
     assert "- -1" in config
+
+
+def test_a_checkpoint_brings_its_data_unless_the_command_line_names_others(call, trained):
+    call("train", *TINY, "data=random_walk", "hydra.run.dir=trained")
+    (walked,) = Path("data/baselines").glob("*.ckpt")
+    settings = [*TINY_PLAN, f"checkpoint={walked}", "num_tasks=2", "execute=[open_loop]"]
+    assert call("plan", *settings, "hydra.run.dir=own").code == 0
+    assert len(list(Path("data").glob("wall-random_walk-*.safetensors"))) == 1
+    assert "data: random_walk" in Path("own/config.yaml").read_text()
+    assert call("plan", *settings, "data=noisy_expert", "hydra.run.dir=other").code == 0
+    assert len(list(Path("data").glob("wall-expert-*.safetensors"))) == 1
+    assert "data: noisy_expert" in Path("other/config.yaml").read_text()
+
+
+def test_a_checkpoint_of_a_version_that_made_its_data_otherwise_is_answered_by_one_sentence(call, trained):
+    checkpoint = torch.load(trained / "run/checkpoints/last.ckpt", weights_only=True)
+    checkpoint["config"]["data"] = dict(
+        _target_="gapclose.data.collect.ExpertData",
+        folder="data",
+        num_trajectories=20,
+        steps=8,
+        action_noise=0.1,
+        seed=0,
+    )
+    torch.save(checkpoint, "old.ckpt")
+    plan = ["num_tasks=2", "execute=[open_loop]", *(setting for setting in TINY_PLAN if "data." not in setting)]
+    answer = call("plan", *plan, "checkpoint=old.ckpt", "hydra.run.dir=refused")
+    assert answer.code == 1
+    assert answer.err.startswith("Error: The checkpoint's data is made by gapclose.data.collect.ExpertData, which")
+    assert answer.err.count("\n") == 1
+    assert not Path("data").exists()
+    settings = ["data=expert", "data.num_trajectories=20", "data.steps=8", "hydra.run.dir=run"]
+    assert call("plan", *plan, "checkpoint=old.ckpt", *settings).code == 0
 
 
 def test_a_task_of_ones_own_with_the_oracle(call):

@@ -78,8 +78,8 @@ def test_the_baselines_file_is_named_by_what_determines_it_and_by_nothing_else(f
     same = ["planner=cem", "evaluation.seed=3", "finetune=online", "policy.seed=1", "objective=goal", "data_dir=x"]
     names = {file_of("baseline", "train"), file_of("baseline", "train", *same)}
     assert len(names) == 1
-    others = ["seed=1", "model=mlp", "env.action_max=0.1", "data.action_noise=0.2", "baseline.batch_size=8"]
-    others += ["trainer.gradient_clip_val=0.1"]
+    others = ["seed=1", "model=mlp", "env.action_max=0.1", "data.behaviour.action_noise=0.2", "baseline.batch_size=8"]
+    others += ["trainer.gradient_clip_val=0.1", "data=mixture", "baseline=multi_step", "baseline=noise_injection"]
     assert len(names | {file_of("baseline", "train", setting) for setting in others}) == 1 + len(others)
 
 

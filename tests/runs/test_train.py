@@ -44,6 +44,7 @@ def test_every_finetune_mode_runs_and_leaves_the_promised_metrics(call, mode):
     assert answer.code == 0
     metrics = metrics_of("run")
     assert metrics["env"] == "wall"
+    assert metrics["data"] == "expert"
     assert metrics["model"] == "ensemble"
     assert metrics["finetune"] == mode
     assert metrics["seed"] == 0
@@ -154,6 +155,19 @@ def test_a_sweep_over_planners_gives_each_its_own_settings(call):
         assert metrics_of(f"sweep/{job}")["oracle"]["mpc"]["planner"] == planner
         assert f"num_starts: {starts}" in Path(f"sweep/{job}/config.yaml").read_text()
     assert len(list(Path("data/baselines").glob("*.ckpt"))) == 1
+
+
+def test_data_and_losses_of_every_kind_go_with_every_mode(call):
+    data = ["data=mixture", "data.behaviour.shares.expert=3"]
+    losses = ["baseline=multi_step", "baseline.window=2", "finetune.window=3", "finetune.module.input_noise=0.1"]
+    for mode in ("online_adversarial", "continue"):
+        settings = TINY_ONLINE[1:] if "online" in mode else TINY_FINETUNE
+        answer = call("train", *TINY, *data, f"finetune={mode}", *losses, *settings, f"hydra.run.dir={mode}")
+        assert answer.code == 0, answer.err
+        assert metrics_of(mode)["data"] == "mixture"
+    assert len(list(Path("data").glob("wall-mixture-*.safetensors"))) == 1
+    assert len(list(Path("data/baselines").glob("*.ckpt"))) == 1
+    assert "Wrote 20 mixture trajectories" in Path("online_adversarial/train.log").read_text()
 
 
 def test_the_price_of_disagreement_is_chosen_anew_for_every_model(call):
