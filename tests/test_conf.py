@@ -84,6 +84,28 @@ def test_data_differ_in_their_behaviour_alone(option):
     assert option == "data=expert" or data.behaviour != expert.behaviour
 
 
+def options_of(group):
+    return [option for option in OPTIONS if option.startswith(f"{group}=")]
+
+
+@pytest.mark.parametrize("radii", options_of("radii"))
+@pytest.mark.parametrize("attack", options_of("attack"))
+@pytest.mark.parametrize("mode", ["adversarial", "online_adversarial"])
+def test_every_attack_has_the_choice_of_all_radii(mode, attack, radii):
+    config = configuration("train", f"finetune={mode}", attack, radii, "attack.norm=l2")
+    OmegaConf.resolve(config)
+    made = instantiate(config.finetune).module.keywords["attack"]
+    assert made.norm == "l2"
+    assert made.steps == config.attack.steps == (1 if attack == "attack=fgsm" else 10)
+    assert type(made.radii).__name__ == config.radii._target_.rpartition(".")[2]
+
+
+def test_attacks_and_radii_are_those_of_the_paper_by_default():
+    attack = instantiate(configuration("train", "finetune=adversarial").finetune).module.keywords["attack"]
+    assert (attack.steps, attack.step_ratio, attack.norm, attack.keep_best) == (1, 1.25, "linf", False)
+    assert attack.radii.current().tolist() == pytest.approx([0.05, 0.02])
+
+
 STARTS = dict(gradient="Normal", multistart="Knots", cem="Zeros", icem="Zeros", mppi="Zeros", grad_cem="Zeros")
 
 

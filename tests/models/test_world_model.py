@@ -84,6 +84,13 @@ def test_with_windows_of_one_step_the_loss_is_that_of_teacher_forcing(ensemble, 
     torch.testing.assert_close(ensemble.loss(window), error.square().mean())
 
 
+def test_the_errors_of_single_rollouts_have_the_loss_for_their_mean(ensemble, window):
+    inputs = ensemble.encode_window(window)
+    errors = ensemble.rollout_errors(*inputs)
+    torch.testing.assert_close(errors.mean(), ensemble.rollout_loss(*inputs))
+    torch.testing.assert_close(errors[3], ensemble.rollout_loss(*(x[3:4] for x in inputs)))
+
+
 def test_the_loss_of_perfect_dynamics_is_zero_and_of_standing_still_about_one(trajectories):
     still = LearnedWorldModel(StateEncoder(2), MLPDynamics(2, 2))
     still.fit_normalization(trajectories)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from gapclose.finetuning.adversarial import AdversarialTraining
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
-from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE
+from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, TINY_PLAN
 
 EVAL = {
     "planner",
@@ -92,6 +93,45 @@ def test_a_run_interrupted_in_any_epoch_resumes_to_the_same_result(call, monkeyp
     assert not Path("run/metrics.json").exists()
     assert call("train", "resume=run").code == 0
     assert without_times(metrics_of("run")) == without_times(metrics_of(trained / "run"))
+
+
+LEARNED = [*TINY, *TINY_FINETUNE, "finetune=adversarial", "attack=pgd", "radii=learned_adaptive"]
+LEARNED += ["radii.start.momentum=0.9", "finetune.module.measure_every=3", "finetune.window=2"]
+
+
+def radii_of(folder):
+    weights = torch.load(Path(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return {name: weight for name, weight in weights.items() if "radii" in name}
+
+
+def test_learned_radii_of_an_interrupted_run_go_on_where_they_were(call, monkeypatch):
+    assert call("train", *LEARNED, "hydra.run.dir=whole").code == 0
+    start_epoch = AdversarialTraining.on_train_epoch_start
+
+    def interrupt(self):
+        start_epoch(self)
+        if self.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(AdversarialTraining, "on_train_epoch_start", interrupt)
+        assert call("train", *LEARNED, "hydra.run.dir=run").code == 130
+    signal.signal(signal.SIGINT, before)
+    halfway = radii_of("run")
+    assert call("train", "resume=run").code == 0
+    assert without_times(metrics_of("run")) == without_times(metrics_of("whole"))
+    for name, radius in radii_of("whole").items():
+        assert torch.equal(radii_of("run")[name], radius)
+        assert not torch.equal(halfway[name], radius)
+    # Radii are no part of the model: planning does without.
+    assert call("plan", *TINY_PLAN, "num_tasks=2", "checkpoint=run/checkpoints/last.ckpt").code == 0
+
+
+def test_the_baseline_does_not_depend_on_attack_and_radii(call):
+    for attack, radii in (("fgsm", "fixed"), ("pgd", "learned")):
+        call("train", *TINY, f"attack={attack}", f"radii={radii}", f"hydra.run.dir={attack}")
+    assert len(list(Path("data/baselines").glob("*.ckpt"))) == 1
 
 
 def test_a_killed_run_resumes_to_the_same_result_with_the_command_that_started_it(call, trained):
