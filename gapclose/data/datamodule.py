@@ -52,16 +52,23 @@ class WindowBatches:
         if from_replay < self.batch_size:
             sources.append((self.expert, self._order(self.expert, self.batch_size - from_replay, "expert")))
         if from_replay:
-            replay = self.replay.trajectories
-            sources.append((replay, self._order(replay, from_replay, "replay")))
+            replay, weights = self.replay.trajectories, self.replay.window_weights(self.window)
+            sources.append((replay, self._order(replay, from_replay, "replay", weights)))
         for batch in range(self.num_batches):
             parts = [trajectories.windows(order[batch], self.window) for trajectories, order in sources]
             yield parts[0] if len(parts) == 1 else Window(*map(torch.cat, zip(*parts)))
 
-    def _order(self, trajectories: Trajectories, size: int, source: str) -> Tensor:
-        """Window numbers `[num_batches, size]`: as many random permutations as it takes, one after the other."""
+    def _order(self, trajectories: Trajectories, size: int, source: str, weights: Tensor | None = None) -> Tensor:
+        """Window numbers `[num_batches, size]`: as many random permutations as it takes, one after the other.
+
+        With weights `[num_windows]`, each number is drawn for itself, with a probability in proportion to its weight.
+        """
         num_windows, needed = trajectories.num_windows(self.window), self.num_batches * size
         random = generator(*self.epoch_key(), "batches", source)
+        if weights is not None:  # torch.multinomial takes no more than 2^24 of them.
+            ends = weights.cumsum(0)
+            places = ends[-1] * torch.rand(self.num_batches, size, generator=random, dtype=ends.dtype)
+            return torch.searchsorted(ends, places, right=True).clamp(max=num_windows - 1)
         passes = [torch.randperm(num_windows, generator=random) for _ in range(-(-needed // num_windows))]
         return torch.cat(passes)[:needed].view(self.num_batches, size)
 
