@@ -67,7 +67,7 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
     return {
         "num_tasks": n,
         "success_rate": successes / n,
-        "success_rate_ci95": [interval.low, interval.high],
+        "success_rate_ci95": [float(interval.low), float(interval.high)],  # NumPy's have no place in a checkpoint.
         "goal_distance": distance,
         "imagined_goal_distance": promised,
         "exploitation": distance - promised,
