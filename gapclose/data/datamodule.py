@@ -12,9 +12,6 @@ from gapclose.data.trajectories import Trajectories, Window
 from gapclose.errors import UserError
 from gapclose.seeds import generator
 
-VALIDATION_BATCH = 8192
-"""Transitions per batch of validation."""
-
 
 class WindowBatches:
     """Random batches of windows, a fixed share of each from the replay buffer once that holds anything.
@@ -56,16 +53,23 @@ class WindowBatches:
             collected = self._order(self.trajectories, self.batch_size - from_replay, "expert")
             sources.append((self.trajectories, collected))
         if from_replay:
-            replay = self.replay.trajectories
-            sources.append((replay, self._order(replay, from_replay, "replay")))
+            replay, weights = self.replay.trajectories, self.replay.window_weights(self.window)
+            sources.append((replay, self._order(replay, from_replay, "replay", weights)))
         for batch in range(self.num_batches):
             parts = [trajectories.windows(order[batch], self.window) for trajectories, order in sources]
             yield parts[0] if len(parts) == 1 else Window(*map(torch.cat, zip(*parts)))
 
-    def _order(self, trajectories: Trajectories, size: int, source: str) -> Tensor:
-        """Window numbers `[num_batches, size]`: as many random permutations as it takes, one after the other."""
+    def _order(self, trajectories: Trajectories, size: int, source: str, weights: Tensor | None = None) -> Tensor:
+        """Window numbers `[num_batches, size]`: as many random permutations as it takes, one after the other.
+
+        With weights `[num_windows]`, each number is drawn for itself, with a probability in proportion to its weight.
+        """
         num_windows, needed = trajectories.num_windows(self.window), self.num_batches * size
         random = generator(*self.epoch_key(), "batches", source)
+        if weights is not None:  # torch.multinomial takes no more than 2^24 of them.
+            ends = weights.cumsum(0)
+            places = ends[-1] * torch.rand(self.num_batches, size, generator=random, dtype=ends.dtype)
+            return torch.searchsorted(ends, places, right=True).clamp(max=num_windows - 1)
         passes = [torch.randperm(num_windows, generator=random) for _ in range(-(-needed // num_windows))]
         return torch.cat(passes)[:needed].view(self.num_batches, size)
 
@@ -76,12 +80,12 @@ class OrderedWindows:
     Args:
         trajectories: where they are cut from.
         window: steps per window.
-        batch_size: windows per batch.
+        transitions: per batch, about.
     """
 
-    def __init__(self, trajectories: Trajectories, window: int, batch_size: int) -> None:
+    def __init__(self, trajectories: Trajectories, window: int, transitions: int = 8192) -> None:
         self.trajectories, self.window = trajectories, window
-        self.batches = torch.arange(trajectories.num_windows(window)).split(batch_size)
+        self.batches = torch.arange(trajectories.num_windows(window)).split(max(1, transitions // window))
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -142,8 +146,7 @@ class WindowDataModule(LightningDataModule):
 
     def val_dataloader(self) -> OrderedWindows:
         # Whole trajectories: every transition counts once, whatever the window of the training.
-        steps = self.validation.actions.shape[1]
-        return OrderedWindows(self.validation, steps, max(1, VALIDATION_BATCH // steps))
+        return OrderedWindows(self.validation, self.validation.actions.shape[1])
 
     def state_dict(self) -> dict[str, Any]:
         return self.replay.state_dict()

@@ -1,29 +1,39 @@
 """The replay buffer: what happened when plans were executed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import PositiveInt, validate_call
+from pydantic import Field, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.data.trajectories import Trajectories
 from gapclose.files import replacing
 
+LEAST_PRIORITY = 0.01
+"""What is added to each error when priorities are made of them, as a multiple of the mean error."""
+
 
 class ReplayBuffer:
     """A bounded first-in, first-out store of trajectories of equal length.
 
+    Windows of it may be drawn by priority: proportionally, as in Schaul et al. 2016 (arXiv 1511.05952, section 3.3),
+    but without their importance weights: what the model gets wrong shall count for more.
+
     Args:
         capacity: how many transitions it holds; the oldest trajectories make room for the newest.
+        priority_exponent: of the error on a window, in the weight with which it is drawn; 0 draws uniformly.
     """
 
     @validate_call
-    def __init__(self, capacity: PositiveInt = 200_000) -> None:
-        self.capacity = capacity
+    def __init__(
+        self, capacity: PositiveInt = 200_000, priority_exponent: Annotated[float, Field(ge=0, le=10)] = 0.0
+    ) -> None:
+        self.capacity, self.priority_exponent = capacity, priority_exponent
         self.added = 0
-        """How many trajectories were ever added."""
+        """How many trajectories were ever added, or added since it was last emptied."""
         self._store: Trajectories | None = None
+        self._errors: Tensor | None = None
 
     def __len__(self) -> int:
         """How many trajectories it holds."""
@@ -56,6 +66,27 @@ class ReplayBuffer:
         self._store.states[index] = states[kept]
         self._store.actions[index] = actions[kept]
         self.added += len(actions)
+        self._errors = None
+
+    def clear(self) -> None:
+        """Empties it."""
+        self.added, self._store, self._errors = 0, None, None
+
+    def prioritise(self, errors: Tensor) -> None:
+        """Makes priorities of a model's one-step squared errors `[N, T]` on all that it holds, until more is added."""
+        self._errors = errors.double()
+
+    def window_weights(self, k: int) -> Tensor | None:
+        """The weights with which windows of `k` steps are to be drawn, `[num_windows]`; none if all are alike.
+
+        The error on a window is the mean of its steps'.
+        """
+        if self._errors is None:
+            return None
+        errors = self._errors.unfold(1, k, 1).mean(-1).flatten()
+        # In units of their mean, so that the small constant is small in any simulator's units.
+        relative = (errors / errors.mean()).nan_to_num(1.0)
+        return (relative + LEAST_PRIORITY) ** self.priority_exponent
 
     def state_dict(self) -> dict[str, Any]:
         """Its contents, for a checkpoint."""
@@ -70,7 +101,7 @@ class ReplayBuffer:
         """
         if state["capacity"] != self.capacity:
             raise ValueError(f"the state is that of a buffer of capacity {state['capacity']}, not {self.capacity}.")
-        self.added, self._store = 0, None
+        self.clear()
         if "actions" in state:
             self.add(state["states"], state["actions"])
         self.added = state["added"]

@@ -82,14 +82,23 @@ def plot_plans(executions: Mapping[str, Execution], simulator: Simulator, path: 
     return save(figure, path)
 
 
-def plot_error_along_horizon(executions: Mapping[str, Execution], expert_error: float, path: Path) -> Path:
-    """Mean squared error of the imagined states at each step of the plan."""
+def plot_error_along_horizon(
+    executions: Mapping[str, Execution], expert_error: float, path: Path, whose: str = "baseline"
+) -> Path:
+    """Mean squared error of the imagined states at each step of the plan, and a model's one-step error for reference.
+
+    Args:
+        executions: by the name of the model.
+        expert_error: on expert data, one step.
+        path: the file.
+        whose: the model whose `expert_error` it is.
+    """
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for title, execution in executions.items():
         executed = execution.executed
         error = (execution.squared_errors().where(executed, 0).sum(0) / executed.sum(0)).cpu()
         axes.semilogy(range(1, len(error) + 1), error, label=title)
-    axes.axhline(expert_error, color="grey", linestyle=":", label="baseline, one step, held-out data")
+    axes.axhline(expert_error, color="grey", linestyle=":", label=f"{whose}, one step, held-out data")
     axes.set(xlabel="step of the plan", ylabel="MSE of imagined states", title="World-model error along the horizon")
     axes.legend(frameon=False)
     return save(figure, path)
@@ -99,24 +108,31 @@ def plot_epochs(history: Sequence[Mapping[str, float]], held_out: Sequence[Mappi
     """Success and error by finetuning epoch.
 
     Args:
-        history: of the planner's rollouts on new training tasks, before each epoch.
-        held_out: the metrics on held-out tasks before the first and after the last epoch.
+        history: of the planner's rollouts on new training tasks; empty if there were none.
+        held_out: the metrics on held-out tasks: before the first and after the last epoch, or after every epoch, or
+            as many of these as were measured. Each of either tells by `epoch` how many epochs had passed.
         path: the file.
     """
-    epochs = [entry["epoch"] for entry in history]
-    ends = [epochs[0], epochs[-1] + 1]
     figure, panels = plt.subplots(2, 1, sharex=True, figsize=(6.4, 5.2), layout="constrained")
     shown = (("success_rate", "success rate", SUCCESS), ("world_model_error", "world-model error (MSE)", ERROR))
     for axes, (name, label, color) in zip(panels, shown):
-        axes.plot(epochs, [entry[name] for entry in history], "o-", color=color, label="new training tasks")
-        values = [metrics[name] for metrics in held_out]
-        axes.plot(ends, values, "D", color="black", fillstyle="none", label="held-out tasks")
+        if history:
+            axes.plot(*curve(history, name), "o-", color=color, label="new training tasks")
+        if held_out:
+            # A line between the ends would claim to know what lies between them.
+            style = "D:" if len(held_out) > 2 else "D"
+            axes.plot(*curve(held_out, name), style, color="black", fillstyle="none", label="held-out tasks")
         axes.set_ylabel(label)
     panels[0].set(ylim=(-0.03, 1.03), title="Open-loop plans by epochs of finetuning")
     panels[0].legend(frameon=False, loc="lower right")
     panels[1].set(yscale="log", xlabel="epochs of finetuning")
     panels[1].xaxis.get_major_locator().set_params(integer=True)
     return save(figure, path)
+
+
+def curve(entries: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """The epochs of entries, and a metric of them."""
+    return [entry["epoch"] for entry in entries], [entry[name] for entry in entries]
 
 
 def plot_budgets(planners: Mapping[str, Mapping[str, Any]], path: Path) -> Path:

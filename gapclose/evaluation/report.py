@@ -133,27 +133,38 @@ def print_table(
 
 
 def what_changed(metrics: dict[str, Any]) -> str:
-    """One sentence on what finetuning changed, for the metrics of `train.py`."""
-    before, oracle = metrics["baseline"]["open_loop"], metrics["oracle"]["open_loop"]
-    if "finetuned" not in metrics:
+    """One sentence on what finetuning changed, for the metrics of `train.py`, as far as the models in them tell."""
+    before, after, oracle = (metrics.get(name, {}) for name in ("baseline", "finetuned", "oracle"))
+    truth = f"with the true dynamics the same planner reaches {reached(oracle)}" if oracle else ""
+    if before and after:
+        truth = f"; with the true dynamics: {reached(oracle)}" if oracle else ""
         return (
-            f"Perfect on paper (error {metrics['baseline']['expert_error']:.1g} on held-out data), the model errs by "
-            f"{before['world_model_error']:.2g} under planning and reaches {before['success_rate']:.0%} of the goals; "
-            f"with the true dynamics the same planner reaches {oracle['success_rate']:.0%}."
+            f"Finetuning ({metrics['finetune']}) took open-loop success from {reached(before)} to {reached(after)} "
+            f"(MPC: from {reached(before, 'mpc')} to {reached(after, 'mpc')}{truth}), "
+            f"the model's error under planning {change(before, after, 'world_model_error')} and the distance to the "
+            f"goal {change(before, after, 'goal_distance')}."
         )
-    after = metrics["finetuned"]["open_loop"]
+    if before:
+        what = f"Perfect on paper (error {before['expert_error']:.1g} on held-out data), the model errs by"
+    elif after:
+        what = f"After finetuning ({metrics['finetune']}) the model errs by"
+    else:
+        return f"{truth[0].upper()}{truth[1:]} of the goals."
+    model = before or after
     return (
-        f"Finetuning ({metrics['finetune']}) took open-loop success from {before['success_rate']:.0%} to "
-        f"{after['success_rate']:.0%} (MPC: from {metrics['baseline']['mpc']['success_rate']:.0%} to "
-        f"{metrics['finetuned']['mpc']['success_rate']:.0%}; with the true dynamics: {oracle['success_rate']:.0%}), "
-        f"the model's error under planning {change(before, after, 'world_model_error')} and the distance to the goal "
-        f"{change(before, after, 'goal_distance')}."
+        f"{what} {model['open_loop']['world_model_error']:.2g} under planning and reaches {reached(model)} of the "
+        f"goals{truth and f'; {truth}'}."
     )
 
 
-def change(before: dict[str, float], after: dict[str, float], name: str) -> str:
-    """How a metric changed, in words."""
-    old, new = before[name], after[name]
+def reached(gap: dict[str, Any], way: str = "open_loop") -> str:
+    """The success rate of a model, in words."""
+    return f"{gap[way]['success_rate']:.0%}"
+
+
+def change(before: dict[str, Any], after: dict[str, Any], name: str) -> str:
+    """How a metric of open-loop plans changed, in words."""
+    old, new = before["open_loop"][name], after["open_loop"][name]
     if not old:
         return f"from {old:.2g} to {new:.2g}"
     return f"from {old:.2g} to {new:.2g} ({100 * (new - old) / old:+.1f} %)"

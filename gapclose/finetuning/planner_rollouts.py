@@ -1,16 +1,20 @@
 """Online finetuning: plan with the current model, execute in the simulator, learn from what really happened."""
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from pydantic import ConfigDict, PositiveInt, validate_call
+from torch import Tensor
 
+from gapclose.data.datamodule import OrderedWindows
 from gapclose.data.replay import ReplayBuffer
-from gapclose.data.trajectories import Trajectories
+from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
+from gapclose.finetuning.rollout_tasks import TASKS
+from gapclose.models.world_model import WorldModel, frozen
 from gapclose.planning.execution import execute_open_loop
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
@@ -22,8 +26,8 @@ log = logging.getLogger(__name__)
 class PlannerRollouts(Callback):
     """Fills the replay buffer at the start of every epoch, in the manner of DAgger (Ross et al. 2011).
 
-    The tasks are new ones each epoch, so that success and error on them, which it logs before the model learns from
-    them, are honest estimates of how good the model was after the epoch before. Processes of a distributed run plan
+    Success and error, which it logs before the model learns from the plans, are those on tasks that are new in this
+    epoch, and so honest estimates of how good the model was after the epoch before. Processes of a distributed run plan
     their share each and exchange the results, so that all hold the same buffer.
 
     Args:
@@ -33,9 +37,14 @@ class PlannerRollouts(Callback):
         replay: receives the trajectories.
         seed: of tasks and plans.
         plans_per_epoch: how many tasks are planned for each epoch, over all processes; rounded up to equal shares.
+        tasks: what is planned for: `random` tasks of the simulator, pairs of states of the `dataset`, or the `failures`
+            so far beside random tasks (see `rollout_tasks`).
+        aggregate: whether the buffer keeps what earlier epochs added; else each epoch's plans take its place.
+        max_simulator_steps: a budget for all epochs. The last plans are as many as it has whole plans left for (in
+            equal shares); from then on training goes on with what there is. By default there is no limit.
 
     Raises:
-        UserError: the replay buffer has no room for a single plan.
+        UserError: the replay buffer has no room for a single plan, or the budget does not suffice for one.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -47,44 +56,87 @@ class PlannerRollouts(Callback):
         replay: ReplayBuffer,
         seed: int,
         plans_per_epoch: PositiveInt = 100,
+        tasks: Literal["random", "dataset", "failures"] = "random",
+        aggregate: bool = True,
+        max_simulator_steps: PositiveInt | None = None,
     ) -> None:
         if replay.capacity < planner.horizon:
             raise UserError(
                 f"The replay buffer's capacity is {replay.capacity}, less than one plan of {planner.horizon} steps; "
                 "make it larger."
             )
+        if max_simulator_steps is not None and max_simulator_steps < planner.horizon:
+            raise UserError(
+                f"max_simulator_steps is {max_simulator_steps}, less than one plan of {planner.horizon} steps; give at "
+                "least that many, or null for no limit."
+            )
         self.simulator, self.planner, self.objective = simulator, planner, objective
         self.replay, self.seed, self.plans_per_epoch = replay, seed, plans_per_epoch
+        self.tasks = TASKS[tasks](simulator, planner.horizon)
+        self.aggregate, self.max_simulator_steps = aggregate, max_simulator_steps
         self.history: list[dict[str, float]] = []
-        """For each epoch, how well the plans at its start fared."""
+        """For each epoch with plans, how those for new tasks fared, and how many simulator steps all of them took."""
+
+    @property
+    def simulator_steps(self) -> int:
+        """How many steps the simulator has executed so far."""
+        return sum(entry["simulator_steps"] for entry in self.history)
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        plans = self.affordable_plans(trainer.world_size)
+        if plans:
+            self.roll_out(plans, trainer, module)
+        elif trainer.is_global_zero:
+            log.info(
+                "Epoch %d of %d: no new plans, %d of at most %d simulator steps are used",
+                trainer.current_epoch + 1,
+                trainer.max_epochs,
+                self.simulator_steps,
+                self.max_simulator_steps,
+            )
+        if self.replay.priority_exponent and len(self.replay):
+            self.replay.prioritise(one_step_errors(module.world_model, self.replay.trajectories, module.device))
+
+    def affordable_plans(self, processes: int) -> int:
+        """How many plans this epoch makes: equal shares, as what the processes exchange must have equal shapes."""
+        share = -(-self.plans_per_epoch // processes)
+        if self.max_simulator_steps is not None:
+            left = (self.max_simulator_steps - self.simulator_steps) // self.planner.horizon
+            share = min(share, left // processes)
+        return processes * share
+
+    def roll_out(self, plans: int, trainer: Trainer, module: LightningModule) -> None:
+        """Plans, executes, and adds what happened to the replay buffer and to the history."""
         key = (self.seed, "planner rollouts", trainer.current_epoch)
         rank, processes = trainer.global_rank, trainer.world_size
-        # Equal shares: what the processes exchange must have equal shapes.
-        plans = processes * -(-self.plans_per_epoch // processes)
-        tasks = self.simulator.sample_tasks(plans, generator(*key, "tasks"))
+        tasks, new = self.tasks.draw(plans, generator(*key, "tasks"), trainer.datamodule.train)
         share = Tasks(*(states[rank::processes].to(module.device) for states in tasks))
         objective = self.objective.calibrated(module.world_model, self.held_out(trainer, module.device))
         execution = execute_open_loop(
             self.planner, self.simulator, module.world_model, objective, share, generator(*key, rank)
         )
-        states, actions = execution.states, execution.actions
-        metrics = torch.stack(
+        final = execution.states[:, -1]
+        outcomes = torch.stack(
             [
-                self.simulator.success(states[:, -1], share.goal).float().mean(),
-                self.simulator.distance(states[:, -1], share.goal).mean(),
-                execution.squared_errors().mean(),
-            ]
+                self.simulator.success(final, share.goal).float(),
+                self.simulator.distance(final, share.goal),
+                execution.squared_errors().mean(1),
+            ],
+            1,
         )
-        if processes > 1:
-            states, actions = (module.all_gather(x).flatten(0, 1) for x in (states, actions))
-            metrics = module.all_gather(metrics).mean(0)
-        self.replay.add(states.cpu(), actions.cpu())
+        rows = execution.states, execution.actions, outcomes
+        if processes > 1:  # Back into the order of the tasks.
+            rows = (module.all_gather(x).transpose(0, 1).flatten(0, 1) for x in rows)
+        states, actions, outcomes = (x.cpu() for x in rows)
+        if not self.aggregate:
+            self.replay.clear()
+        self.replay.add(states, actions)
+        self.tasks.note(tasks, outcomes[:, 0] > 0)
         names = ("success_rate", "goal_distance", "world_model_error")
-        result = dict(zip(names, metrics.tolist()))
+        result = dict(zip(names, outcomes[new].mean(0).tolist()), simulator_steps=actions.shape[:2].numel())
         self.history.append({"epoch": trainer.current_epoch, **result})
-        module.log_dict({f"rollouts/{name}": value for name, value in result.items()}, on_step=False, on_epoch=True)
+        logged = {f"rollouts/{name}": float(value) for name, value in result.items()}
+        module.log_dict(logged, on_step=False, on_epoch=True)
         if rank == 0:
             log.info(
                 "Epoch %d of %d: %d new plans, success %.2f, model error %.2g",
@@ -100,7 +152,18 @@ class PlannerRollouts(Callback):
         return Trajectories(*(tensor.to(device) for tensor in trainer.datamodule.validation))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        return {"history": self.history, "tasks": self.tasks.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = state_dict["history"]
+        self.tasks.load_state_dict(state_dict["tasks"])
+
+
+def one_step_errors(world_model: WorldModel, trajectories: Trajectories, device: torch.device) -> Tensor:
+    """The model's squared error on each transition of trajectories, averaged over coordinates: `[N, T]`, on the CPU."""
+    with frozen(world_model):
+        errors = [
+            world_model.squared_errors(Window(*(tensor.to(device) for tensor in window))).mean(-1).cpu()
+            for window in OrderedWindows(trajectories, 1)
+        ]
+    return torch.cat(errors).view(trajectories.actions.shape[:2])

@@ -65,11 +65,15 @@ class WorldModel(nn.Module, ABC):
         return torch.stack(latents, 1)
 
     @torch.no_grad()
+    def squared_errors(self, window: Window) -> Tensor:
+        """Squared errors of the predicted next states, in the simulator's units: `[B, k, S]`."""
+        states, next_states = window.states[:, :-1].flatten(0, 1), window.states[:, 1:]
+        predicted = self.decode(self.step(self.encode(states), window.actions.flatten(0, 1)))
+        return (predicted.view(next_states.shape) - next_states).square()
+
     def one_step_error(self, window: Window) -> Tensor:
         """Mean squared error of the predicted next states, in the simulator's units: a scalar."""
-        states, next_states = window.states[:, :-1].flatten(0, 1), window.states[:, 1:].flatten(0, 1)
-        predicted = self.decode(self.step(self.encode(states), window.actions.flatten(0, 1)))
-        return (predicted - next_states).square().mean()
+        return self.squared_errors(window).mean()
 
     @abstractmethod
     def loss(self, window: Window) -> Tensor:

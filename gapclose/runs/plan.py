@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object, instantiate
@@ -27,15 +26,13 @@ from gapclose.evaluation.report import (
 )
 from gapclose.models.world_model import WorldModel
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
-from gapclose.runs.entry import explain
+from gapclose.runs.composition import rivals
 from gapclose.runs.folder import claim, settle
 from gapclose.runs.parts import Parts, check_run, pick_device
 from gapclose.seeds import generator
 
 BROUGHT = ("env", "data", "encoder", "model")
 """The groups that a checkpoint brings with it, unless the command line says otherwise."""
-RIVAL = ("init", "planner", "mpc")
-"""The groups in which compared planners may differ."""
 
 
 def run(cfg: DictConfig) -> None:
@@ -103,39 +100,6 @@ def checked_ways(execute: Any) -> tuple[str, ...]:
     if not ways or not set(ways) <= set(WAYS):
         raise UserError(f"execute is {execute}; give a list of {' and '.join(WAYS)}, such as execute=[open_loop].")
     return ways
-
-
-def rivals(config: DictConfig, overrides: list[str]) -> dict[str, Parts]:
-    """The parts of each planner in the setting `compare`, each with its own defaults and what the command line sets.
-
-    An entry is the name of a planner, perhaps followed by settings: `multistart init=policy planner.num_samples=8`.
-    """
-    entries = list(config.compare) if isinstance(config.compare, ListConfig) else []
-    if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
-        raise UserError(f"compare is {config.compare}; give a list of planners, such as compare=[gradient,cem].")
-    entries = [" ".join(entry.split()) for entry in entries]
-    if len(set(entries)) < len(entries):
-        raise UserError(f"compare names a planner twice ({', '.join(entries)}); name each once.")
-    if any(override.startswith("planner=") for override in overrides):
-        raise UserError("planner and compare exclude each other; put the planner into the list of compare.")
-    shared = [override for override in overrides if not override.startswith("compare=")]
-    everything = {}
-    for entry in entries:
-        name, *settings = entry.split()
-        own = config.copy()
-        try:
-            for setting in OverridesParser.create().parse_overrides(settings):
-                if setting.key_or_group.partition(".")[0] not in RIVAL:
-                    raise UserError(f"it sets {setting.key_or_group}; an entry may set {', '.join(RIVAL)} only.")
-            composed = compose("plan", overrides=[*shared, f"planner={name}", *settings])
-            for group in RIVAL:
-                OmegaConf.update(own, group, composed[group], merge=False)
-            everything[entry] = Parts.build(own)
-        except Exception as error:
-            if explain(error) is None:
-                raise
-            raise UserError(f"Of compare, the entry {entry!r}: {explain(error)}") from error
-    return everything
 
 
 def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:

@@ -1,11 +1,12 @@
 """One stage of training: the baseline, or a finetuning."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -57,19 +58,19 @@ class Stage:
         """Makes optimizer, schedule and Trainer once, so that impossible settings of theirs show before any work.
 
         Raises:
-            UserError: they cannot be made, or windows do not fit into the trajectories of the data or of the replay
-                buffer, which are as long as plans.
+            UserError: they cannot be made, windows do not fit into the trajectories, or the Trainer is to count epochs.
             ValidationError: a setting of the module is of the wrong type or out of range.
         """
-        lengths = {"data.steps": config.data.steps}
-        if self.rollouts:
-            lengths["planner.horizon"] = config.planner.horizon
-        for name, steps in lengths.items():
-            if self.window and self.window > steps:
-                raise UserError(
-                    f"A window of {self.window} steps does not fit into trajectories of {name}={steps}; "
-                    "make it shorter, or the trajectories longer."
-                )
+        if config.trainer.get("max_epochs") is not None:
+            raise UserError(
+                f"trainer.max_epochs is {config.trainer.max_epochs}, but every stage of training has its own number of "
+                "epochs; leave it out and give baseline.epochs, finetune.epochs or policy.training.epochs."
+            )
+        if self.window and self.window > config.data.steps:
+            raise UserError(
+                f"A window of {self.window} steps does not fit into trajectories of data.steps={config.data.steps}; "
+                "make it shorter, or the trajectories longer."
+            )
         try:
             self.module(model).configure_optimizers()
             instantiate(config.trainer, logger=False)
@@ -77,6 +78,32 @@ class Stage:
             raise
         except (TypeError, ValueError, ZeroDivisionError, MisconfigurationException) as error:
             raise UserError(f"A stage of training cannot be set up: {error}") from error
+
+    @property
+    def gradient_steps(self) -> int:
+        """How many gradient steps it takes."""
+        return self.epochs * self.steps_per_epoch
+
+    def make_rollouts(self, steps: int, **settings: Any) -> PlannerRollouts | None:
+        """The callback that fills the replay buffer; none if nothing does.
+
+        Args:
+            steps: of the expert trajectories.
+            settings: those arguments of `PlannerRollouts` that the configuration does not hold.
+
+        Raises:
+            UserError: windows do not fit into its plans.
+        """
+        if not self.rollouts:
+            return None
+        rollouts: PlannerRollouts = self.rollouts(replay=self.replay, **settings)
+        window, horizon = self.window or steps, rollouts.planner.horizon
+        if window > horizon:
+            raise UserError(
+                f"A window of {window} steps does not fit into plans of planner.horizon={horizon}; "
+                "make it shorter, or the horizon longer."
+            )
+        return rollouts
 
     def fit(
         self,
@@ -86,7 +113,7 @@ class Stage:
         config: DictConfig,
         seed: int,
         logger: Logger | None,
-        rollouts: PlannerRollouts | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         """Trains the model in place and leaves `best.ckpt` and `last.ckpt` in the folder.
 
@@ -97,7 +124,7 @@ class Stage:
             config: of the run; its `trainer` makes the Trainer.
             seed: determines all that is drawn.
             logger: receives the metrics.
-            rollouts: fills the replay buffer.
+            callbacks: further ones, such as those that fill the replay buffer.
         """
         module: Training = self.module(model, seed=seed)
         window = self.window or trajectories.actions.shape[1]
@@ -105,6 +132,7 @@ class Stage:
             trajectories, self.replay, self.replay_ratio, self.batch_size, self.steps_per_epoch, seed, window
         )
         callbacks = [
+            *callbacks,
             ModelCheckpoint(
                 folder,
                 filename="best",
@@ -114,7 +142,6 @@ class Stage:
                 enable_version_counter=False,
             ),
             StoreConfig(config),
-            *([rollouts] if rollouts else []),
             *([TQDMProgressBar(refresh_rate=20)] if sys.stderr.isatty() else []),
         ]
         trainer: Trainer = instantiate(

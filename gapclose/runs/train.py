@@ -4,8 +4,10 @@ import logging
 import time
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -13,21 +15,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
-from gapclose.evaluation.gap import HeldOut, measure_gap
 from gapclose.evaluation.outcomes import outcomes, write_outcomes
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
 from gapclose.evaluation.report import print_table, published_rows, results_rows, what_changed, write_json
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
+from gapclose.planning.execution import Execution
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
+from gapclose.runs.composition import EXPLORER_SETTING, blaming, explorer_groups, with_groups
 from gapclose.runs.entry import Interrupted
+from gapclose.runs.evaluation import Evaluation, EvaluationEachEpoch
 from gapclose.runs.folder import claim, settle
 from gapclose.runs.logging import log_results
-from gapclose.runs.parts import Parts, check_run, pick_device
+from gapclose.runs.parts import Parts, check_run
 from gapclose.runs.shared import train_baseline
 from gapclose.runs.stage import Stage
-from gapclose.seeds import derive_seed, generator
+from gapclose.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,8 @@ def run(cfg: DictConfig) -> None:
     """Trains, finetunes and evaluates as configured, in the Hydra run directory."""
     began = time.perf_counter()
     config, folder = settle(cfg)
+    if "explorer" not in config:  # A run that is resumed by its folder has it from the command that started it.
+        config.explorer = explorer_groups(config, HydraConfig.get().overrides.task)
     plan = Preparation(config)
     with claim(folder, config):
         if (folder / "metrics.json").exists():
@@ -63,7 +69,13 @@ class Preparation:
         check_run(
             seed=config.seed, num_threads=config.num_threads, num_tasks=settings.num_tasks, task_seed=settings.seed
         )
-        self.device = pick_device(settings.device)
+        self.evaluation = Evaluation(
+            simulator=self.parts.simulator,
+            mpc=self.parts.mpc,
+            objective=self.parts.objective,
+            planner_name=config.choices.planner,
+            **OmegaConf.to_container(settings),
+        )
         if config.choices.model == "oracle":
             raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
         torch.manual_seed(derive_seed(config.seed, "initial weights"))
@@ -73,15 +85,25 @@ class Preparation:
             load_weights(self.world_model, read_checkpoint(config.base_checkpoint), config.base_checkpoint)
         self.baseline: Stage = instantiate(config.baseline)
         self.finetune: Stage | None = instantiate(config.finetune)
-        self.rollouts: PlannerRollouts | None = None
         for stage in filter(None, (self.baseline, self.finetune)):
             stage.check(self.world_model, config)
-        if self.finetune and self.finetune.rollouts:
-            self.rollouts = self.finetune.rollouts(
+        if not self.finetune and set(self.evaluation.models) == {"finetuned"}:
+            raise UserError(
+                "evaluation.models is [finetuned], but finetune=none leaves no such model; add baseline or oracle."
+            )
+        self.explorer = self.parts
+        """The parts whose planner makes the rollouts."""
+        if config.explorer is not None:
+            with blaming(EXPLORER_SETTING, config.finetune.rollouts.planner):
+                self.explorer = Parts.build(with_groups(config, config.explorer))
+                self.explorer.objective.require(self.world_model)
+        self.rollouts: PlannerRollouts | None = None
+        if self.finetune:
+            self.rollouts = self.finetune.make_rollouts(
+                config.data.steps,
                 simulator=self.parts.simulator,
-                planner=self.parts.mpc.planner,
-                objective=self.parts.objective,
-                replay=self.finetune.replay,
+                planner=self.explorer.mpc.planner,
+                objective=self.explorer.objective,
                 seed=config.seed,
             )
 
@@ -94,16 +116,22 @@ def train(plan: Preparation, config: DictConfig, folder: Path, began: float) -> 
     if logger:
         logger.log_hyperparams(OmegaConf.to_container(config))
     plan.parts.train_policy(trajectories, config, logger)
+    if plan.explorer is not plan.parts:
+        plan.explorer.train_policy(trajectories, config, logger)
     if config.base_checkpoint is None:
         train_baseline(plan.baseline, world_model, trajectories, simulator, config, logger)
     models = {"baseline": deepcopy(world_model)}
+    each_epoch = EvaluationEachEpoch(plan.evaluation, trajectories)
     if plan.finetune:
-        checkpoints = folder / "checkpoints"
-        plan.finetune.fit(world_model, trajectories, checkpoints, config, config.seed, logger, plan.rollouts)
+        callbacks = [plan.rollouts] if plan.rollouts else []
+        if plan.evaluation.each_epoch:
+            callbacks.append(each_epoch)
+        plan.finetune.fit(world_model, trajectories, folder / "checkpoints", config, config.seed, logger, callbacks)
         models["finetuned"] = world_model
     models["oracle"] = OracleWorldModel(simulator)
+    models = {name: model for name, model in models.items() if name in plan.evaluation.models}
     if rank_zero_only.rank == 0:
-        conclude(plan, config, folder, models, trajectories, logger, began)
+        conclude(plan, config, folder, models, trajectories, each_epoch.history, logger, began)
 
 
 def conclude(
@@ -112,31 +140,19 @@ def conclude(
     folder: Path,
     models: dict[str, WorldModel],
     trajectories: Trajectories,
+    by_epoch: list[dict[str, Any]],
     logger: Logger | None,
     began: float,
 ) -> None:
     """Evaluates the models on held-out tasks and writes metrics, table and pictures."""
-    simulator, settings, device = plan.parts.simulator, config.evaluation, plan.device
-    tasks = simulator.sample_tasks(settings.num_tasks, generator(settings.seed, "evaluation tasks"))
-    held_out = HeldOut.of(tasks, trajectories, device)
+    evaluation = plan.evaluation
     gaps, executions = {}, {}
     for name, model in models.items():
         log.info("Evaluating: %s", name)
-        model, objective = model.to(device), plan.parts.objective
-        if name == "oracle":  # It has no members that could disagree.
-            objective = objective.without("disagreement")
-        elif config.compile:
+        model = model.to(evaluation.device)
+        if config.compile and name != "oracle":
             model.compile_step()
-        gaps[name], executions[name] = measure_gap(
-            model,
-            plan.parts.mpc,
-            simulator,
-            objective,
-            held_out,
-            settings.seed,
-            config.choices.planner,
-        )
-    history = plan.rollouts.history if plan.rollouts else []
+        gaps[name], executions[name] = evaluation.measure(model, trajectories, evaluation.device)
     metrics = {
         "env": config.choices.env,
         "data": config.choices.data,
@@ -146,24 +162,42 @@ def conclude(
         "wall_clock_seconds": time.perf_counter() - began,
         **gaps,
     }
-    if history:
-        metrics["rollouts"] = history
+    if plan.finetune:
+        metrics["gradient_steps"] = plan.finetune.gradient_steps
+    if plan.rollouts:
+        metrics |= {"simulator_steps": plan.rollouts.simulator_steps, "rollouts": plan.rollouts.history}
+    if by_epoch:
+        metrics["each_epoch"] = by_epoch
     rows = results_rows(gaps)
     if config.published is not None:
         metrics["published"] = OmegaConf.to_container(config.published)
         rows += published_rows(metrics["published"])
-    write_outcomes(folder / "tasks.csv", outcomes(executions, simulator))
-    open_loop = {name: executions[name]["open_loop"] for name in models if name != "oracle"}
-    pictures = [
-        plot_plans(open_loop, simulator, folder / "plans.png"),
-        plot_error_along_horizon(open_loop, gaps["baseline"]["expert_error"], folder / "error_along_horizon.png"),
-    ]
-    if history:
-        held_out = [gaps[name]["open_loop"] for name in ("baseline", "finetuned")]
-        pictures.append(plot_epochs(history, held_out, folder / "finetuning_epochs.png"))
+    write_outcomes(folder / "tasks.csv", outcomes(executions, plan.parts.simulator))
+    pictures = draw(plan, metrics, executions, folder)
     # metrics.json marks the run as finished; the logger may still fail, for want of a network.
     write_json(folder / "metrics.json", metrics)
-    print_table(rows, f"{metrics['env']}, {settings.num_tasks} held-out tasks, planner {config.choices.planner}")
+    title = f"{metrics['env']}, {len(evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
+    print_table(rows, title)
     print(what_changed(metrics))
     print(f"Everything is in {folder}.")
     log_results(logger, metrics, rows, pictures)
+
+
+def draw(
+    plan: Preparation, metrics: dict[str, Any], executions: dict[str, dict[str, Execution]], folder: Path
+) -> list[Path]:
+    """The pictures of what there is: learned models' plans and errors (else the oracle's plans), and the epochs."""
+    open_loop = {name: ways["open_loop"] for name, ways in executions.items()}
+    learned = {name: execution for name, execution in open_loop.items() if name != "oracle"}
+    pictures = [plot_plans(learned or open_loop, plan.parts.simulator, folder / "plans.png")]
+    if learned:
+        first = next(iter(learned))
+        error, path = metrics[first]["expert_error"], folder / "error_along_horizon.png"
+        pictures.append(plot_error_along_horizon(learned, error, path, first))
+    history, by_epoch = metrics.get("rollouts", []), metrics.get("each_epoch", [])
+    if history or by_epoch:
+        ends = {0: metrics.get("baseline"), plan.finetune.epochs: metrics.get("finetuned")}
+        measured = {epoch: gap for epoch, gap in ends.items() if gap} | {entry["epoch"]: entry for entry in by_epoch}
+        held_out = [{"epoch": epoch, **measured[epoch]["open_loop"]} for epoch in sorted(measured)]
+        pictures.append(plot_epochs(history, held_out, folder / "finetuning_epochs.png"))
+    return pictures

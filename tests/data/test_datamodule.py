@@ -99,13 +99,45 @@ def test_data_that_arrive_between_epochs_are_in_the_next_one():
     assert all(number >= REPLAY for batch in batches for number in numbers(batch))
 
 
+def prioritised(errors, exponent=1.0):
+    replay = ReplayBuffer(capacity=1000, priority_exponent=exponent)
+    replay.add(*numbered(*errors.shape, first=REPLAY))
+    replay.prioritise(errors)
+    return replay
+
+
+@pytest.mark.parametrize("window", [1, 2])
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
+def test_replay_windows_are_drawn_in_proportion_to_their_weights(window, exponent):
+    replay = prioritised(torch.tensor([[1.0, 0.0, 4.0], [2.0, 9.0, 0.0]]), exponent)
+    batches = batches_of(numbered(5, 6), replay, 0.5, window, batch_size=100, num_batches=400)
+    drawn = Counter(number for batch in batches for number in numbers(batch)[50:])
+    weights = replay.window_weights(window)
+    for (i, t), expected in zip(((i, t) for i in range(2) for t in range(4 - window)), weights / weights.sum()):
+        assert drawn[REPLAY + 100 * i + t] / 20_000 == pytest.approx(expected.item(), abs=0.012)
+    assert sum(drawn.values()) == 20_000
+
+
+def test_the_key_alone_decides_the_order_of_prioritised_windows_and_the_experts_stays_as_it_was():
+    errors = torch.tensor([[1.0, 0.0, 4.0], [2.0, 9.0, 0.0]])
+    expert = numbered(5, 6)
+    order = orders(expert, prioritised(errors), 0.5, key=(0, 1, 0))
+    torch.rand(9)
+    assert orders(expert, prioritised(errors), 0.5, key=(0, 1, 0)) == order
+    assert orders(expert, prioritised(errors), 0.5, key=(0, 2, 0)) != order
+    assert orders(expert, prioritised(1 - errors / 9), 0.5, key=(0, 1, 0)) != order
+    assert [batch[:2] for batch in order] == [
+        batch[:2] for batch in orders(expert, replay_of(2, 3), 0.5, key=(0, 1, 0))
+    ]
+
+
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 3), st.integers(1, 8))
-def test_ordered_windows_are_all_windows_once_in_order(n, steps, window, batch_size):
+def test_ordered_windows_are_all_windows_once_in_order(n, steps, window, transitions):
     window = min(window, steps)
-    batches = OrderedWindows(numbered(n, steps), window, batch_size)
+    batches = OrderedWindows(numbered(n, steps), window, transitions)
     made = list(batches)
     assert len(made) == len(batches)
-    assert all(len(batch.actions) <= batch_size for batch in made)
+    assert all(len(batch.actions) <= max(1, transitions // window) for batch in made)
     assert [x for batch in made for x in numbers(batch)] == [
         100 * i + t for i in range(n) for t in range(steps - window + 1)
     ]

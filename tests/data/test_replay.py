@@ -64,6 +64,63 @@ def test_a_restored_buffer_goes_on_as_the_original_does(tmp_path_factory, before
     assert restored.added == original.added
 
 
+@given(sizes, sizes)
+def test_an_emptied_buffer_is_as_new(before, after):
+    emptied, new = ReplayBuffer(capacity=5 * STEPS), ReplayBuffer(capacity=5 * STEPS)
+    fill(emptied, before)
+    emptied.clear()
+    assert len(emptied) == 0
+    for buffer in (emptied, new):
+        fill(buffer, after)
+    assert held(emptied) == held(new)
+
+
+ERRORS = torch.tensor([[0.0, 1.0, 2.0], [3.0, 6.0, 0.0]])
+
+
+def weights_of(exponent, k, errors=ERRORS):
+    buffer = ReplayBuffer(capacity=5 * STEPS, priority_exponent=exponent)
+    fill(buffer, [2])
+    buffer.prioritise(errors)
+    return buffer.window_weights(k)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("k", "expected"), [(1, [0, 1, 2, 3, 6, 0]), (2, [0.5, 1.5, 4.5, 3]), (3, [1, 3])])
+def test_a_window_weighs_as_its_mean_error_and_a_little_to_the_power_of_the_exponent(exponent, k, expected):
+    errors = torch.tensor(expected).double()
+    torch.testing.assert_close(weights_of(exponent, k), (errors / errors.mean() + 0.01) ** exponent)
+
+
+@given(st.floats(0.0, 10.0), st.integers(1, STEPS), st.integers(-25, 25))
+def test_weights_do_not_depend_on_the_unit_of_errors_and_no_window_is_left_out(exponent, k, magnitude):
+    weights = weights_of(exponent, k, ERRORS * 10.0**magnitude)
+    torch.testing.assert_close(weights, weights_of(exponent, k), rtol=1e-4, atol=0)
+    assert (weights > 0).all()
+
+
+@pytest.mark.parametrize("error", [0.0, float("nan"), float("inf")])
+def test_errors_that_tell_nothing_weigh_alike(error):
+    assert weights_of(1.0, 2, torch.full((2, STEPS), error)).unique().numel() == 1
+
+
+def test_priorities_hold_until_the_contents_change():
+    buffer = ReplayBuffer(capacity=5 * STEPS, priority_exponent=1.0)
+    fill(buffer, [2])
+    assert buffer.window_weights(1) is None
+    for change in (lambda: fill(buffer, [1]), lambda: buffer.load_state_dict(buffer.state_dict()), buffer.clear):
+        buffer.prioritise(torch.ones(len(buffer), STEPS))
+        assert buffer.window_weights(1) is not None
+        change()
+        assert buffer.window_weights(1) is None
+
+
+@pytest.mark.parametrize("exponent", [-1, 11, float("nan")])
+def test_an_impossible_exponent_is_refused_by_name(exponent):
+    with pytest.raises(ValidationError, match="priority_exponent"):
+        ReplayBuffer(priority_exponent=exponent)
+
+
 def test_restoring_replaces_what_a_buffer_held():
     original, other = ReplayBuffer(capacity=5 * STEPS), ReplayBuffer(capacity=5 * STEPS)
     fill(original, [2])

@@ -85,8 +85,37 @@ def test_success_and_error_are_drawn_by_epoch(tmp_path, epochs):
         return {"success_rate": x, "world_model_error": 1 - 0.9 * x, "goal_distance": 1 - x}
 
     history = [{"epoch": i, **entry(i / 5)} for i in range(epochs)]
-    picture(plot_epochs(history, [entry(0.0), entry(1.0)], tmp_path / "epochs.png"))
+    held_out = [{"epoch": 0, **entry(0.0)}, {"epoch": epochs, **entry(1.0)}]
+    picture(plot_epochs(history, held_out, tmp_path / "epochs.png"))
     assert os.listdir(tmp_path) == ["epochs.png"]
+
+
+def drawn_epochs(monkeypatch, *arguments):
+    """The curves of success and of error by their labels, and how they are drawn."""
+    drawn = {}
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.update(figure=figure))
+    plot_epochs(*arguments, None)
+    panels = [{line.get_label(): line for line in axes.lines} for axes in drawn["figure"].axes]
+    plt.close(drawn["figure"])
+    return panels
+
+
+def test_the_held_out_tasks_have_a_curve_where_they_were_planned_each_epoch(monkeypatch):
+    history = [{"epoch": i, "success_rate": 0.1 * i, "world_model_error": 1.0} for i in range(2)]
+    held_out = [{"epoch": i, "success_rate": 0.2 * i, "world_model_error": 2.0 + i} for i in range(4)]
+    success, error = drawn_epochs(monkeypatch, history, held_out)
+    np.testing.assert_allclose(success["new training tasks"].get_xydata(), [[0, 0], [1, 0.1]])
+    np.testing.assert_allclose(success["held-out tasks"].get_xydata(), [[0, 0], [1, 0.2], [2, 0.4], [3, 0.6]])
+    np.testing.assert_allclose(error["held-out tasks"].get_ydata(), [2, 3, 4, 5])
+    assert success["held-out tasks"].get_linestyle() != "None"
+
+
+def test_epochs_are_drawn_with_what_there_is(monkeypatch):
+    entries = [{"epoch": i, "success_rate": 0.5, "world_model_error": 1.0} for i in (0, 3)]
+    assert [set(panel) for panel in drawn_epochs(monkeypatch, [], entries)] == 2 * [{"held-out tasks"}]
+    assert [set(panel) for panel in drawn_epochs(monkeypatch, entries, [])] == 2 * [{"new training tasks"}]
+    success, _ = drawn_epochs(monkeypatch, entries, entries)
+    assert success["held-out tasks"].get_linestyle() == "None", "what lies between the ends was not measured"
 
 
 def compared(points=4):

@@ -173,6 +173,30 @@ def test_without_finetuning_the_sentence_says_what_is_wrong():
     assert "true dynamics the same planner reaches 97%" in sentence
 
 
+def test_the_sentence_says_what_the_models_there_are_tell():
+    everything = metrics(success=1.0, error=0.001, distance=0.2)
+    sentences = {}
+    for missing in ("baseline", "finetuned", "oracle"):
+        kept = {name: value for name, value in everything.items() if name != missing}
+        sentences[missing] = what_changed(kept)
+        alone = {name: value for name, value in everything.items() if name in ("finetune", missing)}
+        sentences[f"{missing} alone"] = what_changed(alone)
+    assert sentences["oracle"].startswith(
+        "Finetuning (online) took open-loop success from 48% to 100% (MPC: from 48% to"
+    )
+    assert "true dynamics" not in sentences["oracle"]
+    assert sentences["finetuned"] == what_changed(metrics())
+    assert sentences["baseline"] == (
+        "After finetuning (online) the model errs by 0.001 under planning and reaches 100% of the goals; "
+        "with the true dynamics the same planner reaches 97%."
+    )
+    assert sentences["finetuned alone"] == (
+        "After finetuning (online) the model errs by 0.001 under planning and reaches 100% of the goals."
+    )
+    assert sentences["baseline alone"].endswith("errs by 0.08 under planning and reaches 48% of the goals.")
+    assert sentences["oracle alone"] == "With the true dynamics the same planner reaches 97% of the goals."
+
+
 def test_a_baseline_without_error_has_a_sentence_too():
     perfect = metrics(error=0.001) | {"baseline": gap_of(error=0.0)}
     assert "from 0 to 0.001" in what_changed(perfect)

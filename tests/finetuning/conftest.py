@@ -48,7 +48,8 @@ def fit():
 
     def run(module, trajectories, epochs=2, seed=0, callbacks=None, replay=None, **settings):
         settings = dict(replay_ratio=0.0, batch_size=16, steps_per_epoch=15) | settings
-        data = WindowDataModule(trajectories, replay or ReplayBuffer(), seed=seed, **settings)
+        replay = ReplayBuffer() if replay is None else replay  # An empty one is false.
+        data = WindowDataModule(trajectories, replay, seed=seed, **settings)
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=epochs,

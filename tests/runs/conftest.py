@@ -1,9 +1,11 @@
 """The entry points, called in this process with tiny settings."""
 
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from gapclose.runs import entry
 
@@ -26,6 +28,18 @@ TINY_ONLINE = ["finetune=online", *TINY_FINETUNE, "finetune.rollouts.plans_per_e
 TINY_PLAN = [setting for setting in TINY if not setting.startswith(("logger", "baseline", "evaluation", "model"))]
 TINY_POLICY = ["init=policy", "policy.network.hidden_dim=16"]
 TINY_POLICY += ["policy.training.epochs=3", "policy.training.steps_per_epoch=5"]
+
+
+def without_times(content):
+    """Metrics less what differs between equal runs."""
+    if isinstance(content, dict):
+        return {name: without_times(value) for name, value in content.items() if not name.endswith("_seconds")}
+    return [without_times(value) for value in content] if isinstance(content, list) else content
+
+
+def finetuned_weights(folder):
+    """The weights that the finetuning of a run left behind."""
+    return torch.load(Path(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
 class Answer(NamedTuple):

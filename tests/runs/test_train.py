@@ -11,7 +11,7 @@ import torch
 
 from gapclose.finetuning.adversarial import AdversarialTraining
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
-from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, TINY_PLAN
+from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, TINY_PLAN, finetuned_weights, without_times
 
 EVAL = {
     "planner",
@@ -30,12 +30,6 @@ EVAL = {
 
 def metrics_of(folder):
     return json.loads((Path(folder) / "metrics.json").read_text())
-
-
-def without_times(content):
-    if isinstance(content, dict):
-        return {name: without_times(value) for name, value in content.items() if not name.endswith("_seconds")}
-    return content
 
 
 @pytest.mark.parametrize("mode", ["none", "continue", "online", "adversarial", "online_adversarial"])
@@ -57,6 +51,10 @@ def test_every_finetune_mode_runs_and_leaves_the_promised_metrics(call, mode):
         assert set(metrics[model]) == {"expert_error", "disagreement_weight", "open_loop", "mpc"} | without
         assert set(metrics[model]["open_loop"]) == EVAL
         assert metrics[model]["mpc"]["num_tasks"] == 4
+    assert metrics.get("gradient_steps") == (None if mode == "none" else 3 * 10)
+    assert metrics.get("simulator_steps") == (3 * 4 * 6 if "online" in mode else None)
+    if "online" in mode:
+        assert [entry["simulator_steps"] for entry in metrics["rollouts"]] == 3 * [4 * 6]
     assert metrics["oracle"]["open_loop"]["world_model_error"] == 0
     assert "finetuned" in answer.out or mode == "none"
     pictures = {"plans.png", "error_along_horizon.png"} | ({"finetuning_epochs.png"} if "online" in mode else set())
@@ -132,6 +130,50 @@ def test_the_baseline_does_not_depend_on_attack_and_radii(call):
     for attack, radii in (("fgsm", "fixed"), ("pgd", "learned")):
         call("train", *TINY, f"attack={attack}", f"radii={radii}", f"hydra.run.dir={attack}")
     assert len(list(Path("data/baselines").glob("*.ckpt"))) == 1
+
+
+VARIANTS = {
+    "failures, budget": ["finetune.rollouts.tasks=failures", "finetune.rollouts.max_simulator_steps=59"],
+    "dataset, replacement, priorities": [
+        *("finetune.rollouts.tasks=dataset", "finetune.rollouts.aggregate=false"),
+        *("finetune.replay.priority_exponent=1", "finetune.window=2"),
+    ],
+    "explorer, evaluation each epoch": [
+        "finetune.rollouts.planner='mppi init=policy planner.iterations=1 objective=goal'",
+        *("policy.network.hidden_dim=16", "policy.training.epochs=1", "policy.training.steps_per_epoch=5"),
+        "evaluation.each_epoch=true",
+    ],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_differs_and_resumes_to_the_same_result(call, trained, monkeypatch, variant):
+    """Interrupted twice: resumed once by the folder, once by the command that started it."""
+    settings = [*TINY, *TINY_ONLINE, *VARIANTS[variant], "evaluation.models=[finetuned]"]
+    settings.append(f"data_dir={trained / 'data'}")
+    assert call("train", *settings, "hydra.run.dir=whole").code == 0
+    begin_epoch, epochs = PlannerRollouts.on_train_epoch_start, []
+
+    def interrupt(self, trainer, module):
+        begin_epoch(self, trainer, module)
+        epochs.append(trainer.current_epoch)
+        if epochs in ([0, 1], [0, 1, 1, 2]):
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(PlannerRollouts, "on_train_epoch_start", interrupt)
+    for arguments in ([*settings, "hydra.run.dir=run"], ["resume=run"]):
+        assert call("train", *arguments).code == 130
+        signal.signal(signal.SIGINT, before)
+    assert call("train", *settings, "hydra.run.dir=run").code == 0
+    assert epochs == [0, 1, 1, 2, 2]
+    assert without_times(metrics_of("run")) == without_times(metrics_of("whole"))
+    weights, expected = finetuned_weights("run"), finetuned_weights("whole")
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    plain = finetuned_weights(trained / "run")
+    assert not all(torch.equal(plain[name], expected[name]) for name in expected)
+    steps = [entry["simulator_steps"] for entry in metrics_of("whole")["rollouts"]]
+    assert steps == ([24, 24, 6] if "budget" in variant else [24, 24, 24])
 
 
 def test_a_killed_run_resumes_to_the_same_result_with_the_command_that_started_it(call, trained):
@@ -220,12 +262,17 @@ def test_the_price_of_disagreement_is_chosen_anew_for_every_model(call):
 def test_two_processes_train_and_roll_out_together(trained, tmp_path):
     root = Path(__file__).parents[2]
     arguments = [*TINY, *TINY_ONLINE, "trainer=ddp", "trainer.accelerator=cpu", f"data_dir={tmp_path / 'data'}"]
+    arguments += ["finetune.rollouts.tasks=failures", "finetune.replay.priority_exponent=1"]
+    arguments += ["finetune.rollouts.max_simulator_steps=65", "evaluation.each_epoch=true"]
     command = [sys.executable, root / "train.py", *arguments, f"hydra.run.dir={tmp_path / 'run'}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, cwd=root, check=True, timeout=300, env=environment)
     assert metrics_of(tmp_path / "run")["finetuned"]["open_loop"]["num_tasks"] == 4
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["WindowDataModule"]["added"] == 3 * 4
+    # Of the ten whole plans that the budget allows, two are left for the last epoch: one for each process.
+    assert [entry["simulator_steps"] for entry in metrics_of(tmp_path / "run")["rollouts"]] == [24, 24, 12]
+    assert last["WindowDataModule"]["added"] == 2 * 4 + 2
+    assert [entry["epoch"] for entry in metrics_of(tmp_path / "run")["each_epoch"]] == [1, 2, 3]
 
 
 @pytest.mark.slow

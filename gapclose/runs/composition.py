@@ -1,0 +1,109 @@
+"""Planners composed by name, beside the one that a run's configuration describes.
+
+An entry is the name of a planner, perhaps followed by settings: `multistart init=policy planner.num_samples=8`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from gapclose.errors import UserError
+from gapclose.runs.entry import explain
+from gapclose.runs.parts import Parts
+
+RIVAL = ("init", "planner", "mpc")
+"""The groups in which the planners of plan.py's `compare` may differ."""
+EXPLORER = ("init", "planner", "objective")
+"""The groups in which the planner of `finetune.rollouts.planner` may differ from the run's."""
+EXPLORER_SETTING = "finetune.rollouts.planner"
+
+
+def rivals(config: DictConfig, overrides: Sequence[str]) -> dict[str, Parts]:
+    """The parts of each planner in the setting `compare`, each with its own defaults and what the command line sets.
+
+    Args:
+        config: of plan.py.
+        overrides: the command line.
+
+    Raises:
+        UserError: for what is wrong with the list, or with one of its entries.
+    """
+    entries = list(config.compare) if isinstance(config.compare, ListConfig) else []
+    if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
+        raise UserError(f"compare is {config.compare}; give a list of planners, such as compare=[gradient,cem].")
+    entries = [" ".join(entry.split()) for entry in entries]
+    if len(set(entries)) < len(entries):
+        raise UserError(f"compare names a planner twice ({', '.join(entries)}); name each once.")
+    if any(override.startswith("planner=") for override in overrides):
+        raise UserError("planner and compare exclude each other; put the planner into the list of compare.")
+    shared = [override for override in overrides if not override.startswith("compare=")]
+    everything = {}
+    for entry in entries:
+        with blaming("compare", entry):
+            everything[entry] = Parts.build(with_groups(config, groups_of(entry, "plan", shared, RIVAL)))
+    return everything
+
+
+def explorer_groups(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any] | None:
+    """The groups of the planner in the setting `finetune.rollouts.planner`; none if the run's own makes the rollouts.
+
+    It has its own defaults for `planner` and `init`, whatever the command line sets there for the run's planner, but
+    plans as far ahead; and it plans for the run's objective, unless the entry names another.
+
+    Args:
+        config: of train.py.
+        overrides: the command line.
+
+    Raises:
+        UserError: for what is wrong with the entry.
+    """
+    entry = OmegaConf.select(config, EXPLORER_SETTING)
+    if entry is None:
+        return None
+    if not isinstance(entry, str) or not entry.strip():
+        raise UserError(
+            f"{EXPLORER_SETTING} is {entry}; give the name of a planner, perhaps with settings, such as "
+            f"'{EXPLORER_SETTING}=\"cem planner.iterations=10\"', or null for the run's own."
+        )
+    with blaming(EXPLORER_SETTING, entry):
+        chosen = {"init", "planner"} | {key for key in keys_of(entry.split()[1:]) if "." not in key}
+        shared = [text for text, key in zip(overrides, keys_of(overrides)) if key.partition(".")[0] not in chosen]
+        return groups_of(entry, "train", [*shared, f"planner.horizon={config.planner.horizon}"], EXPLORER)
+
+
+def groups_of(entry: str, job: str, overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
+    """What the configuration `job` would hold in these groups with the planner and the settings of the entry."""
+    name, *settings = entry.split()
+    for key in keys_of(settings):
+        if key.partition(".")[0] not in groups:
+            raise UserError(f"it sets {key}; an entry may set {', '.join(groups)} only.")
+    composed = OmegaConf.to_container(compose(job, overrides=[*overrides, f"planner={name}", *settings]), resolve=True)
+    return {group: composed[group] for group in groups}
+
+
+def with_groups(config: DictConfig, groups: Mapping[str, Any]) -> DictConfig:
+    """A copy of the configuration with these groups in the place of its own."""
+    own = config.copy()
+    for group, content in groups.items():
+        OmegaConf.update(own, group, content, merge=False)
+    return own
+
+
+def keys_of(overrides: Sequence[str]) -> list[str]:
+    """The group or setting that each of these overrides is for."""
+    return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+@contextmanager
+def blaming(setting: str, entry: str) -> Iterator[None]:
+    """Within it, what a user can put right is said to be wrong with this entry of the setting."""
+    try:
+        yield
+    except Exception as error:
+        if explain(error) is None:
+            raise
+        raise UserError(f"Of {setting}, the entry {entry!r}: {explain(error)}") from error

@@ -1,0 +1,78 @@
+"""Which models a run evaluates, and when."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, finetuned_weights, without_times
+
+
+def metrics_of(folder):
+    return json.loads((Path(folder) / "metrics.json").read_text())
+
+
+@pytest.fixture
+def train(call, trained):
+    """Trains with tiny settings on the data that are there, and returns the metrics and what was printed."""
+
+    def run(folder, *settings):
+        answer = call("train", *TINY, *settings, f"data_dir={trained / 'data'}", f"hydra.run.dir={folder}")
+        assert answer.code == 0, answer.err
+        return metrics_of(folder), answer.out
+
+    return run
+
+
+@pytest.mark.parametrize("mode", ["continue", "adversarial"])
+def test_every_mode_of_finetuning_can_be_evaluated_each_epoch(train, mode):
+    settings = [f"finetune={mode}", *TINY_FINETUNE]
+    metrics, _ = train("run", *settings, "evaluation.each_epoch=true", "evaluation.models=[finetuned]")
+    entries = metrics["each_epoch"]
+    assert [entry["epoch"] for entry in entries] == [1, 2, 3]
+    assert all("mpc" not in entry for entry in entries)
+    last = {name: value for name, value in metrics["finetuned"].items() if name != "mpc"}
+    assert without_times(entries[-1]) == without_times({"epoch": 3, **last})
+    assert entries[0]["expert_error"] != entries[1]["expert_error"]
+    assert Path("run/finetuning_epochs.png").stat().st_size > 1000
+
+
+def test_evaluation_each_epoch_changes_nothing_else(train, trained):
+    metrics, _ = train("run", *TINY_ONLINE, "evaluation.each_epoch=true", "logger=csv")
+    metrics.pop("each_epoch")
+    assert without_times(metrics) == without_times(metrics_of(trained / "run"))
+    weights, expected = finetuned_weights("run"), finetuned_weights(trained / "run")
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+    header = next(Path("run").rglob("metrics.csv")).read_text().splitlines()[0]
+    assert "held_out/open_loop/success_rate" in header
+
+
+def test_without_finetuning_there_are_no_epochs_to_evaluate_after(train):
+    metrics, _ = train("run", "evaluation.each_epoch=true", "evaluation.models=[baseline]")
+    assert "each_epoch" not in metrics
+    assert "gradient_steps" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("models", "mode"),
+    [
+        ("[oracle]", "online"),
+        ("[oracle,finetuned]", "online"),
+        ("[baseline,finetuned]", "none"),
+    ],
+)
+def test_only_the_models_that_are_named_are_evaluated(train, trained, models, mode):
+    settings = [*(TINY_ONLINE if mode == "online" else []), f"evaluation.models={models}", "logger=tensorboard"]
+    pytest.importorskip("tensorboard")
+    metrics, out = train("run", *settings)
+    named = set(models.strip("[]").split(",")) - ({"finetuned"} if mode == "none" else set())
+    assert {"baseline", "finetuned", "oracle"} & set(metrics) == named
+    expected = metrics_of(trained / "run")
+    for name in named:
+        assert without_times(metrics[name]) == without_times(expected[name])
+        assert f"│ {name}" in out
+    pictures = {"plans.png"} | ({"error_along_horizon.png"} if named != {"oracle"} else set())
+    pictures |= {"finetuning_epochs.png"} if mode == "online" else set()
+    assert {path.name for path in Path("run").glob("*.png")} == pictures
