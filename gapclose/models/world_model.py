@@ -152,4 +152,8 @@ class LearnedWorldModel(WorldModel):
             actions: `[B, k, A]`.
             targets: the true latents after each action, `[B, k, M, ...]`.
         """
-        return ((self.rollout(latent, actions)[:, 1:] - targets) / self.dynamics.delta_std).square().mean()
+        return self.rollout_errors(latent, actions, targets).mean()
+
+    def rollout_errors(self, latent: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
+        """The squared errors `[B, k, M, ...]` whose mean is `rollout_loss`."""
+        return ((self.rollout(latent, actions)[:, 1:] - targets) / self.dynamics.delta_std).square()

@@ -26,14 +26,12 @@ from gapclose.evaluation.report import (
     write_json,
 )
 from gapclose.models.world_model import WorldModel
-from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
+from gapclose.runs.checkpoint import adopt, read_checkpoint, restore_world_model
 from gapclose.runs.entry import explain
 from gapclose.runs.folder import claim, settle
 from gapclose.runs.parts import Parts, check_run, pick_device
 from gapclose.seeds import generator
 
-BROUGHT = ("env", "data", "encoder", "model")
-"""The groups that a checkpoint brings with it, unless the command line says otherwise."""
 RIVAL = ("init", "planner", "mpc")
 """The groups in which compared planners may differ."""
 
@@ -61,8 +59,7 @@ def run(cfg: DictConfig) -> None:
     if choices.model == "oracle":
         world_model: WorldModel = instantiate(config.model, simulator=simulator)
     else:
-        world_model = build_world_model(config, simulator)
-        load_weights(world_model, checkpoint, config.checkpoint)
+        world_model = restore_world_model(config, simulator, checkpoint, config.checkpoint)
     parts.objective.require(world_model)
     tasks = chosen_tasks(config, simulator)
     world_model = world_model.to(device)
@@ -136,23 +133,6 @@ def rivals(config: DictConfig, overrides: list[str]) -> dict[str, Parts]:
                 raise
             raise UserError(f"Of compare, the entry {entry!r}: {explain(error)}") from error
     return everything
-
-
-def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:
-    """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first.
-
-    The objective is brought as a whole or not at all: it has to fit the model.
-    """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    keys = ["env.task" if override.key_or_group == "task" else override.key_or_group for override in parsed]
-    brought = OmegaConf.masked_copy(of_checkpoint, BROUGHT)
-    brought.data.folder = config.data_dir
-    for key in keys:
-        if key.partition(".")[0] in BROUGHT:
-            OmegaConf.update(brought, key, OmegaConf.select(config, key), merge=False)
-    if not any(key == "model" or key.partition(".")[0] == "objective" for key in keys):
-        brought.objective = of_checkpoint.objective
-    config.update(brought)
 
 
 def chosen_tasks(config: DictConfig, simulator: Simulator) -> Tasks:
