@@ -102,7 +102,10 @@ def plot_roughness(models: Mapping[str, Any], path: Path) -> Path:
             axes.errorbar(result["step_sizes"], means, bars, **line, label=label)
         axes.set(xscale="log", yscale="log", xlabel="step size s (units of half the action range)")
         axes.set_title(f"around the {'initial sequences' if place == 'initial' else 'plan'}", fontsize=11)
+        axes.set_xticks(result["step_sizes"], [f"{step:g}" for step in result["step_sizes"]])
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
+    panels[1].sharey(panels[0])
     panels[0].set_ylabel("gradient variation  ‖g(a + s d) - g(a)‖ / s")
     rows = list(costs(models))
     for number, (name, cost, of_cost) in enumerate(rows):
@@ -216,7 +219,7 @@ def plot_error_maps(findings: Mapping[str, Finding], simulator: Simulator, path:
     kinds = {
         "arena": "everywhere, random actions",
         "real": "along plans:\nreal states",
-        "imagined": "along plans:\nimagined states",
+        "imagined": "along plans:\nimagined states (×: impossible)",
     }
     norm = logarithmic(
         [x for found in findings.values() for x in (found.arena.error, *(step.error for step in found.plans.values()))]
@@ -234,10 +237,8 @@ def plot_error_maps(findings: Mapping[str, Finding], simulator: Simulator, path:
             points, error = simulator.position(states[kind][:, :-1]).flatten(0, 1).cpu(), step.error.flatten().cpu()
             known = ~error.isnan()
             order = error[known].argsort()  # The largest errors come to lie on top.
-            axes.plot(*points[~known].T, "x", color="#1b6ca8", markersize=3, label="impossible state")
+            axes.plot(*points[~known].T, "x", color="#1b6ca8", markersize=3)
             axes.scatter(*points[known][order].T, c=error[known][order].clamp(min=norm.vmin), s=5, norm=norm, cmap=cmap)
-            if not known.all():
-                axes.legend(loc="lower right", fontsize=7, framealpha=0.8)
         for axes in column:
             draw_world(axes, simulator)
         column[0].set_title(wrapped(name), fontsize=11)

@@ -42,10 +42,12 @@ class Grid(NamedTuple):
     """Square cells that cover the states of a simulator whose state is a position in the plane.
 
     Attributes:
+        simulator: the world that they cover.
         edges: of the cells along x and along y, `[2, G+1]`.
         possible: whether the state in the middle of a cell is possible, bool `[G, G]`: rows along y, columns along x.
     """
 
+    simulator: Simulator
     edges: Tensor
     possible: Tensor
 
@@ -57,7 +59,7 @@ class Grid(NamedTuple):
             return None
         share = torch.linspace(0, 1, cells + 1)
         edges = torch.lerp(simulator.state_low[:, None], simulator.state_high[:, None], share)
-        grid = cls(edges, torch.empty(0))
+        grid = cls(simulator, edges, torch.empty(0))
         return grid._replace(possible=simulator.possible(grid.centres()))
 
     def centres(self) -> Tensor:
@@ -66,16 +68,22 @@ class Grid(NamedTuple):
         return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1)
 
     def counts(self, states: Tensor) -> Tensor:
-        """How many of states `[..., 2]` lie in each cell, `[G, G]`; those outside count in the nearest cell."""
+        """How many of states `[..., 2]` lie in each cell, `[G, G]`."""
         return torch.bincount(self.cells(states).flatten(), minlength=self.possible.numel()).view(self.possible.shape)
 
     def cells(self, states: Tensor) -> Tensor:
-        """The numbers `[...]` of the cells, row by row, in which states `[..., 2]` lie."""
-        (column, row), size = (
-            (torch.bucketize(states.select(-1, i).cpu().contiguous(), self.edges[i, 1:-1], right=True) for i in (0, 1)),
-            len(self.edges[0]) - 1,
-        )
-        return row * size + column
+        """The numbers `[...]` of the cells, row by row, in which states `[..., 2]` lie; outside, of the nearest cell.
+
+        A possible state in a cell whose middle is not (it rests against a wall) counts in the nearest possible one.
+        """
+        states = states.cpu()
+        column, row = (torch.bucketize(states[..., i].contiguous(), self.edges[i, 1:-1], right=True) for i in (0, 1))
+        numbers = row * self.possible.shape[1] + column
+        misplaced = self.simulator.possible(states) & ~self.possible.flatten()[numbers]
+        middles, candidates = self.centres().flatten(0, 1), self.possible.flatten().nonzero().squeeze(1)
+        if misplaced.any() and len(candidates):
+            numbers[misplaced] = candidates[torch.cdist(states[misplaced], middles[candidates]).argmin(1)]
+        return numbers
 
 
 class ErrorMaps:

@@ -1,10 +1,11 @@
 """Estimates over tasks, with their intervals."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 from torch import Tensor
 
 
@@ -23,16 +24,14 @@ def estimate(values: Tensor) -> dict[str, Any]:
 def interval(
     values: np.ndarray, statistic: Callable[..., Any], vectorized: bool, num_resamples: int = 2000
 ) -> list[float]:
-    """The 95 % bootstrap interval of a statistic of values `[N]`; the resamples are the same in every run."""
+    """The 95 % bootstrap interval of a statistic of values `[N]`; the resamples are the same in every run.
+
+    NaN where there are fewer than two values, or where a resample has no such statistic.
+    """
     if len(values) < 2:
         return [float("nan")] * 2
-    found = bootstrap(
-        (values,),
-        statistic,
-        n_resamples=num_resamples,
-        batch=200,
-        vectorized=vectorized,
-        method="percentile",
-        random_state=0,
-    )
+    settings = dict(n_resamples=num_resamples, batch=200, vectorized=vectorized, method="percentile", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap((values,), statistic, **settings)
     return [float(end) for end in found.confidence_interval]
