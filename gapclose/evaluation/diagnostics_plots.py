@@ -93,6 +93,7 @@ def plot_attacks(models: Mapping[str, Any], path: Path) -> Path:
 def plot_roughness(models: Mapping[str, Any], path: Path) -> Path:
     """Gradient variation against step size around two places, and the largest curvature."""
     figure, panels = plt.subplots(1, 3, figsize=(13.2, 4.4), layout="constrained")
+    panels[1].sharey(panels[0])
     for axes, place in zip(panels, ("initial", "plan")):
         for name, cost, of_cost in costs(models):
             result = of_cost[place]
@@ -105,7 +106,6 @@ def plot_roughness(models: Mapping[str, Any], path: Path) -> Path:
         axes.set_xticks(result["step_sizes"], [f"{step:g}" for step in result["step_sizes"]])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
-    panels[1].sharey(panels[0])
     panels[0].set_ylabel("gradient variation  ‖g(a + s d) - g(a)‖ / s")
     rows = list(costs(models))
     for number, (name, cost, of_cost) in enumerate(rows):

@@ -24,7 +24,7 @@ def metrics(ensemble=True, maps=True):
         | {key: {"random": [estimated(0.2)] * 2, "fgsm": [estimated(0.2)] * 2} for key in ("loss", "error")},
         "landscape": landscape,
         "errors": errors,
-        "gradients": {"goal": {place: agreement for place in ("random", "initial", "descent", "plan")}},
+        "gradients": {"goal": dict.fromkeys(("random", "initial", "descent", "plan"), agreement)},
     }
     if ensemble:
         correlation = {"rank_correlation": -0.5, "ci95": [-0.7, NAN]}
