@@ -56,7 +56,9 @@ def test_steps_end_at_the_bounds(open_landscape, point_model):
     search = open_landscape(point_model()).search()
     corner = inside(search).sign()
     assert gradient_variation(search, corner, [0.1, 10.0], 4, seeded()).isfinite().all()
-    assert (gradient_variation(search, corner, [10.0], 4, seeded()) <= QUADRATIC).all()
+    # However long the step, the gradients are compared over the distance that is left of it.
+    variation = gradient_variation(search, corner, [1000.0], 4, seeded())
+    assert ((variation > 0.1 * QUADRATIC) & (variation <= QUADRATIC)).all()
 
 
 def test_roughness_is_finite_for_an_ensemble_and_one_member_and_the_truth(open_landscape, ensemble, point_model, wall):
