@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from gapclose.runs.checkpoint import build_world_model
+from gapclose.runs.diagnose import build_diagnostics
 from gapclose.runs.entry import conf_dir
 from gapclose.runs.parts import Parts
 
@@ -106,10 +107,18 @@ def test_attacks_and_radii_are_those_of_the_paper_by_default():
     assert attack.radii.current().tolist() == pytest.approx([0.05, 0.02])
 
 
+@pytest.mark.parametrize("planner", [option for option in OPTIONS if option.startswith("planner=")])
+def test_diagnostics_go_with_every_planner(planner):
+    config = configuration("diagnose", planner)
+    diagnostics = build_diagnostics(config, Parts.build(config))
+    assert diagnostics.descent.horizon == diagnostics.planner.horizon == 30
+    assert diagnostics.descent.init is diagnostics.planner.init
+
+
 STARTS = dict(gradient="Normal", multistart="Knots", cem="Zeros", icem="Zeros", mppi="Zeros", grad_cem="Zeros")
 
 
-@pytest.mark.parametrize("name", ["train", "plan"])
+@pytest.mark.parametrize("name", ["train", "plan", "diagnose"])
 @pytest.mark.parametrize(("planner", "start"), STARTS.items())
 def test_every_planner_starts_in_its_own_way_unless_told_otherwise(name, planner, start):
     assert configuration(name, f"planner={planner}").init._target_.endswith(start)

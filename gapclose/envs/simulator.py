@@ -69,6 +69,11 @@ class Simulator(ABC):
     def validate_states(self, states: Tensor, what: str) -> None:
         """Raises `UserError`, calling the states `what`, unless all of states `[N, S]` are possible."""
 
+    def possible(self, states: Tensor) -> Tensor:
+        """Which of states `[..., S]` are possible, bool `[...]`: by default those within the bounds."""
+        low, high = self.state_low.to(states), self.state_high.to(states)
+        return ((states >= low) & (states <= high)).all(-1)
+
     @abstractmethod
     def distance(self, state: Tensor, goal: Tensor) -> Tensor:
         """Distances `[...]` of states `[..., S]` to goals `[..., S]`, in the simulator's units of length."""

@@ -150,14 +150,20 @@ class Wall(Simulator):
             (states.abs() > self.arena).any(-1),
             f"lies outside the arena; give coordinates in [{-self.arena:g}, {self.arena:g}]",
         )
-        depth = (states[:, 0] - self.wall_x).abs()
-        in_wall = (depth < self.half_thickness - TOUCH * self.arena) & ~self.in_door(states[:, 1])
         low, high = self.wall_x - self.half_thickness, self.wall_x + self.half_thickness
         refuse(
-            in_wall,
+            self.in_wall(states),
             f"lies inside the wall, which fills x in [{low:g}, {high:g}]; move it off the wall or into the door, "
             f"y in [{self.door[0]:g}, {self.door[1]:g}]",
         )
+
+    def possible(self, states: Tensor) -> Tensor:
+        return super().possible(states) & ~self.in_wall(states)
+
+    def in_wall(self, states: Tensor) -> Tensor:
+        """Whether states `[..., 2]` lie inside the wall: bool `[...]`."""
+        x, y = states.unbind(-1)
+        return ((x - self.wall_x).abs() < self.half_thickness - TOUCH * self.arena) & ~self.in_door(y)
 
     def distance(self, state: Tensor, goal: Tensor) -> Tensor:
         return (state - goal).norm(dim=-1)

@@ -57,7 +57,7 @@ class AdversarialTraining(TeacherForcing):
         latents = torch.cat([latent, latent + delta.latent, latent])
         all_actions = torch.cat([actions, actions, actions + delta.actions])
         errors = self.world_model.rollout_errors(latents, all_actions, targets.repeat(3, *[1] * (targets.dim() - 1)))
-        losses = errors.view(3, -1).mean(1)
+        losses = errors.unflatten(0, (3, -1)).flatten(1).mean(1)
         if torch.distributed.is_initialized():  # All processes see the same strengths, and adjust the same radii.
             losses = self.all_gather(losses).mean(0)
         return losses[1:] / losses[0]

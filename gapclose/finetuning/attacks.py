@@ -126,7 +126,7 @@ class ProjectedGradient(nn.Module):
 
         def rollout_errors(points: list[Tensor]) -> Tensor:
             moved = (torch.addcmul(x, radius, point) for x, radius, point in zip(inputs, radii, points))
-            return world_model.rollout_errors(*moved, targets)
+            return world_model.rollout_errors(*moved, targets).flatten(1).mean(1)
 
         iterates, errors = [[ball.sample(x) for x in inputs]], []
         with frozen(world_model):

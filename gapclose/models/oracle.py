@@ -33,3 +33,33 @@ class OracleWorldModel(WorldModel):
     def loss(self, window: Window) -> Tensor:
         """Raises: there is nothing to train."""
         raise NotImplementedError("The oracle is the simulator; it has no parameters to train.")
+
+
+class TrueDynamics(WorldModel):
+    """The true dynamics in the latents of a learned model: with the same goal, costs and gradients compare.
+
+    Args:
+        simulator: the true dynamics.
+        world_model: encodes and decodes; its latents determine the state.
+    """
+
+    def __init__(self, simulator: Simulator, world_model: WorldModel) -> None:
+        super().__init__()
+        self.simulator, self.world_model = simulator, world_model
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return self.world_model.encode(observation)[:, :1]
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.world_model.decode(latent)
+
+    def step(self, latent: Tensor, action: Tensor) -> Tensor:
+        return self.encode(self.simulator.step(self.decode(latent), action))
+
+    def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
+        states = self.simulator.rollout(self.decode(latent), actions)
+        return self.encode(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+
+    def loss(self, window: Window) -> Tensor:
+        """Raises: there is nothing to train."""
+        raise NotImplementedError("The true dynamics have no parameters to train.")

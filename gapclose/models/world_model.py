@@ -156,12 +156,8 @@ class LearnedWorldModel(WorldModel):
             actions: `[B, k, A]`.
             targets: the true latents after each action, `[B, k, M, ...]`.
         """
-        return self._squared_errors(latent, actions, targets).mean()
+        return self.rollout_errors(latent, actions, targets).mean()
 
     def rollout_errors(self, latent: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
-        """The mean squared error of each rollout, `[B]`; their mean is the `rollout_loss` of the same arguments."""
-        return self._squared_errors(latent, actions, targets).flatten(1).mean(1)
-
-    def _squared_errors(self, latent: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
-        """Squared errors of every coordinate, `[B, k, M, ...]`."""
+        """The squared errors `[B, k, M, ...]` whose mean is `rollout_loss`."""
         return ((self.rollout(latent, actions)[:, 1:] - targets) / self.dynamics.delta_std).square()

@@ -176,3 +176,7 @@ class Objective(nn.Module):
     def without(self, name: str) -> "Objective":
         """The same objective without the term of that name."""
         return Objective({other: term for other, term in self.terms.items() if other != name})
+
+    def goal_alone(self) -> "Objective":
+        """The same objective without any term that does not know the goal."""
+        return Objective({name: term for name, term in self.terms.items() if isinstance(term, GoalDistance)})

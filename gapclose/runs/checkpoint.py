@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object, instantiate
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,9 @@ from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.files import replacing
 from gapclose.models.world_model import LearnedWorldModel
+
+BROUGHT = ("env", "data", "encoder", "model")
+"""The groups that a checkpoint brings with it, unless the command line says otherwise."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -68,6 +72,54 @@ def build_world_model(config: DictConfig, simulator: Simulator) -> LearnedWorldM
     encoder = instantiate(config.encoder, state_dim=simulator.state_dim)
     dynamics = instantiate(config.model, latent_dim=encoder.latent_dim, action_dim=simulator.action_dim)
     return LearnedWorldModel(encoder, dynamics)
+
+
+def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:
+    """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first.
+
+    The objective is brought as a whole or not at all: it has to fit the model.
+
+    Raises:
+        UserError: see `require_target`.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    keys = ["env.task" if override.key_or_group == "task" else override.key_or_group for override in parsed]
+    brought = OmegaConf.masked_copy(of_checkpoint, BROUGHT)
+    brought.data.folder = config.data_dir
+    for key in keys:
+        if key.partition(".")[0] in BROUGHT:
+            OmegaConf.update(brought, key, OmegaConf.select(config, key), merge=False)
+    if not any(key == "model" or key.partition(".")[0] == "objective" for key in keys):
+        brought.objective = of_checkpoint.objective
+    for group in BROUGHT:
+        require_target(group, brought[group]._target_)
+        if group in config.choices and group not in keys:
+            config.choices[group] = of_checkpoint.choices.get(group)
+    config.update(brought)
+
+
+def require_target(group: str, target: str) -> None:
+    """Raises `UserError` unless there is what makes the checkpoint's group: another version may have called it so."""
+    try:
+        get_object(target)
+    except ImportError as error:
+        raise UserError(
+            f"The checkpoint's {group} is made by {target}, which this version of gapclose does not have; "
+            f"choose it anew, with its settings, by {group}=OPTION."
+        ) from error
+
+
+def restore_world_model(
+    config: DictConfig, simulator: Simulator, checkpoint: dict[str, Any], path: str | Path
+) -> LearnedWorldModel:
+    """The world model of a checkpoint, whose configuration has been adopted.
+
+    Raises:
+        UserError: what the command line changed is of another shape.
+    """
+    world_model = build_world_model(config, simulator)
+    load_weights(world_model, checkpoint, path)
+    return world_model
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path, name: str = "world_model") -> None:

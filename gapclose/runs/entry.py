@@ -50,6 +50,11 @@ def plan() -> None:
     launch("plan")
 
 
+def diagnose() -> None:
+    """`python -m gapclose.diagnose` and `gapclose-diagnose`."""
+    launch("diagnose")
+
+
 def launch(name: str) -> None:
     """Composes the configuration `name` from the command line and runs `gapclose.runs.<name>` on it.
 

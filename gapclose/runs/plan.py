@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 
@@ -25,14 +24,11 @@ from gapclose.evaluation.report import (
     write_json,
 )
 from gapclose.models.world_model import WorldModel
-from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
+from gapclose.runs.checkpoint import adopt, read_checkpoint, restore_world_model
 from gapclose.runs.composition import rivals
 from gapclose.runs.folder import claim, settle
 from gapclose.runs.parts import Parts, check_run, pick_device
 from gapclose.seeds import generator
-
-BROUGHT = ("env", "data", "encoder", "model")
-"""The groups that a checkpoint brings with it, unless the command line says otherwise."""
 
 
 def run(cfg: DictConfig) -> None:
@@ -58,8 +54,7 @@ def run(cfg: DictConfig) -> None:
     if choices.model == "oracle":
         world_model: WorldModel = instantiate(config.model, simulator=simulator)
     else:
-        world_model = build_world_model(config, simulator)
-        load_weights(world_model, checkpoint, config.checkpoint)
+        world_model = restore_world_model(config, simulator, checkpoint, config.checkpoint)
     parts.objective.require(world_model)
     tasks = chosen_tasks(config, simulator)
     world_model = world_model.to(device)
@@ -100,41 +95,6 @@ def checked_ways(execute: Any) -> tuple[str, ...]:
     if not ways or not set(ways) <= set(WAYS):
         raise UserError(f"execute is {execute}; give a list of {' and '.join(WAYS)}, such as execute=[open_loop].")
     return ways
-
-
-def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:
-    """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first.
-
-    The objective is brought as a whole or not at all: it has to fit the model.
-
-    Raises:
-        UserError: see `require_target`.
-    """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    keys = ["env.task" if override.key_or_group == "task" else override.key_or_group for override in parsed]
-    brought = OmegaConf.masked_copy(of_checkpoint, BROUGHT)
-    brought.data.folder = config.data_dir
-    for key in keys:
-        if key.partition(".")[0] in BROUGHT:
-            OmegaConf.update(brought, key, OmegaConf.select(config, key), merge=False)
-    if not any(key == "model" or key.partition(".")[0] == "objective" for key in keys):
-        brought.objective = of_checkpoint.objective
-    for group in BROUGHT:
-        require_target(group, brought[group]._target_)
-        if group in config.choices and group not in keys:
-            config.choices[group] = of_checkpoint.choices.get(group)
-    config.update(brought)
-
-
-def require_target(group: str, target: str) -> None:
-    """Raises `UserError` unless there is what makes the checkpoint's group: another version may have called it so."""
-    try:
-        get_object(target)
-    except ImportError as error:
-        raise UserError(
-            f"The checkpoint's {group} is made by {target}, which this version of gapclose does not have; "
-            f"choose it anew, with its settings, by {group}=OPTION."
-        ) from error
 
 
 def chosen_tasks(config: DictConfig, simulator: Simulator) -> Tasks:

@@ -502,3 +502,8 @@ def test_a_step_stays_on_the_device_of_its_arguments():
     there = wall.rollout(states.cuda(), actions.cuda())
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), wall.rollout(states, actions))
+
+
+def test_states_are_possible_in_the_arena_and_off_the_wall(wall):
+    states = torch.tensor([[[0.0, 0.0], [0.0, 1.0]], [[0.1, 1.0], [0.0, 2.1]], [[2.0, 2.0], [-2.1, 0.0]]])
+    assert wall.possible(states).tolist() == [[True, False]] * 3

@@ -31,7 +31,8 @@ def loss_under(model, perturbation, latent, actions, targets):
 
 def errors_under(model, perturbation, latent, actions, targets):
     with torch.no_grad():
-        return model.rollout_errors(latent + perturbation.latent, actions + perturbation.actions, targets)
+        moved = latent + perturbation.latent, actions + perturbation.actions
+        return model.rollout_errors(*moved, targets).flatten(1).mean(1)
 
 
 def attacked(attack, model, data, seed=0):

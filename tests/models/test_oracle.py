@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gapclose.data.trajectories import Window
-from gapclose.models.oracle import OracleWorldModel
+from gapclose.models.oracle import OracleWorldModel, TrueDynamics
 
 
 @pytest.fixture
@@ -46,3 +46,14 @@ def test_there_is_nothing_to_train(oracle, trajectories):
     assert not list(oracle.parameters())
     with pytest.raises(NotImplementedError, match="no parameters"):
         oracle.loss(Window(*trajectories))
+
+
+def test_the_true_dynamics_are_those_of_the_simulator_in_the_latents_of_a_model(wall, ensemble, trajectories):
+    truth = TrueDynamics(wall, ensemble)
+    states, actions = trajectories.states[:, 0], 3 * trajectories.actions
+    latents = truth.rollout(truth.encode(states), actions)
+    assert latents.shape == (20, 16, 1, 2)
+    true = wall.rollout(states, actions)
+    torch.testing.assert_close(truth.decode(latents), true, atol=1e-5, rtol=0)
+    torch.testing.assert_close(latents[:, 1], truth.step(truth.encode(states), actions[:, 0]))
+    torch.testing.assert_close(latents[:, -1, 0], ensemble.encode(true[:, -1])[:, 0], atol=1e-5, rtol=0)

@@ -285,3 +285,8 @@ def test_disagreement_needs_an_ensemble(ensemble, point_model, weight):
         priced.require(point_model())
     for free in (objective(disagreement=0.0), priced.without("disagreement")):
         free.require(point_model())
+
+
+def test_the_goal_alone_is_all_that_is_left_of_an_objective():
+    terms = {"goal": GoalDistance("last"), "near": GoalDistance("nearest", weight=0.5), "risk": Disagreement(3.0)}
+    assert set(Objective(terms).goal_alone().terms) == {"goal", "near"}

@@ -226,11 +226,13 @@ def test_nan_in_a_data_file_is_refused(call):
     assert "NaN" in answer.err
 
 
-@pytest.mark.parametrize("name", ["train", "plan"])
-def test_help_shows_examples_and_every_group(call, name):
+@pytest.mark.parametrize(
+    ("name", "command"), dict(train="train.py", plan="plan.py", diagnose="-m gapclose.diagnose").items()
+)
+def test_help_shows_examples_and_every_group(call, name, command):
     answer = call(name, "--help")
     assert answer.code == 0
-    assert f"python {name}.py" in answer.out
+    assert f"python {command}" in answer.out
     assert "planner: cem, grad_cem, gradient, grasp, icem, mppi, multistart, predictive_sampling" in answer.out
     assert "init: colored, knots, normal, policy, zeros" in answer.out
     assert "action_max: 0.25" in answer.out

@@ -1,0 +1,213 @@
+"""Why does a model survive planning, or not? What all diagnostics find, for several models on the same tasks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ConfigDict, PositiveInt, validate_call
+from torch import Tensor
+
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.evaluation.attack_strength import AttackStrength
+from gapclose.evaluation.disagreement import disagreement_metrics
+from gapclose.evaluation.error_maps import ErrorMaps, Grid, Step, along_plans, error_metrics, single_steps
+from gapclose.evaluation.gap import HeldOut, evaluate
+from gapclose.evaluation.gradient_agreement import gradient_agreement
+from gapclose.evaluation.landscape import Roughness, Slice, slices, variation_along
+from gapclose.evaluation.places import Landscape, Path, descend, initial_sequences, spread, uniform_sequences
+from gapclose.evaluation.statistics import estimate
+from gapclose.models.oracle import TrueDynamics
+from gapclose.models.world_model import LearnedWorldModel, WorldModel
+from gapclose.planning.execution import Execution, execute_open_loop
+from gapclose.planning.gradient import GradientPlanner
+from gapclose.planning.objective import Objective
+from gapclose.planning.planner import Planner
+from gapclose.progress import progress_bar
+from gapclose.seeds import generator
+
+ORACLE = "oracle"
+
+
+class Subject(NamedTuple):
+    """A model to diagnose.
+
+    Attributes:
+        world_model: the model.
+        objective: what its plans are judged by.
+        seen: the states that it was trained on, `[L, S]`.
+    """
+
+    world_model: LearnedWorldModel
+    objective: Objective
+    seen: Tensor
+
+
+class Finding(NamedTuple):
+    """What pictures are drawn from, for one model.
+
+    Attributes:
+        execution: its plans, executed open loop.
+        arena: errors over the arena, `[G, G]`; none where the state is no position, and for the true dynamics.
+        plans: errors along the plans; empty for the true dynamics.
+        visited: how many states of the training data lie in each cell, `[G, G]`; none as `arena`.
+    """
+
+    execution: Execution
+    arena: Step | None = None
+    plans: Mapping[str, Step] = {}
+    visited: Tensor | None = None
+
+
+class Diagnostics:
+    """Asks models why they survive planning, or not.
+
+    Args:
+        attack: measures the loss under attack.
+        roughness: measures how fast gradients change.
+        error_maps: measures errors of single steps.
+        planner: makes the plans.
+        descent: whose paths are examined, from one start per task.
+        samples: random and initial sequences per task, and points of its descent, at which gradients are compared.
+        slice_points: of the grid along each axis of a slice through the cost.
+        slice_tasks: the first of the tasks, for which there are slices.
+    """
+
+    @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+    def __init__(
+        self,
+        attack: AttackStrength,
+        roughness: Roughness,
+        error_maps: ErrorMaps,
+        planner: Planner,
+        descent: GradientPlanner,
+        samples: PositiveInt = 4,
+        slice_points: PositiveInt = 41,
+        slice_tasks: PositiveInt = 3,
+    ) -> None:
+        self.attack, self.roughness, self.error_maps = attack, roughness, error_maps
+        self.planner, self.descent, self.samples = planner, descent, samples
+        self.slice_points, self.slice_tasks = slice_points, slice_tasks
+
+    def run(
+        self, subjects: Mapping[str, Subject], simulator: Simulator, held_out: HeldOut, seed: int
+    ) -> tuple[dict[str, Any], dict[str, Finding], Slice]:
+        """All that is found about models, and about the true dynamics in the first one's latents.
+
+        Args:
+            subjects: by name; their parameters are trained no more.
+            simulator: the true dynamics.
+            held_out: tasks and expert trajectories.
+            seed: of all that is random.
+
+        Returns:
+            The metrics and what pictures are drawn from, by model, and slices through the costs of all.
+        """
+        metrics, findings = {}, {}
+        first = next(iter(subjects.values()))
+        goal_alone = first.objective.goal_alone()
+        with progress_bar(5 * len(subjects) + 2, "diagnosing", "part") as bar:
+            for name, subject in subjects.items():
+                subject.world_model.requires_grad_(False).eval()
+                metrics[name], findings[name] = self.examine(subject, simulator, held_out, seed, bar.update)
+            truth = TrueDynamics(simulator, first.world_model)
+            execution = self.execute(truth, goal_alone, simulator, held_out.tasks, seed)
+            metrics[ORACLE] = {"open_loop": evaluate(execution, simulator)}
+            landscape = Landscape(truth, goal_alone, simulator, held_out.tasks, self.planner.horizon)
+            metrics[ORACLE]["landscape"] = {
+                "goal": self.smoothness(landscape, *self.places(landscape, execution, seed), seed)
+            }
+            findings[ORACLE] = Finding(execution)
+            bar.update()
+            models = {name: (subject.world_model, subject.objective) for name, subject in subjects.items()}
+            cut = self.cut({**models, ORACLE: (truth, goal_alone)}, simulator, held_out.tasks, seed)
+            bar.update()
+        return metrics, findings, cut
+
+    def examine(
+        self, subject: Subject, simulator: Simulator, held_out: HeldOut, seed: int, advance: Callable[[], Any]
+    ) -> tuple[dict[str, Any], Finding]:
+        """One model's answers to all questions; `advance` is called after each."""
+        world_model, objective, _ = subject
+        expert = single_steps(world_model, simulator, held_out.test.states[:, :-1], held_out.test.actions)
+        expert_error = estimate(expert.error.mean(1))
+        execution = self.execute(world_model, objective, simulator, held_out.tasks, seed)
+        metrics: dict[str, Any] = {"open_loop": evaluate(execution, simulator, expert_error["mean"])}
+        advance()
+        metrics["attack"] = self.attack.measure(world_model, simulator, held_out.test, seed)
+        advance()
+        metrics["landscape"], metrics["gradients"] = {}, {}
+        truth = TrueDynamics(simulator, world_model)
+        true_landscape = Landscape(truth, objective.goal_alone(), simulator, held_out.tasks, self.planner.horizon)
+        for name, cost in costs_of(objective).items():
+            landscape = true_landscape._replace(world_model=world_model, objective=cost)
+            places, path = self.places(landscape, execution, seed)
+            metrics["landscape"][name] = self.smoothness(landscape, places, path, seed)
+            metrics["gradients"][name] = {
+                place: gradient_agreement(landscape.search(), true_landscape.search(), actions)
+                for place, actions in places.items()
+            }
+        advance()
+        grid, device = Grid.over(simulator, self.error_maps.cells), held_out.tasks.start.device
+        random = generator(seed, "map")
+        arena = self.error_maps.over_arena(world_model, simulator, grid, device, random) if grid else None
+        plans = along_plans(world_model, simulator, execution)
+        errors = error_metrics(arena, plans, execution, simulator, grid, subject.seen)
+        metrics["errors"] = {"expert": expert_error, **errors}
+        advance()
+        if world_model.members > 1:
+            metrics["disagreement"] = disagreement_metrics(world_model, arena, plans, execution)
+        advance()
+        return metrics, Finding(execution, arena, plans, grid and grid.counts(subject.seen))
+
+    def execute(
+        self, world_model: WorldModel, objective: Objective, simulator: Simulator, tasks: Tasks, seed: int
+    ) -> Execution:
+        """Open loop, with the same random numbers for all models, and for plan.py."""
+        return execute_open_loop(self.planner, simulator, world_model, objective, tasks, generator(seed, "open loop"))
+
+    def places(self, landscape: Landscape, execution: Execution, seed: int) -> tuple[dict[str, Tensor], Path]:
+        """Where gradients are looked at, `[N, K, T, A]` by name, and the descent that one of these places is.
+
+        The random and the initial sequences are the same for all models.
+        """
+        search = landscape.search(random=generator(seed, "initial sequences"))
+        initial = initial_sequences(search, self.descent.init, self.samples)
+        path = descend(self.descent, landscape, initial[:, 0], generator(seed, "descent"))
+        places = {
+            "random": uniform_sequences(search, self.samples, generator(seed, "random sequences")),
+            "initial": initial,
+            "descent": spread(path, self.samples),
+            "plan": search.bounds.normalize(execution.actions).unsqueeze(1),
+        }
+        return places, path
+
+    def smoothness(self, landscape: Landscape, places: dict[str, Tensor], path: Path, seed: int) -> dict[str, Any]:
+        """How fast the gradient changes around `initial` sequences and the `plan`, and along the `descent`."""
+        search = landscape.search()
+        metrics: dict[str, Any] = {
+            name: self.roughness.measure(search, places[name], generator(seed, "roughness", name))
+            for name in ("initial", "plan")
+        }
+        return metrics | {"descent": estimate(variation_along(path))}
+
+    def cut(
+        self, models: dict[str, tuple[WorldModel, Objective]], simulator: Simulator, tasks: Tasks, seed: int
+    ) -> Slice:
+        """Slices through the goal term of the cost, which all have in common, for the first tasks."""
+        tasks = Tasks(*(states[: self.slice_tasks] for states in tasks))
+        landscapes = {
+            name: Landscape(world_model, objective.goal_alone(), simulator, tasks, self.planner.horizon)
+            for name, (world_model, objective) in models.items()
+        }
+        paths = {}
+        for name, landscape in landscapes.items():
+            search = landscape.search(random=generator(seed, "initial sequences"))
+            start = initial_sequences(search, self.descent.init, self.samples)[:, 0]
+            paths[name] = descend(self.descent, landscape, start, generator(seed, "descent")).actions
+        return slices({name: x.search() for name, x in landscapes.items()}, paths, self.slice_points)
+
+
+def costs_of(objective: Objective) -> dict[str, Objective]:
+    """The `goal` term alone, and the whole `objective` where there is more to it."""
+    goal_alone = objective.goal_alone()
+    more = any(term.weight > 0 for name, term in objective.terms.items() if name not in goal_alone.terms)
+    return {"goal": goal_alone, **({"objective": objective} if more else {})}

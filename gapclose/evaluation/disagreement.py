@@ -1,0 +1,51 @@
+"""Does disagreement say where the errors are? Rank correlations of the two, for ensembles."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from gapclose.evaluation.error_maps import Step
+from gapclose.evaluation.statistics import interval
+from gapclose.models.world_model import WorldModel
+from gapclose.planning.execution import Execution
+from gapclose.planning.objective import Disagreement
+
+
+def rank_correlation(x: Tensor, y: Tensor) -> float:
+    """Spearman's rank correlation of all pairs of `x [...]` and `y [...]` that are no NaN."""
+    known = ~(x.isnan() | y.isnan())
+    x, y = (values[known].double().cpu().numpy() for values in (x, y))
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(spearmanr(x, y).statistic)
+
+
+def rank_correlation_over_tasks(x: Tensor, y: Tensor) -> dict[str, Any]:
+    """The same for `[N]` or `[N, L]`, with an interval that resamples tasks, not the pairs within them."""
+
+    def of_tasks(numbers: np.ndarray) -> float:
+        return rank_correlation(x[torch.from_numpy(numbers)], y[torch.from_numpy(numbers)])
+
+    x, y = x.cpu(), y.cpu()
+    ends = interval(np.arange(len(x)), of_tasks, vectorized=False, num_resamples=300)
+    return {"rank_correlation": rank_correlation(x, y), "ci95": ends}
+
+
+@torch.no_grad()
+def disagreement_metrics(
+    world_model: WorldModel, arena: Step | None, plans: dict[str, Step], execution: Execution
+) -> dict[str, Any]:
+    """Rank correlations of disagreement and true error.
+
+    Returns:
+        `arena`: over the cells of the map; `real` and `imagined`: over the states along plans, one step each; `plans`:
+        over whole plans, of the disagreement that a planner is charged for and the mean error of the imagined states.
+    """
+    metrics: dict[str, Any] = {} if arena is None else {"arena": {"rank_correlation": rank_correlation(*arena)}}
+    metrics |= {name: rank_correlation_over_tasks(step.error, step.disagreement) for name, step in plans.items()}
+    latents = world_model.rollout(world_model.encode(execution.states[:, 0]), execution.actions)
+    charged = Disagreement()(latents, execution.actions, latents[:, 0])
+    return metrics | {"plans": rank_correlation_over_tasks(charged, execution.squared_errors().nanmean(1))}

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from gapclose.data.trajectories import Trajectories
+from gapclose.errors import UserError
+from gapclose.evaluation.attack_strength import AttackStrength, true_steps
+from gapclose.models.dynamics import MLPDynamics
+from gapclose.models.encoders import StateEncoder
+from gapclose.models.world_model import LearnedWorldModel
+
+
+class Shift(MLPDynamics):
+    """`z' = z + a`: linear, and true away from walls."""
+
+    def forward(self, latent, action):
+        return latent + action.unsqueeze(1)
+
+    def rollout(self, latent, actions):
+        return latent.unsqueeze(1) + torch.cat((0 * actions[:, :1], actions.cumsum(1)), 1).unsqueeze(2)
+
+
+@pytest.fixture
+def linear():
+    model = LearnedWorldModel(StateEncoder(2), Shift(2, 2, hidden_dim=4, num_layers=1))
+    model.dynamics.delta_std.fill_(0.5)
+    return model
+
+
+@pytest.fixture
+def test_data():
+    """Trajectories that walk freely, far from the wall."""
+    actions = 0.01 * torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(0))
+    start = torch.tensor([1.0, 0.0]).expand(6, 1, 2)
+    return Trajectories(torch.cat((start, start + actions.cumsum(1)), 1), actions)
+
+
+def test_the_losses_of_a_linear_model_are_those_computed_by_hand(linear, wall, test_data):
+    found = AttackStrength(0.05, 0.02, [1, 2]).measure(linear, wall, test_data, seed=0)
+    assert found["multiples"] == [1, 2]
+    assert found["clean"]["mean"] == pytest.approx(0, abs=1e-10)
+    assert found["clean"]["num_tasks"] == 6
+    # Latent and action add up in each coordinate: the corner for FGSM, the variance of two uniforms for chance.
+    corner, chance = (0.05 + 0.02) ** 2 / 0.25, (0.05**2 + 0.02**2) / 3 / 0.25
+    for multiple, fgsm, random, pgd in zip((1, 2), *(found["loss"][name] for name in ("fgsm", "random", "pgd"))):
+        assert pgd["mean"] == pytest.approx(corner * multiple**2)
+        assert corner * multiple**2 * 0.8 < fgsm["mean"] <= corner * multiple**2 * 1.0001
+        assert random["mean"] == pytest.approx(chance * multiple**2, rel=0.5)
+        assert fgsm["ci95"][0] > random["ci95"][1]
+    # The true dynamics lead elsewhere from there, too: the model is not to blame.
+    assert all(entry["mean"] < 1e-9 for entries in found["error"].values() for entry in entries)
+
+
+def test_every_member_has_a_true_step_from_its_own_latent(ensemble, wall):
+    states = torch.tensor([[[1.0, 0.0], [1.2, 0.3], [-1.0, 0.0]]])
+    latent, action = ensemble.encoder(states), torch.tensor([[[0.1, 0.2]]])
+    found = true_steps(ensemble, wall, latent, action)
+    assert found.shape == (1, 1, 3, 2)
+    torch.testing.assert_close(ensemble.encoder.decode(found[0, 0]), states[0] + action[0], atol=1e-5, rtol=0)
+
+
+def test_it_is_repeatable_and_leaves_the_global_randomness_alone(ensemble, wall, test_data):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first, again, other = (AttackStrength().measure(ensemble, wall, test_data, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert first == again != other
+
+
+@pytest.mark.parametrize("settings", [{"latent_radius": -1}, {"multiples": []}, {"multiples": [0]}])
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises((ValueError, UserError), match=next(iter(settings))):
+        AttackStrength(**settings)
