@@ -37,7 +37,7 @@ def test_there_is_a_table_for_each_question_with_a_cell_for_each_column():
     assert [table.title[0] for table in tables] == list("012345")
     for table in tables:
         assert {len(row) for row in table.rows} == {len(table.columns)}
-    assert [len(table.rows) for table in tables] == [2, 5, 6, 1, 4, 1]
+    assert [len(table.rows) for table in tables] == [2, 7, 6, 1, 4, 1]
 
 
 def test_what_there_is_not_is_left_out():
