@@ -216,7 +216,7 @@ class Search:
                 yield world_model, tasks.repeat_interleave(len(part)), part.repeat(len(tasks))
 
     def rows_at_once(self, gradients: bool) -> int:
-        """About how many rows are judged together: more would leave a processor's cache, or fill an accelerator's memory."""
+        """About how many rows go together: more would leave a processor's cache, or fill an accelerator's memory."""
         return 512 if self.best.device.type == "cpu" else 8192 if gradients else 65_536
 
     def count(self, transitions: int, gradients: bool) -> None:

@@ -61,7 +61,7 @@ def run(cfg: DictConfig) -> None:
             raise UserError("The oracle has nothing to adapt; leave out adaptation, or plan with a learned model.")
         if "mpc" not in ways:
             raise UserError(
-                "The model is adapted between the plans of MPC; add mpc to execute, or leave out adaptation."
+                "The model is adapted between the plans of MPC; add mpc to execute or leave out adaptation."
             )
     parts = next(iter(everything.values()))
     simulator, device = parts.simulator, pick_device(config.device)

@@ -8,8 +8,8 @@ from gapclose.envs.wall import Wall
 from gapclose.evaluation.gap import HeldOut, evaluate, measure_gap
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.policy import GoalConditionedPolicy
-from gapclose.planning.execution import Execution
 from gapclose.planning.adaptation import GradientAdaptation
+from gapclose.planning.execution import Execution
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import Knots, PolicyRollouts
 from gapclose.planning.mpc import MPC

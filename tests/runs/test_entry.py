@@ -60,7 +60,7 @@ WRONG = [
     ("train", ["adaptation=gradient", "adaptation.memory=0"], "adaptation.memory is 0"),
     ("train", ["adaptation=gradient", "compile=true"], "compiled model cannot be adapted"),
     ("plan", ["adaptation=gradient", "model=oracle"], "oracle has nothing to adapt"),
-    ("plan", ["adaptation=gradient", "execute=[open_loop]"], ""),
+    ("plan", ["adaptation=gradient", "model=oracle", "execute=[open_loop]"], "oracle has nothing to adapt"),
     ("train", ["base_checkpoint=nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
     ("train", ["base_checkpoint=."], "is a folder"),
     ("train", ["trainer.devices=0"], "devices"),
