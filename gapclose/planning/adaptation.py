@@ -21,11 +21,11 @@ class GradientAdaptation:
     Args:
         steps: gradient steps of Adam before each plan but the first; Adam starts anew each time.
         lr: their learning rate.
-        memory: how many of the last transitions count; none counts all since the task began.
+        memory: of how many of the last transitions it learns; none: of all since the task began.
     """
 
     @validate_call
-    def __init__(self, steps: NonNegativeInt = 10, lr: Positive = 1e-3, memory: PositiveInt | None = None) -> None:
+    def __init__(self, steps: NonNegativeInt = 10, lr: Positive = 1e-3, memory: PositiveInt | None = 10) -> None:
         self.steps, self.lr, self.memory = steps, lr, memory
 
     def start(self, world_model: WorldModel, n: int) -> AdaptedWorldModel:

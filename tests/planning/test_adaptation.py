@@ -37,7 +37,7 @@ def errors(world_model, states, actions):
 
 def adapted(ensemble, n=3, **settings):
     """The ensemble, adapted to what `n` tasks have observed."""
-    adaptation = GradientAdaptation(**dict(steps=5, lr=0.01) | settings)
+    adaptation = GradientAdaptation(**dict(steps=5, lr=0.01, memory=None) | settings)
     return adaptation.adapt(adaptation.start(ensemble, n), *observed(n))
 
 
