@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gapclose.data.trajectories import Window
 from gapclose.envs.simulator import Simulator, Tasks
-from gapclose.evaluation.gap import WAYS, HeldOut, evaluate, policy_alone
+from gapclose.evaluation.gap import WAYS, HeldOut, evaluate, execute_mpc, policy_alone
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution, execute_open_loop, execute_plan
 from gapclose.planning.mpc import MPC
@@ -64,9 +64,9 @@ def compare(
                 alone = execute_open_loop(unrefined, simulator, world_model, objective, tasks, random)
                 metrics[name]["open_loop_policy_alone"] = {"planner": name, **evaluate(alone, simulator, error)}
         if "mpc" in ways:
-            execution = mpc.execute(simulator, world_model, objective, tasks, generator(seed, "mpc"))
-            executions[name]["mpc"] = execution
-            metrics[name]["mpc"] = {"planner": name, **evaluate(execution, simulator, error)}
+            for way, execution in execute_mpc(mpc, simulator, world_model, objective, tasks, seed).items():
+                executions[name][way] = execution
+                metrics[name][way] = {"planner": name, **evaluate(execution, simulator, error)}
     weight = objective.weight("disagreement")
     return {"expert_error": error, "disagreement_weight": weight, "planners": metrics}, executions
 

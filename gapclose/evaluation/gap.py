@@ -9,7 +9,7 @@ from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.evaluation.statistics import wilson
-from gapclose.models.world_model import WorldModel
+from gapclose.models.world_model import LearnedWorldModel, WorldModel
 from gapclose.planning.execution import Execution, execute_open_loop
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import PolicyRollouts
@@ -54,8 +54,8 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
         `num_tasks`, `success_rate` and its Wilson interval, mean `goal_distance` and `imagined_goal_distance` at the
         end, `exploitation` (how much farther from the goal than promised), `world_model_error` (MSE over coordinates,
         executed steps and tasks; none if nothing was executed), `train_test_gap` (its ratio to `expert_error`; none if
-        that is 0 or not given), `model_calls` (transitions predicted or differentiated while planning) and
-        `planning_seconds`.
+        that is 0 or not given), `model_calls` (transitions predicted or differentiated while planning),
+        `planning_seconds`, and how much of them was spent adapting the model, `adaptation_seconds`.
     """
     goal, final = execution.tasks.goal, execution.states[:, -1]
     success = simulator.success(final, goal)
@@ -74,6 +74,7 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
         "train_test_gap": error / expert_error if expert_error and error is not None else None,
         "model_calls": execution.model_calls,
         "planning_seconds": execution.seconds,
+        "adaptation_seconds": execution.adaptation_seconds,
     }
 
 
@@ -99,7 +100,7 @@ def measure_gap(
         held_out: tasks and trajectories.
         seed: of the plans; with equal seeds, models start from equal action sequences.
         planner_name: what the planner is called in the results.
-        ways: to execute, of `open_loop` and `mpc`.
+        ways: to execute, of `open_loop` and `mpc`; if MPC adapts the model, it is measured with and without.
 
     Returns:
         The metrics (`expert_error`, `disagreement_weight`, and one set from `evaluate` for each way to execute), and
@@ -123,11 +124,24 @@ def measure_gap(
                 **parts, objective=trusting, generator=random
             )
     if "mpc" in ways:
-        executions["mpc"] = mpc.execute(simulator, world_model, objective, tasks, generator(seed, "mpc"))
+        executions |= execute_mpc(mpc, simulator, world_model, objective, tasks, seed)
     metrics = {
         way: {"planner": planner_name, **evaluate(execution, simulator, error)} for way, execution in executions.items()
     }
     return {"expert_error": error, "disagreement_weight": objective.weight("disagreement"), **metrics}, executions
+
+
+def execute_mpc(
+    mpc: MPC, simulator: Simulator, world_model: WorldModel, objective: Objective, tasks: Tasks, seed: int
+) -> dict[str, Execution]:
+    """MPC with the model as it is and, if it is to be adapted and can be, adapted on the way: the executions by way."""
+    adapting = {"mpc": False, "mpc_adapted": True}
+    if mpc.adaptation is None or not isinstance(world_model, LearnedWorldModel):
+        del adapting["mpc_adapted"]
+    return {
+        way: mpc.execute(simulator, world_model, objective, tasks, generator(seed, "mpc"), adapt)
+        for way, adapt in adapting.items()
+    }
 
 
 def policy_alone(planner: Planner) -> Planner | None:

@@ -17,6 +17,7 @@ TITLES = {
     "open_loop_policy_alone": "open loop, policy alone",
     "open_loop_without_disagreement": "open loop, λ = 0",
     "mpc": "MPC",
+    "mpc_adapted": "MPC, adapted",
 }
 CAPTION = (
     "distance: to the goal at the end; promised: the same according to the model; model error: MSE of the imagined "

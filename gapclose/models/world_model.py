@@ -64,6 +64,13 @@ class WorldModel(nn.Module, ABC):
             latents.append(self.step(latents[-1], action))
         return torch.stack(latents, 1)
 
+    def for_tasks(self, tasks: Tensor) -> "WorldModel":
+        """The model for rows that belong to some tasks (numbers or bool, `[N]`): equally many each, in their order.
+
+        That is the same model for all tasks, unless each has weights of its own (`AdaptedWorldModel`).
+        """
+        return self
+
     @torch.no_grad()
     def squared_errors(self, window: Window) -> Tensor:
         """Squared errors of the predicted next states, in the simulator's units: `[B, k, S]`."""

@@ -21,8 +21,9 @@ class Execution(NamedTuple):
         imagined: predicted states `[N, L+1, S]`, each from the real state at which its plan was made.
         executed: whether a step was executed, `bool [N, L]`: a task that has arrived executes no further steps.
         promised: the state `[N, S]` in which the model says that the last plan ends.
-        seconds: time spent planning.
+        seconds: time spent planning, and adapting the model on the way.
         model_calls: transitions predicted or differentiated by the world model while planning, over all tasks.
+        adaptation_seconds: how much of the time was spent adapting.
     """
 
     tasks: Tasks
@@ -33,6 +34,7 @@ class Execution(NamedTuple):
     promised: Tensor
     seconds: float
     model_calls: int
+    adaptation_seconds: float = 0.0
 
     def squared_errors(self) -> Tensor:
         """Squared errors `[N, L]` of the imagined states, averaged over coordinates; NaN where nothing was executed."""

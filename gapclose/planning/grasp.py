@@ -92,10 +92,8 @@ class GRASPPlanner(Planner):
         for step in range(self.lifted_steps):
             before = torch.cat((first, states[:, :, :-1]), 2)
             targets = (states + self.goal_weight * goal) / (1 + self.goal_weight)
-            # A finished task moves no more.
-            predicted, gradient = states.clone(), torch.zeros_like(actions)
-            live = search.live
-            predicted[live], gradient[live] = search.pull(before[live], actions.detach()[live], targets[live])
+            pulled = search.pull(*(x.flatten(1, 2) for x in (before, actions.detach(), targets)))
+            predicted, gradient = (x.unflatten(1, actions.shape[1:3]) for x in pulled)
             predicted = predicted.where(predicted.isfinite(), states)  # A state without a prediction stays.
             actions.grad = gradient
             optimizer.step()

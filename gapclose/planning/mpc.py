@@ -1,5 +1,6 @@
 """Model-predictive control: plan, execute a few steps, look where the simulator really is, plan again."""
 
+import time
 from typing import Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.models.world_model import WorldModel
+from gapclose.planning.adaptation import GradientAdaptation
 from gapclose.planning.execution import Execution
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
@@ -35,8 +37,9 @@ class MPC:
         replan_every: PositiveInt = 5,
         max_steps: PositiveInt | None = None,
         horizon: Literal["shrinking", "fixed"] = "shrinking",
+        adaptation: GradientAdaptation | None = None,
     ) -> None:
-        self.planner, self.replan_every, self.horizon = planner, replan_every, horizon
+        self.planner, self.replan_every, self.horizon, self.adaptation = planner, replan_every, horizon, adaptation
         self.max_steps = max_steps or 2 * planner.horizon
 
     def execute(
@@ -46,17 +49,39 @@ class MPC:
         objective: Objective,
         tasks: Tasks,
         generator: torch.Generator | None = None,
+        adapt: bool = True,
     ) -> Execution:
-        """Plans and executes until every task has arrived or `max_steps` have passed."""
+        """Plans and executes until every task has arrived or `max_steps` have passed.
+
+        Args:
+            simulator: executes.
+            world_model: what is planned with.
+            objective: what plans are judged by.
+            tasks: starts and goals.
+            generator: source of randomness, on the CPU; the global one by default.
+            adapt: whether the model is adapted on the way, if there is an `adaptation`.
+
+        Raises:
+            UserError: the model is to be adapted, but is not a learned one.
+        """
         n = len(tasks.start)
         states, imagined = [tasks.start], [tasks.start]
         actions, executed = [], []
         promised = tasks.start.clone()
         arrived = simulator.success(tasks.start, tasks.goal)
-        elites, seconds, model_calls = None, 0.0, 0
+        elites, seconds, adaptation_seconds, model_calls = None, 0.0, 0.0, 0
+        adaptation, live = self.adaptation if adapt else None, (~arrived).nonzero().squeeze(1)
+        if adaptation:
+            world_model = adaptation.start(world_model, len(live))
         with progress_bar(self.max_steps, "MPC", "step") as bar:
             while len(actions) < self.max_steps and not arrived.all():
-                live = (~arrived).nonzero().squeeze(1)
+                going = ~arrived[live]
+                world_model, live = world_model.for_tasks(going), live[going]
+                if adaptation and actions:
+                    began = time.perf_counter()
+                    observed = (torch.stack(steps, 1)[live] for steps in (states, actions))
+                    world_model = adaptation.adapt(world_model, *observed)
+                    adaptation_seconds += time.perf_counter() - began
                 start, goal = simulator.observe(states[-1][live]), simulator.observe(tasks.goal[live])
                 warm_start = None if elites is None else self.shift(elites[live])
                 # How much a search draws depends on its tasks; what comes after it must not.
@@ -85,8 +110,9 @@ class MPC:
             torch.stack(imagined, 1),
             torch.stack(executed, 1) if executed else arrived.new_zeros(n, 0),
             promised,
-            seconds,
+            seconds + adaptation_seconds,
             model_calls,
+            adaptation_seconds,
         )
 
     def shift(self, elites: Tensor) -> Tensor | None:

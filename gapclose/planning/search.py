@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gapclose.models.adapted import AdaptedWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.objective import Objective
 from gapclose.progress import track
@@ -162,13 +163,11 @@ class Search:
         """Costs `[N, K]` of the candidates; their gradients are put into `gradients`, if there are any."""
         costs = self.best_cost.unsqueeze(1).repeat(1, candidates.shape[1])
         final = costs.clone()
-        tasks, numbers = self.live.unsqueeze(1).expand_as(costs).nonzero(as_tuple=True)
-        rows_at_once = self.rows_at_once(gradients is not None)
-        for task, number in zip(tasks.split(rows_at_once), numbers.split(rows_at_once)) if len(tasks) else ():
+        for world_model, task, number in self.portions(candidates.shape[1], gradients is not None):
             with torch.set_grad_enabled(gradients is not None):
                 rows = candidates[task, number].requires_grad_(gradients is not None)
                 actions = self.bounds.denormalize(rows)
-                latents, goal = self.world_model.rollout(self.start[task], actions), self.goal[task]
+                latents, goal = world_model.rollout(self.start[task], actions), self.goal[task]
                 cost = self.objective.cost(latents, actions, goal, self.progress)
                 with torch.no_grad():
                     at_end = self.objective.cost(latents, actions, goal) if self.objective.changes else cost
@@ -183,27 +182,41 @@ class Search:
         """Predictions of single steps, and what would bring them closer to their targets.
 
         Args:
-            latents: `[B, ..., M, Z...]`.
-            actions: normalised, `[B, ..., A]`.
-            targets: `[B, ..., M, Z...]`.
+            latents: `[N, K, M, Z...]`.
+            actions: normalised, `[N, K, A]`.
+            targets: `[N, K, M, Z...]`.
 
         Returns:
-            Predicted latents `[B, ..., M, Z...]`, and for the actions the gradient `[B, ..., A]` of half their squared
-            distance to the targets, summed over coordinates and members; 0 where the model gives no number for it.
+            Predicted latents `[N, K, M, Z...]`, and for the actions the gradient `[N, K, A]` of half their squared
+            distance to the targets, summed over coordinates and members; 0 where the model gives no number for it. A
+            finished task stays at its latents, with a gradient of 0.
         """
-        flat = (x.flatten(0, actions.dim() - 2) for x in (latents, actions, targets))
-        parts = []
-        for before, action, target in zip(*(x.split(self.rows_at_once(True)) for x in flat)):
+        predicted, gradients = latents.clone(), torch.zeros_like(actions)
+        for world_model, task, number in self.portions(actions.shape[1], True):
             with torch.enable_grad():
-                action = action.detach().requires_grad_()
-                predicted = self.world_model.step(before, self.bounds.denormalize(action))
-            (gradient,) = torch.autograd.grad(predicted, action, (predicted - target).detach())
-            parts.append((predicted.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)))
-            self.count(len(before), True)
-        return tuple(torch.cat(x).unflatten(0, actions.shape[:-1]) for x in zip(*parts))
+                action = actions[task, number].detach().requires_grad_()
+                after = world_model.step(latents[task, number], self.bounds.denormalize(action))
+            (gradient,) = torch.autograd.grad(after, action, (after - targets[task, number]).detach())
+            predicted[task, number], gradients[task, number] = after.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)
+            self.count(len(action), True)
+        return predicted, gradients
+
+    def portions(self, k: int, gradients: bool) -> Iterator[tuple[WorldModel, Tensor, Tensor]]:
+        """Portions of `k` rows for each task that is not finished: their model, and the rows' tasks `[R]` and numbers.
+
+        A portion has equally many rows of each of its tasks, as a model with weights for each task needs them.
+        """
+        at_once, numbers = self.rows_at_once(gradients), torch.arange(k, device=self.best.device)
+        live, tasks_at_once = self.live.nonzero().squeeze(1), max(1, round(at_once / k))
+        if self.best.device.type == "cpu" and isinstance(self.world_model, AdaptedWorldModel):
+            tasks_at_once = min(tasks_at_once, 16)  # With few rows for each, their weights fill a processor's cache.
+        for tasks in live.split(tasks_at_once) if len(live) else ():
+            world_model = self.world_model.for_tasks(tasks)
+            for part in numbers.chunk(max(1, round(k / at_once))):
+                yield world_model, tasks.repeat_interleave(len(part)), part.repeat(len(tasks))
 
     def rows_at_once(self, gradients: bool) -> int:
-        """How many rows are judged together: more would leave a processor's cache, or fill an accelerator's memory."""
+        """About how many rows go together: more would leave a processor's cache, or fill an accelerator's memory."""
         return 512 if self.best.device.type == "cpu" else 8192 if gradients else 65_536
 
     def count(self, transitions: int, gradients: bool) -> None:

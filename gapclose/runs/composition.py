@@ -15,7 +15,7 @@ from gapclose.errors import UserError
 from gapclose.runs.entry import explain
 from gapclose.runs.parts import Parts
 
-RIVAL = ("init", "planner", "mpc")
+RIVAL = ("init", "planner", "mpc", "adaptation")
 """The groups in which the planners of plan.py's `compare` may differ."""
 EXPLORER = ("init", "planner", "objective")
 """The groups in which the planner of `finetune.rollouts.planner` may differ from the run's."""

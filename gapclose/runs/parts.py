@@ -21,7 +21,7 @@ from gapclose.seeds import derive_seed
 
 
 class Parts(NamedTuple):
-    """The objects of the groups `env`, `data`, `objective`, and `mpc` with `planner` and `init` in it."""
+    """The objects of the groups `env`, `data`, `objective`, and `mpc` with `planner`, `init` and `adaptation` in it."""
 
     simulator: Simulator
     data: CollectedData
@@ -43,7 +43,10 @@ class Parts(NamedTuple):
             training = instantiate(config.policy.training)
             training.check(init.policy, config)
         planner = instantiate(config.planner, init=init, **bounds)
-        mpc = instantiate(config.mpc, planner=planner)
+        adaptation = instantiate(config.adaptation)
+        if adaptation and config.compile:
+            raise UserError("A compiled model cannot be adapted; leave out compile=true or adaptation.")
+        mpc = instantiate(config.mpc, planner=planner, adaptation=adaptation)
         return cls(simulator, instantiate(config.data), instantiate(config.objective), mpc, training)
 
     def train_policy(self, trajectories: Trajectories, config: DictConfig, logger: Logger | None = None) -> None:

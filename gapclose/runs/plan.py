@@ -49,6 +49,13 @@ def run(cfg: DictConfig) -> None:
     check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks, task_seed=config.seed)
     ways = checked_ways(config.execute)
     everything = {choices.planner: Parts.build(config)} if config.compare is None else rivals(config, overrides)
+    if any(of_planner.mpc.adaptation for of_planner in everything.values()):
+        if choices.model == "oracle":
+            raise UserError("The oracle has nothing to adapt; leave out adaptation, or plan with a learned model.")
+        if "mpc" not in ways:
+            raise UserError(
+                "The model is adapted between the plans of MPC; add mpc to execute or leave out adaptation."
+            )
     parts = next(iter(everything.values()))
     simulator, device = parts.simulator, pick_device(config.device)
     if choices.model == "oracle":
@@ -71,8 +78,9 @@ def run(cfg: DictConfig) -> None:
         if config.compare is None:
             gap, executions = measure_gap(world_model, parts.mpc, *arguments, choices.planner, ways)
             write_json(folder / "metrics.json", metrics | gap)
-            plot_plans({TITLES[way]: executions[way] for way in ways}, simulator, folder / "plans.png")
-            for way in ways:
+            shown = [*ways, *(["mpc_adapted"] if "mpc_adapted" in executions else [])]
+            plot_plans({TITLES[way]: executions[way] for way in shown}, simulator, folder / "plans.png")
+            for way in shown:
                 animate(executions[way], simulator, folder / f"{way}.gif")
             model = (config.checkpoint and Path(config.checkpoint).stem) or "oracle"
             print_table(results_rows({model: gap}), f"{title}, planner {choices.planner}")

@@ -8,6 +8,7 @@ from gapclose.envs.wall import Wall
 from gapclose.evaluation.gap import HeldOut, evaluate, measure_gap
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.policy import GoalConditionedPolicy
+from gapclose.planning.adaptation import GradientAdaptation
 from gapclose.planning.execution import Execution
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import Knots, PolicyRollouts
@@ -145,6 +146,20 @@ def test_an_automatic_price_is_that_of_the_model_and_is_told(parts, ensemble):
 def test_the_price_is_told_also_if_it_is_fixed(parts, ensemble, price):
     gap, _ = measure_gap(ensemble, objective=objective(price), seed=0, ways=[], **parts)
     assert gap["disagreement_weight"] == price
+
+
+def test_where_the_model_is_adapted_mpc_is_measured_with_and_without(parts, ensemble):
+    mpc, wall = parts["mpc"], parts["simulator"]
+    adapting = parts | dict(mpc=MPC(mpc.planner, replan_every=2, adaptation=GradientAdaptation(steps=3, lr=0.1)))
+    gap, executions = measure_gap(ensemble, objective=objective(0.0), seed=0, **adapting)
+    _, plain = measure_gap(ensemble, objective=objective(0.0), seed=0, ways=["mpc"], **parts)
+    assert list(executions) == ["open_loop", "mpc", "mpc_adapted"]
+    assert torch.equal(executions["mpc"].actions, plain["mpc"].actions)
+    assert not torch.equal(executions["mpc_adapted"].actions, plain["mpc"].actions)
+    assert gap["mpc"]["adaptation_seconds"] == 0 < gap["mpc_adapted"]["adaptation_seconds"]
+    assert gap["mpc_adapted"]["adaptation_seconds"] < gap["mpc_adapted"]["planning_seconds"]
+    oracle, _ = measure_gap(OracleWorldModel(wall), objective=objective(0.0), seed=0, **adapting)
+    assert "mpc_adapted" not in oracle
 
 
 def test_the_oracle_has_no_gap(parts):

@@ -105,8 +105,8 @@ def test_transitions_predicted_and_differentiated_are_counted(point_model):
     assert search.model_calls == 3 * 4 * 7
     search.gradient(torch.zeros(3, 2, 7, 2))
     assert search.model_calls == 3 * 4 * 7 + 2 * 3 * 2 * 7
-    search.pull(torch.zeros(5, 6, 1, 2), torch.zeros(5, 6, 2), torch.zeros(5, 6, 1, 2))
-    assert search.model_calls == 3 * 4 * 7 + 2 * 3 * 2 * 7 + 2 * 5 * 6
+    search.pull(torch.zeros(3, 6, 1, 2), torch.zeros(3, 6, 2), torch.zeros(3, 6, 1, 2))
+    assert search.model_calls == 3 * 4 * 7 + 2 * 3 * 2 * 7 + 2 * 3 * 6
 
 
 def offered(costs, search):
@@ -239,9 +239,9 @@ def test_a_pull_does_not_depend_on_how_many_rows_are_pulled_together(ensemble, m
 
 
 def test_a_pull_to_where_the_action_leads_is_none(point_model):
-    latents, actions = torch.zeros(3, 1, 2), random_plans(3) / HIGH
-    _, gradient = search_with(point_model()).pull(latents, actions, (HIGH * actions).unsqueeze(1))
-    torch.testing.assert_close(gradient, torch.zeros(3, 2))
+    latents, actions = torch.zeros(4, 3, 1, 2), random_plans(4, 3) / HIGH
+    _, gradient = search_with(point_model()).pull(latents, actions, (HIGH * actions).unsqueeze(2))
+    torch.testing.assert_close(gradient, torch.zeros(4, 3, 2))
 
 
 def test_normal_draws_are_standard_gaussians_that_all_tasks_share(point_model):

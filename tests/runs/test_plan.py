@@ -170,3 +170,19 @@ def test_the_policy_alone_is_reported_where_it_proposes(call):
     assert answer.code == 0
     assert "policy alone" in answer.out
     assert json.loads(Path("run/metrics.json").read_text())["open_loop_policy_alone"]["num_tasks"] == 2
+
+
+def test_a_checkpoint_is_adapted_in_mpc_and_compared_with_itself(call, trained):
+    settings = [f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", f"data_dir={trained / 'data'}", "num_tasks=2"]
+    adapted = [*TINY_PLAN, *settings, "adaptation=gradient", "adaptation.steps=1"]
+    settings += ["planner.horizon=6", "planner.iterations=1", "execute=[mpc]"]
+    assert call("plan", *adapted, "execute=[mpc]", "hydra.run.dir=run").code == 0
+    assert {"mpc", "mpc_adapted"} <= set(json.loads(Path("run/metrics.json").read_text()))
+    assert {path.name for path in Path("run").glob("*.gif")} == {"mpc.gif", "mpc_adapted.gif"}
+    refused = call("plan", *adapted, "execute=[open_loop]", "hydra.run.dir=refused")
+    assert refused.code == 1
+    assert "add mpc to execute" in refused.err
+    entries = ["gradient", "gradient adaptation=gradient adaptation.lr=0.1"]
+    assert call("plan", *settings, f"compare={json.dumps(entries)}", "hydra.run.dir=compared").code == 0
+    compared = json.loads(Path("compared/metrics.json").read_text())["planners"]
+    assert [list(ways) for ways in compared.values()] == [["mpc"], ["mpc", "mpc_adapted"]]

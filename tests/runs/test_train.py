@@ -25,6 +25,7 @@ EVAL = {
     "world_model_error",
     "train_test_gap",
     "planning_seconds",
+    "adaptation_seconds",
 }
 
 
@@ -62,6 +63,17 @@ def test_every_finetune_mode_runs_and_leaves_the_promised_metrics(call, mode):
     if mode != "none":
         assert metrics["finetuned"]["expert_error"] != metrics["baseline"]["expert_error"]
         assert {path.name for path in Path("run/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_adaptation_is_shown_beside_mpc_without_it(call):
+    answer = call("train", *TINY, "adaptation=gradient", "adaptation.steps=2", "hydra.run.dir=run")
+    assert answer.code == 0
+    assert "MPC, adapted" in answer.out
+    metrics = metrics_of("run")
+    assert set(metrics["baseline"]["mpc_adapted"]) == EVAL
+    assert metrics["baseline"]["mpc_adapted"]["adaptation_seconds"] > metrics["baseline"]["mpc"]["adaptation_seconds"]
+    assert "mpc" in metrics["oracle"]
+    assert "mpc_adapted" not in metrics["oracle"]
 
 
 def test_equal_seeds_give_equal_metrics_and_other_seeds_others(call):
