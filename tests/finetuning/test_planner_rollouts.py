@@ -193,8 +193,8 @@ def test_priorities_are_the_current_models_errors_made_anew_each_epoch(fit, ense
 @pytest.mark.parametrize("window", [1, 3])
 def test_prioritised_windows_of_any_length_reach_the_model(fit, ensemble, trajectories, wall, window, monkeypatch):
     drawn = []
-    loss = type(ensemble).loss
-    monkeypatch.setattr(type(ensemble), "loss", lambda self, batch: drawn.append(batch) or loss(self, batch))
+    encode = type(ensemble).encode_window
+    monkeypatch.setattr(type(ensemble), "encode_window", lambda self, batch: drawn.append(batch) or encode(self, batch))
     weights = {name: value.clone() for name, value in ensemble.state_dict().items()}
     batches = []
     for exponent in (0.0, 2.0, 2.0):
