@@ -3,13 +3,22 @@ VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: demo test lint
+SWEEPS = wall_pgd wall wall_attacks wall_baselines
+
+.PHONY: demo test lint results $(SWEEPS:%=sweep-%)
 
 demo: $(VENV)/installed
 	$(VENV)/bin/python train.py finetune=online $(ARGS)
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+# The table of docs/results/wall.md; make -j2 runs two sweeps at a time. Run again, it goes on where it was interrupted.
+results: $(SWEEPS:%=sweep-%)
+	$(VENV)/bin/python -m gapclose.evaluation.sweep multirun/wall --page docs/results/wall.md
+
+$(SWEEPS:%=sweep-%): sweep-%: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(VENV)/bin/python train.py sweep=$* num_threads=1 logger=none $(ARGS)
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

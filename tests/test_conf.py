@@ -1,5 +1,7 @@
 """Every option of every config group composes, and what it describes can be made."""
 
+from itertools import product
+
 import pytest
 import wandb
 from hydra import compose, initialize_config_dir
@@ -83,6 +85,18 @@ def test_data_differ_in_their_behaviour_alone(option):
     assert set(data) == set(expert)
     assert all(data[name] == expert[name] for name in data if name != "behaviour")
     assert option == "data=expert" or data.behaviour != expert.behaviour
+
+
+@pytest.mark.parametrize("sweep", [option for option in OPTIONS if option.startswith("sweep=")])
+def test_every_job_of_a_sweep_composes(sweep):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        hydra = compose("train", overrides=[sweep], return_hydra_config=True).hydra
+    values = [[f"{name}={value}" for value in str(values).split(",")] for name, values in hydra.sweeper.params.items()]
+    jobs = list(product(*values))
+    assert len(jobs) >= 12
+    for job in (jobs[0], jobs[-1]):
+        config = configuration("train", sweep, *job)
+        assert config.evaluation.models == (["baseline", "oracle"] if config.finetune is None else ["finetuned"])
 
 
 def options_of(group):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gapclose.evaluation import sweep
 from gapclose.finetuning.adversarial import AdversarialTraining
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, TINY_PLAN, finetuned_weights, without_times
@@ -314,3 +315,23 @@ def test_online_finetuning_closes_the_gap(call, seed):
     assert after["open_loop"]["goal_distance"] <= 0.2 * before["open_loop"]["goal_distance"]
     assert after["mpc"]["success_rate"] >= 0.98
     assert metrics["oracle"]["open_loop"]["success_rate"] >= 0.97
+
+
+def test_a_sweep_that_is_run_again_repeats_nothing_and_ends_in_one_table(call, monkeypatch, capsys):
+    params = {"finetune": "'continue,online'", "model": "mlp", "data": "expert", "seed": "'0,1'"}
+    settings = [f"hydra.sweeper.params.{name}={values}" for name, values in params.items()]
+    few = ["++finetune.epochs=1", "++finetune.steps_per_epoch=5", "hydra.sweep.subdir=${hydra.job.num}"]
+    command = ["sweep=wall", *TINY, *settings, *few, "hydra.sweep.dir=sweep"]
+    assert call("train", *command).code == 0
+    made = {path: path.stat().st_mtime_ns for path in Path("sweep").glob("*/metrics.json")}
+    assert len(made) == 4
+    Path("sweep/2/metrics.json").unlink()
+    assert call("train", *command).code == 0
+    anew = {path for path in made if path.stat().st_mtime_ns != made[path]}
+    assert anew == {Path("sweep/2/metrics.json")}
+    monkeypatch.setattr(sys, "argv", ["sweep", "sweep"])
+    sweep.main()
+    table = capsys.readouterr().out
+    assert "sweep: 4 runs, 0 unfinished" in table
+    rows = [[cell.strip() for cell in line.split("│")] for line in table.splitlines()]
+    assert [row[2:4] for row in rows if len(row) > 5] == [["continue", "2"], ["online", "2"]]
