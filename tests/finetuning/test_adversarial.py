@@ -120,6 +120,28 @@ def test_the_strength_of_a_group_is_the_loss_with_it_alone_perturbed_over_the_cl
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*isinstance")
+def test_a_clean_loss_that_rises_makes_no_attack_weaker(ensemble, window):
+    module, inputs = module_of(ensemble, fgsm(0.3, 0.2)), ensemble.encode_window(window)
+    delta = module.attack.perturb(ensemble, *inputs)
+    before = module.strengths(*inputs, delta)
+    lowest = module.clean_loss[1].clone()
+    with torch.no_grad():
+        ensemble.dynamics.biases[-1].add_(3.0)
+    assert ensemble.loss(window) > 2 * lowest
+    after = module.strengths(*inputs, delta)
+    assert module.clean_loss[1] == lowest
+    assert (after > before).all()
+    # One that falls is followed, but not at once.
+    with torch.no_grad():
+        ensemble.dynamics.biases[-1].sub_(3.0)
+    inputs = (*inputs[:2], ensemble.rollout(*inputs[:2])[:, 1:].detach())
+    module.strengths(*inputs, delta)
+    assert module.clean_loss[1] == lowest
+    for _ in range(30):
+        module.strengths(*inputs, delta)
+    assert module.clean_loss[1] < 0.2 * lowest
+
+
 def test_radius_and_strength_of_each_group_are_logged_once_per_epoch(fit, ensemble, trajectories):
     attack = ProjectedGradient(LearnedRadii(AdaptiveRadii(), smallest=1e-3, largest=0.3))
     module, before = module_of(ensemble, attack, name="finetune", measure_every=4), attack.radii.current().clone()
