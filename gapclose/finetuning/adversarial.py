@@ -36,8 +36,6 @@ class AdversarialTraining(TeacherForcing):
             raise UserError(f"measure_every is {measure_every}; give a number of steps, at least 1.")
         self.attack, self.measure_every = attack, measure_every
         self.log_strengths: list[Tensor] = []
-        # The clean loss, smoothed over measurements, and the lowest that it has been.
-        self.register_buffer("clean_loss", torch.tensor([torch.nan, torch.inf]))
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -55,22 +53,15 @@ class AdversarialTraining(TeacherForcing):
 
     @torch.no_grad()
     def strengths(self, latent: Tensor, actions: Tensor, targets: Tensor, delta: Perturbation) -> Tensor:
-        """Mean loss with only the latents perturbed, and with only the actions, over the clean loss: `[2]`.
+        """Mean loss with only the latents perturbed, and with only the actions: `[2]`.
 
-        That is the lowest clean loss so far: training on attacks raises it, and radii that are adjusted to the strength
-        would follow, which raises it further.
+        The loss is in units of the variance of a step: 1 is that of a model which predicts that nothing moves.
         """
-        latents = torch.cat([latent, latent + delta.latent, latent])
-        all_actions = torch.cat([actions, actions, actions + delta.actions])
-        errors = self.world_model.rollout_errors(latents, all_actions, targets.repeat(3, *[1] * (targets.dim() - 1)))
-        losses = errors.unflatten(0, (3, -1)).flatten(1).mean(1)
-        if torch.distributed.is_initialized():  # All processes see the same strengths, and adjust the same radii.
-            losses = self.all_gather(losses).mean(0)
-        smoothed, lowest = self.clean_loss
-        smoothed = torch.where(smoothed.isfinite(), smoothed.lerp(losses[0], 0.1), losses[0])
-        lowest = smoothed.nan_to_num(torch.inf).minimum(lowest)
-        self.clean_loss.copy_(torch.stack((smoothed, lowest)))
-        return losses[1:] / torch.where(lowest.isfinite(), lowest, losses[0])
+        latents, all_actions = torch.cat([latent + delta.latent, latent]), torch.cat([actions, actions + delta.actions])
+        errors = self.world_model.rollout_errors(latents, all_actions, targets.repeat(2, *[1] * (targets.dim() - 1)))
+        losses = errors.unflatten(0, (2, -1)).flatten(1).mean(1)
+        # All processes see the same strengths, and adjust the same radii.
+        return self.all_gather(losses).mean(0) if torch.distributed.is_initialized() else losses
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()

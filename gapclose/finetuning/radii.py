@@ -46,7 +46,7 @@ class FixedRadii(nn.Module):
         return self.factors
 
     def adjust(self, strengths: Tensor) -> None:
-        """Takes note of how strong the attack was, `[2]`: the loss with one group perturbed, over the clean loss."""
+        """Takes note of how strong the attack was, `[2]`: the loss with only the one group perturbed."""
 
 
 class AdaptiveRadii(FixedRadii):
@@ -85,7 +85,8 @@ class LearnedRadii(nn.Module):
 
     Args:
         start: the radii to begin with; of `AdaptiveRadii` the factors are learned.
-        target: strength that is wanted of each group, the loss with that group perturbed over the clean loss.
+        target: strength that is wanted of each group, the loss with that group alone perturbed; 1 is that of a model which
+            predicts that nothing moves.
         rate: of the integral control; below 1 it is stable wherever the loss is quadratic in the radius.
         smallest: lower bound of radii or factors.
         largest: upper bound.
@@ -98,7 +99,7 @@ class LearnedRadii(nn.Module):
     def __init__(
         self,
         start: FixedRadii,
-        target: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 4.0,
+        target: Positive = 0.1,
         rate: Annotated[float, Field(gt=0, lt=1)] = 0.1,
         smallest: Positive = 1e-4,
         largest: Positive = 0.5,

@@ -107,41 +107,15 @@ def test_training_on_attacks_makes_the_model_withstand_them(ensemble, window):
     assert module.training_loss(window).item() < 0.7 * before
 
 
-def test_the_strength_of_a_group_is_the_loss_with_it_alone_perturbed_over_the_clean_loss(ensemble, window):
+def test_the_strength_of_a_group_is_the_loss_with_it_alone_perturbed(ensemble, window):
     module, (latent, actions, targets) = module_of(ensemble, fgsm(0.3, 0.2)), ensemble.encode_window(window)
     delta = module.attack.perturb(ensemble, latent, actions, targets)
-    losses = [
-        ensemble.rollout_loss(latent, actions, targets),
-        ensemble.rollout_loss(latent + delta.latent, actions, targets),
-        ensemble.rollout_loss(latent, actions + delta.actions, targets),
-    ]
-    expected = torch.stack([losses[1] / losses[0], losses[2] / losses[0]])
-    torch.testing.assert_close(module.strengths(latent, actions, targets, delta), expected)
+    of_latent = ensemble.rollout_loss(latent + delta.latent, actions, targets)
+    of_actions = ensemble.rollout_loss(latent, actions + delta.actions, targets)
+    torch.testing.assert_close(module.strengths(latent, actions, targets, delta), torch.stack([of_latent, of_actions]))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*isinstance")
-def test_a_clean_loss_that_rises_makes_no_attack_weaker(ensemble, window):
-    module, inputs = module_of(ensemble, fgsm(0.3, 0.2)), ensemble.encode_window(window)
-    delta = module.attack.perturb(ensemble, *inputs)
-    before = module.strengths(*inputs, delta)
-    lowest = module.clean_loss[1].clone()
-    with torch.no_grad():
-        ensemble.dynamics.biases[-1].add_(3.0)
-    assert ensemble.loss(window) > 2 * lowest
-    after = module.strengths(*inputs, delta)
-    assert module.clean_loss[1] == lowest
-    assert (after > before).all()
-    # One that falls is followed, but not at once.
-    with torch.no_grad():
-        ensemble.dynamics.biases[-1].sub_(3.0)
-    inputs = (*inputs[:2], ensemble.rollout(*inputs[:2])[:, 1:].detach())
-    module.strengths(*inputs, delta)
-    assert module.clean_loss[1] == lowest
-    for _ in range(30):
-        module.strengths(*inputs, delta)
-    assert module.clean_loss[1] < 0.2 * lowest
-
-
 def test_radius_and_strength_of_each_group_are_logged_once_per_epoch(fit, ensemble, trajectories):
     attack = ProjectedGradient(LearnedRadii(AdaptiveRadii(), smallest=1e-3, largest=0.3))
     module, before = module_of(ensemble, attack, name="finetune", measure_every=4), attack.radii.current().clone()

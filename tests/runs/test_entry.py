@@ -64,7 +64,7 @@ WRONG = [
     ("train", ["finetune=online", "finetune.replay.capacity=3"], "capacity"),
     ("train", ["finetune=adversarial", "radii.latent=-1"], "radii.latent is -1"),
     ("train", ["finetune=adversarial", "radii=adaptive", "radii.momentum=2"], "radii.momentum is 2"),
-    ("train", ["finetune=adversarial", "radii=learned", "radii.target=1"], "radii.target is 1"),
+    ("train", ["finetune=adversarial", "radii=learned", "radii.target=0"], "radii.target is 0"),
     ("train", ["finetune=adversarial", "radii=learned", "radii.smallest=0.6"], "smallest radius is 0.6"),
     ("train", ["finetune=adversarial", "radii=learned", "radii.start.action=0"], "action radius to start with is 0"),
     ("train", ["finetune=adversarial", "radii=wild"], "Could not find 'radii/wild'"),
