@@ -85,8 +85,7 @@ class LearnedRadii(nn.Module):
 
     Args:
         start: the radii to begin with; of `AdaptiveRadii` the factors are learned.
-        target: strength that is wanted of each group, the loss with that group alone perturbed; 1 is that of a model which
-            predicts that nothing moves.
+        target: strength wanted of each group: the loss with it alone perturbed; 1 is that of predicting no movement.
         rate: of the integral control; below 1 it is stable wherever the loss is quadratic in the radius.
         smallest: lower bound of radii or factors.
         largest: upper bound.
