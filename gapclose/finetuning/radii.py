@@ -98,7 +98,7 @@ class LearnedRadii(nn.Module):
     def __init__(
         self,
         start: FixedRadii,
-        target: Positive = 0.1,
+        target: Positive = 0.03,
         rate: Annotated[float, Field(gt=0, lt=1)] = 0.1,
         smallest: Positive = 1e-4,
         largest: Positive = 0.5,
