@@ -26,10 +26,6 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
-    def excludes(self, value: float) -> bool:
-        """Whether a value lies outside the interval."""
-        return not self.low <= value <= self.high
-
 
 def resampled_means(values: NDArray, random: np.random.Generator) -> NDArray:
     """Means `[RESAMPLES]` of values `[S, N]` under the bootstrap, seeds and tasks drawn each for itself.
@@ -55,6 +51,13 @@ def mean_interval(values: NDArray) -> Estimate:
     return Estimate(float(values.mean()), float(low), float(high))
 
 
+def ratio_interval(values: NDArray, control: NDArray) -> Estimate:
+    """The ratio of the means of values `[S, N]` and of a control, paired `[S, N]`, with its bootstrap interval."""
+    one, other = (resampled_means(x, np.random.default_rng(0)) for x in (values, control))
+    low, high = np.quantile(one / other, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(values.mean() / control.mean()), float(low), float(high))
+
+
 def rate_interval(outcomes: NDArray) -> Estimate:
     """The rate of successes among outcomes `[S, N]` of `S` seeds and `N` tasks, with Wilson's interval.
 
@@ -67,6 +70,25 @@ def rate_interval(outcomes: NDArray) -> Estimate:
     variance = resampled_means(outcomes.astype(float), np.random.default_rng(0)).var()
     trials = float(np.clip(rate * (1 - rate) / variance, 1, seeds * tasks)) if variance > 1e-12 else float(tasks)
     return Estimate(rate, *wilson(rate, trials))
+
+
+def rate_difference(outcomes: NDArray, control: NDArray) -> Estimate:
+    """How much higher the rate of successes is among outcomes `[S, N]` than among those of a control, paired `[S, N]`.
+
+    The interval is put together from those of both rates and the correlation of their outcomes (Newcombe 1998,
+    *Improved confidence intervals for the difference between binomial proportions based on paired data*, method 10
+    without continuity correction): it has a width also where all outcomes are equal.
+    """
+    one, other = rate_interval(outcomes), rate_interval(control)
+    constant = outcomes.std() == 0 or control.std() == 0
+    correlation = 0.0 if constant else float(np.corrcoef(outcomes.ravel(), control.ravel())[0, 1])
+
+    def reach(a: float, b: float) -> float:
+        return float(np.sqrt(max(0.0, a * a - 2 * correlation * a * b + b * b)))
+
+    difference = one.mean - other.mean
+    low = difference - reach(one.mean - one.low, other.high - other.mean)
+    return Estimate(difference, low, difference + reach(one.high - one.mean, other.mean - other.low))
 
 
 def wilson(rate: float, trials: float) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The results of a sweep for the eye: tables, and a picture of all methods with their intervals."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,17 +24,17 @@ def table_of(settings: list[Setting]) -> tuple[list[str], list[list[str]]]:
     """Columns and cells of the table, a row for each setting, scene by scene."""
     measures = [name for name in MEASURES if any(name in setting.estimates for setting in settings)]
     columns = [
-        "scene", "method", "seeds", *measures, "success − control", "error − control",
+        "scene", "method", "seeds", *measures, "success − control", "error / control",
         "gap", "simulator steps", "gradient steps", "seconds",
     ]  # fmt: skip
     rows = []
     for scene, members in by_scene(settings).items():
         for setting in members:
-            estimates, counted = setting.estimates, setting.counts
+            estimates, counted, against = setting.estimates, setting.counts, setting.against_control
             row = [scene, label(setting), str(len(setting.seeds))]
             row += [interval(estimates.get(name), "{:.2g}" if name == "model error" else "{:.2f}") for name in measures]
-            row += [interval(setting.against_control.get("success"), "{:+.2f}"), relative_error(setting)]
-            row += [f"{counted[name]:,.0f}" for name in ("gap", "simulator_steps", "gradient_steps", "seconds")]
+            row += [interval(against.get("success"), "{:+.2f}"), interval(against.get("model error ratio"), "{:.2g}")]
+            row += [count(counted[name]) for name in ("gap", "simulator_steps", "gradient_steps", "seconds")]
             rows.append(row)
     return columns, rows
 
@@ -47,9 +48,10 @@ def by_scene(settings: list[Setting]) -> dict[str, list[Setting]]:
 
 
 def label(setting: Setting) -> str:
-    """The method in words."""
-    values = dict(setting.method)
-    return ", ".join(filter(None, (values.pop("finetune", ""), *values.values()))) or "default"
+    """The method in words. Adaptation concerns the column of adapted MPC alone."""
+    values = {name: value for name, value in setting.method.items() if name not in ("finetune", "adaptation")}
+    words = [value if "." not in name else f"{name.rpartition('.')[2]} {value}" for name, value in values.items()]
+    return ", ".join([*filter(None, [setting.method.get("finetune")]), *words]) or "default"
 
 
 def interval(value: Estimate | None, form: str) -> str:
@@ -59,52 +61,48 @@ def interval(value: Estimate | None, form: str) -> str:
     return f"{form.format(value.mean)} [{', '.join(form.format(end) for end in value[1:])}]"
 
 
-def relative_error(setting: Setting) -> str:
-    """How much larger the model error is than the control's, as a share of that."""
-    difference = setting.against_control.get("model error")
-    if difference is None:
-        return "–"
-    control = setting.estimates["model error"].mean - difference.mean
-    return interval(Estimate(*(100 * value / control for value in difference)), "{:+.0f}") + " %"
+def count(number: float) -> str:
+    """A number of things."""
+    return "–" if math.isnan(number) else f"{number:,.0f}"
 
 
 def plot_methods(settings: list[Setting], path: Path) -> Path:
-    """Success and model error of all methods with their intervals, a column for each scene."""
+    """Success and model error of all methods with their intervals: a column for each scene, a line for each method."""
     scenes = by_scene(settings)
-    most = max(map(len, scenes.values()))
+    methods = list(dict.fromkeys(map(label, settings)))
+    places = {method: len(methods) - number for number, method in enumerate(methods)}
     figure, panels = plt.subplots(
         2,
         len(scenes),
-        figsize=(1.6 + 3.4 * len(scenes), 1.2 + 0.62 * most),
+        figsize=(1.6 + 3.4 * len(scenes), 1.6 + 0.62 * len(methods)),
         squeeze=False,
         layout="constrained",
         sharex="row",
+        sharey=True,
     )
-    marks = {
-        "success": ("open loop", "o", SUCCESS),
-        "MPC success": ("MPC", "s", "#2a9d4a"),
-        "model error": ("", "o", ERROR),
-    }
+    rows = (
+        {"success": ("open loop", "o", SUCCESS, 0.12), "MPC success": ("MPC", "s", "#2a9d4a", -0.12)},
+        {"model error": ("model error", "o", ERROR, 0.0)},
+    )
     for column, (scene, members) in enumerate(scenes.items()):
-        places = range(len(members), 0, -1)
-        for axes, names in zip(panels[:, column], (("success", "MPC success"), ("model error",))):
-            for shift, name in zip((0.12, -0.12) if len(names) > 1 else (0,), names):
-                title, marker, color = marks[name]
-                for place, setting in zip(places, members):
-                    if value := setting.estimates.get(name):
-                        reach = [[value.mean - value.low], [value.high - value.mean]]
-                        axes.errorbar(
-                            value.mean, place + shift, xerr=reach, fmt=marker, color=color, capsize=2, markersize=4,
-                            label=title if setting is members[0] else None,
-                        )  # fmt: skip
-            axes.set_yticks(list(places), [label(setting) for setting in members] if column == 0 else [])
-            axes.set_ylim(0.4, len(members) + 0.6)
+        for axes, marks in zip(panels[:, column], rows):
+            for name, (title, marker, color, shift) in marks.items():
+                shown = [(places[label(one)], one.estimates[name]) for one in members if name in one.estimates]
+                # The true dynamics have no error, and a logarithm has no place for one.
+                shown = [(place, value) for place, value in shown if axes is panels[0, column] or value.mean > 1e-9]
+                means = [value.mean for _, value in shown]
+                reach = [
+                    [value.mean - value.low for _, value in shown],
+                    [value.high - value.mean for _, value in shown],
+                ]
+                heights = [place + shift for place, _ in shown]
+                style = dict(fmt=marker, color=color, capsize=2, markersize=4)
+                axes.errorbar(means, heights, xerr=reach or None, label=title, **style)
             axes.grid(axis="x", alpha=0.3)
-        panels[0, column].set_title(scene, fontsize=11)
-        panels[0, column].set_xlim(-0.03, 1.03)
-        panels[1, column].set_xscale("log")
-        panels[0, column].set_xlabel("success rate")
-        panels[1, column].set_xlabel("model error under planning (MSE)")
+        panels[0, column].set(title=scene, xlim=(-0.03, 1.03), xlabel="success rate")
+        panels[1, column].set(xscale="log", xlabel="model error under planning (MSE)")
+    panels[0, 0].set_yticks(list(places.values()), list(places))
+    panels[0, 0].set_ylim(0.4, len(methods) + 0.6)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return save(figure, path)

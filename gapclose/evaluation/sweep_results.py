@@ -2,20 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.evaluation.outcomes import read_outcomes
-from gapclose.evaluation.statistics import Estimate, mean_interval, rate_interval
+from gapclose.evaluation.statistics import Estimate, mean_interval, rate_difference, rate_interval, ratio_interval
 
 METHOD = ("finetune", "attack", "radii", "baseline", "adaptation")
 """What makes a method; whatever else is varied makes a scene, in which methods are compared."""
-ASIDE = ("seed", "data_dir", "num_threads", "logger", "evaluation.models")
+ASIDE = ("seed", "sweep", "data_dir", "num_threads", "logger", "evaluation.models")
 """What does not make a setting of its own."""
+JUDGED = {"none": ("baseline", "oracle")}
+"""Which models of a run make a row of results, by its `finetune`; those of all others are finetuned."""
 MEASURES = {
     "success": ("open_loop", "success"),
     "MPC success": ("mpc", "success"),
@@ -30,12 +31,13 @@ class Setting(NamedTuple):
     """What several seeds of one setting have found.
 
     Attributes:
-        method: its values of `METHOD`, as far as they vary.
+        method: its values of `METHOD` and of settings in these groups, as far as they vary; of the true dynamics
+            `finetune=oracle`.
         scene: its other varied values.
         seeds: of its runs.
         estimates: by measure.
-        against_control: differences to the control of the same scene on the same tasks and seeds, by measure; empty if
-            there is none.
+        against_control: differences to the control of the same scene on the same tasks and seeds, by measure; of the
+            model error also the ratio, `model error ratio`; empty if there is none.
         counts: means over the seeds of `expert_error`, `gap`, `simulator_steps`, `gradient_steps` and `seconds`.
     """
 
@@ -51,49 +53,58 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, int]:
     """The finished runs below a folder, and the number of those that are not finished.
 
     Returns:
-        One row for each run: the values that its command line set, `seed`, `folder`, and `metrics`.
+        One row for each model that a run is judged by: the values that its command line set, `seed`, `folder`, `judged`
+        (the model) and `metrics`.
 
     Raises:
-        UserError: there is no finished run.
+        UserError: there is no finished run, or one that is damaged or not of train.py.
     """
-    runs, unfinished = [], 0
+    rows, unfinished = [], 0
     for given in sorted(folder.glob("**/.hydra/overrides.yaml")):
         run = given.parents[1]
         if not (run / "metrics.json").exists():
             unfinished += 1
             continue
-        metrics = json.loads((run / "metrics.json").read_text())
-        values = {"finetune": metrics["finetune"]} | dict(
-            override.lstrip("+").split("=", 1) for override in OmegaConf.load(given)
-        )
-        runs.append({**values, "seed": metrics["seed"], "folder": run, "metrics": metrics})
-    if not runs:
+        try:
+            metrics = json.loads((run / "metrics.json").read_text())
+            overrides = [override.lstrip("+").partition("=") for override in OmegaConf.load(given)]
+            values = {"finetune": metrics["finetune"], **{name: value for name, _, value in overrides}}
+            models = [name for name in JUDGED.get(metrics["finetune"], ("finetuned",)) if name in metrics]
+            for judged in models:
+                of_model = {**values, "finetune": "oracle"} if judged == "oracle" else values
+                rows.append({**of_model, "seed": metrics["seed"], "folder": run, "judged": judged, "metrics": metrics})
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{run / 'metrics.json'} is damaged, or not of train.py ({type(error).__name__}); "
+                "delete its folder and run its job again."
+            ) from error
+    if not rows:
         raise UserError(f"There is no finished run below {folder}; give the folder of a sweep.")
-    return pd.DataFrame(runs), unfinished
+    return pd.DataFrame(rows), unfinished
 
 
 def settings_of(runs: pd.DataFrame) -> list[Setting]:
-    """The settings among runs, each with what its seeds have found."""
-    names = [name for name in runs.columns if name not in (*ASIDE, "folder", "metrics")]
+    """The settings among runs, each with what its seeds have found; a setting comes as early as its first run."""
+    names = [name for name in runs.columns if name not in (*ASIDE, "folder", "judged", "metrics")]
     varied = [name for name in names if runs[name].nunique(dropna=False) > 1] or ["finetune"]
     settings, tables = [], []
     for values, group in runs.fillna(dict.fromkeys(varied, "")).groupby(varied, sort=False):
         given = {name: value for name, value in zip(varied, values) if value}
         table = {name: by_seed(group, *where) for name, where in MEASURES.items()}
         setting = Setting(
-            {name: value for name, value in given.items() if name in METHOD},
-            {name: value for name, value in given.items() if name not in METHOD},
+            {name: value for name, value in given.items() if name.partition(".")[0] in METHOD},
+            {name: value for name, value in given.items() if name.partition(".")[0] not in METHOD},
             sorted(group["seed"]),
             {name: estimate(name, values) for name, values in table.items() if values is not None},
             {},
-            counts(group["metrics"].tolist()),
+            counts(group),
         )
         settings.append(setting)
         tables.append(table)
     for setting, table in zip(settings, tables):
         for control, of_control in zip(settings, tables):
             if control.method == {"finetune": "continue"} and control.scene == setting.scene and control is not setting:
-                setting.against_control.update(difference(table, of_control))
+                setting.against_control.update(differences(table, of_control))
     return settings
 
 
@@ -102,48 +113,47 @@ def by_seed(group: pd.DataFrame, way: str, column: str) -> pd.DataFrame | None:
     rows = {}
     for run in group.itertuples():
         table = read_outcomes(run.folder / "tasks.csv")
-        table = table[(table.model == judged(run.metrics)) & (table.way == way)]
+        table = table[(table.model == run.judged) & (table.way == way)]
         if table.empty:
             return None
         rows[run.seed] = table.set_index("task")[column]
     return pd.DataFrame(rows).T
 
 
-def judged(metrics: dict[str, Any]) -> str:
-    """Which model of a run its setting is judged by."""
-    return "baseline" if metrics["finetune"] == "none" else "finetuned"
-
-
 def estimate(name: str, table: pd.DataFrame) -> Estimate:
     """The mean of a measure with its interval."""
-    return (rate_interval if "success" in name else mean_interval)(table.to_numpy())
+    return (rate_interval if "success" in name else mean_interval)(table.to_numpy(float))
 
 
-def difference(
+def differences(
     tables: dict[str, pd.DataFrame | None], of_control: dict[str, pd.DataFrame | None]
 ) -> dict[str, Estimate]:
     """How much more than the control, by measure, where both have it on common seeds."""
-    differences = {}
+    found = {}
     for name, table in tables.items():
         control = of_control[name]
-        if table is not None and control is not None and len(seeds := table.index.intersection(control.index)):
-            differences[name] = mean_interval((table.loc[seeds] - control.loc[seeds]).to_numpy(float))
-    return differences
+        if table is None or control is None or not len(seeds := table.index.intersection(control.index)):
+            continue
+        pair = table.loc[seeds].to_numpy(float), control.loc[seeds].to_numpy(float)
+        found[name] = rate_difference(*pair) if "success" in name else mean_interval(pair[0] - pair[1])
+        if name == "model error":
+            found[f"{name} ratio"] = ratio_interval(*pair)
+    return found
 
 
-def counts(metrics: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over runs of what is counted once for each."""
+def counts(group: pd.DataFrame) -> dict[str, float]:
+    """Means over runs of what is counted once for each; what none has is NaN."""
     rows = [
         {
-            "expert_error": of_run[judged(of_run)]["expert_error"],
-            "gap": of_run[judged(of_run)]["open_loop"]["train_test_gap"],
-            "simulator_steps": of_run.get("simulator_steps") or 0,
-            "gradient_steps": of_run.get("gradient_steps") or 0,
-            "seconds": of_run["wall_clock_seconds"],
+            "expert_error": run.metrics[run.judged]["expert_error"],
+            "gap": run.metrics[run.judged]["open_loop"]["train_test_gap"],
+            "simulator_steps": run.metrics.get("simulator_steps", 0),
+            "gradient_steps": run.metrics.get("gradient_steps", 0),
+            "seconds": run.metrics["wall_clock_seconds"],
         }
-        for of_run in metrics
+        for run in group.itertuples()
     ]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return pd.DataFrame(rows).astype(float).mean().to_dict()
 
 
 def summary(settings: list[Setting]) -> pd.DataFrame:

@@ -55,7 +55,7 @@ class AdversarialTraining(TeacherForcing):
     def strengths(self, latent: Tensor, actions: Tensor, targets: Tensor, delta: Perturbation) -> Tensor:
         """Mean loss with only the latents perturbed, and with only the actions: `[2]`.
 
-        The loss is in units of the variance of a step: 1 is that of a model which predicts that nothing moves.
+        The loss is in units of the variance of a step: of single steps, 1 is that of predicting that nothing moves.
         """
         latents, all_actions = torch.cat([latent + delta.latent, latent]), torch.cat([actions, actions + delta.actions])
         errors = self.world_model.rollout_errors(latents, all_actions, targets.repeat(2, *[1] * (targets.dim() - 1)))

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from gapclose.errors import UserError
 from gapclose.files import replacing
 
-CHOICES = ("env", "data", "model", "planner", "finetune", "attack", "radii")
+CHOICES = ("env", "data", "model", "baseline", "planner", "adaptation", "finetune", "attack", "radii")
 """The groups whose chosen options are part of the results."""
 
 

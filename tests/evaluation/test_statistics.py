@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from gapclose.evaluation.statistics import Estimate, estimate, mean_interval, rate_interval, wilson
+from gapclose.evaluation.statistics import (
+    Estimate,
+    estimate,
+    mean_interval,
+    rate_difference,
+    rate_interval,
+    ratio_interval,
+    wilson,
+)
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -62,6 +70,32 @@ def test_seeds_that_agree_count_once_and_seeds_that_do_not_count_each():
 @pytest.mark.parametrize("outcome", [0, 1])
 def test_where_all_outcomes_are_equal_the_tasks_count(outcome):
     assert rate_interval(np.full((3, 100), outcome)) == Estimate(outcome, *wilson(outcome, 100))
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+def test_a_difference_of_equal_outcomes_has_a_width(outcome):
+    same = np.full((3, 100), outcome)
+    difference, low, high = rate_difference(same, same)
+    assert difference == 0
+    assert low < 0 < high
+    assert high - low < 0.15
+
+
+def test_the_difference_of_rates_is_narrower_where_outcomes_go_together():
+    tasks = np.random.default_rng(6).integers(0, 2, size=(1, 200))
+    better = np.maximum(tasks, np.random.default_rng(7).random((1, 200)) < 0.1)
+    together, apart = rate_difference(better, tasks), rate_difference(better, 1 - tasks)
+    assert together.mean == pytest.approx(better.mean() - tasks.mean())
+    assert together.low > 0
+    assert together.high - together.low < 0.6 * (apart.high - apart.low)
+
+
+def test_a_ratio_is_that_of_the_means_and_knows_pairs():
+    control = np.random.default_rng(8).exponential(size=(3, 60))
+    mean, low, high = ratio_interval(0.5 * control, control)
+    assert (mean, low, high) == pytest.approx((0.5, 0.5, 0.5))
+    mean, low, high = ratio_interval(np.random.default_rng(9).exponential(size=(3, 60)), control)
+    assert low < mean < high
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_approximation():

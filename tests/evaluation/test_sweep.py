@@ -8,24 +8,25 @@ import torch
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
-from gapclose.evaluation import sweep
+from gapclose.evaluation import sweep, sweep_page
 from gapclose.evaluation.outcomes import COLUMNS, outcomes, read_outcomes, write_outcomes
 from gapclose.evaluation.sweep_page import BEGIN, END, table_of, write_page
 from gapclose.evaluation.sweep_results import read_runs, settings_of, summary
 from gapclose.planning.execution import Execution
 
 
-def leave_run(folder, overrides, seed, success, error, finetune="online", ways=("open_loop", "mpc")):
+def leave_run(folder, overrides, seed, success, error, finetune="online", ways=("open_loop", "mpc"), oracle=False):
     """What train.py leaves of a run: with these successes and errors of each task."""
     run = folder / f"run{len(list(folder.glob('run*')))}"
     (run / ".hydra").mkdir(parents=True)
     (run / ".hydra" / "overrides.yaml").write_text("\n".join(f"- {line}" for line in [*overrides, f"seed={seed}"]))
-    model = "baseline" if finetune == "none" else "finetuned"
+    models = ["baseline" if finetune == "none" else "finetuned", *(["oracle"] if oracle else [])]
     gap = {"expert_error": 1e-5, "open_loop": {"train_test_gap": 1e5 * sum(error) / len(error)}}
     metrics = {"seed": seed, "finetune": finetune, "wall_clock_seconds": 10.0 + seed, "simulator_steps": 3000}
-    (run / "metrics.json").write_text(json.dumps({**metrics, model: gap}))
+    (run / "metrics.json").write_text(json.dumps({**metrics, **dict.fromkeys(models, gap)}))
     columns = {"success": success, "goal_distance": error, "world_model_error": error}
-    tables = [pd.DataFrame(columns).assign(model=model, way=way, task=range(len(success))) for way in ways]
+    table = pd.DataFrame(columns).assign(task=range(len(success)))
+    tables = [table.assign(model=model, way=way) for model in models for way in ways]
     write_outcomes(run / "tasks.csv", pd.concat(tables)[COLUMNS])
     return run
 
@@ -33,7 +34,7 @@ def leave_run(folder, overrides, seed, success, error, finetune="online", ways=(
 @pytest.fixture
 def folder(tmp_path):
     for seed in (0, 1):
-        control = ["finetune=continue", "model=mlp", "data_dir=somewhere"]
+        control = ["finetune=continue", "model=mlp", "data_dir=somewhere", "sweep=wall"]
         leave_run(tmp_path, control, seed, [1, 0, 0, 0], [0.4, 0.4, 0.2, 0.2], "continue")
         leave_run(tmp_path, ["finetune=online", "model=mlp"], seed, [1, 1, 1, 0], [0.1, 0.1, 0.1, 0.1])
         leave_run(tmp_path, ["finetune=online", "model=ensemble"], seed, [1, 1, 1, 1], [0.0, 0.0, 0.0, 0.1])
@@ -77,6 +78,49 @@ def test_a_setting_is_compared_with_the_control_of_its_own_scene(folder):
     assert online.against_control["success"].mean == pytest.approx(0.5)
     assert online.against_control["model error"].mean == pytest.approx(-0.2)
     assert online.against_control["model error"].high < 0
+    assert online.against_control["model error ratio"].mean == pytest.approx(1 / 3)
+    assert online.against_control["model error ratio"].high < 1
+
+
+def test_it_is_compared_on_the_seeds_that_both_have(tmp_path):
+    leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, 1.0], "continue")
+    leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.5, 0.5])
+    leave_run(tmp_path, ["finetune=online"], 1, [0, 0], [0.1, 0.1])
+    _, online = settings_of(read_runs(tmp_path)[0])
+    assert online.estimates["model error"].mean == pytest.approx(0.3)
+    assert online.against_control["model error ratio"].mean == pytest.approx(0.5)
+    assert online.against_control["success"].mean == pytest.approx(0.5)
+
+
+def test_settings_inside_a_method_make_another_method_and_no_scene(tmp_path):
+    leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, 1.0], "continue")
+    leave_run(tmp_path, ["finetune=online", "sweep=wall"], 0, [1, 1], [0.5, 0.5])
+    leave_run(tmp_path, ["finetune=online", "finetune.rollouts.tasks=failures"], 0, [1, 1], [0.5, 0.5])
+    settings = settings_of(read_runs(tmp_path)[0])
+    assert all(setting.scene == {} for setting in settings)
+    assert all("success" in setting.against_control for setting in settings[1:])
+    assert [row[1] for row in table_of(settings)[1]] == ["continue", "online", "online, tasks failures"]
+
+
+def test_the_true_dynamics_have_a_row(tmp_path):
+    leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.0, 0.0], "none", oracle=True)
+    leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.5, 0.5], oracle=True)
+    settings = settings_of(read_runs(tmp_path)[0])
+    assert [row[1] for row in table_of(settings)[1]] == ["none", "oracle", "online"]
+    write_page(tmp_path / "page.md", settings)
+
+
+def test_a_method_has_one_line_in_the_picture_whatever_scenes_lack_it(tmp_path, monkeypatch):
+    leave_run(tmp_path, ["finetune=continue", "model=mlp"], 0, [1, 0], [1.0, 1.0], "continue")
+    leave_run(tmp_path, ["finetune=online", "model=mlp"], 0, [1, 1], [0.5, 0.5])
+    leave_run(tmp_path, ["finetune=online", "model=ensemble"], 0, [1, 1], [0.25, 0.25])
+    kept = []
+    monkeypatch.setattr(sweep_page, "save", lambda figure, path: kept.append(figure) or path)
+    sweep_page.plot_methods(settings_of(read_runs(tmp_path)[0]), tmp_path / "methods.png")
+    panels = kept[0].axes
+    assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["continue", "online"]
+    heights = [sorted(round(y) for line in axes.containers for y in line[0].get_ydata()) for axes in panels]
+    assert heights == [[1, 1, 2, 2], [1, 1], [1, 2], [1]]
 
 
 def test_a_baseline_stands_for_runs_without_finetuning(tmp_path):
@@ -137,3 +181,18 @@ def test_outcomes_that_are_damaged_are_refused(folder):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read"):
         read_outcomes(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"seed": 0}', "null"])
+def test_metrics_that_are_damaged_are_named(folder, content):
+    path = folder / "run3" / "metrics.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"run3/metrics\.json is damaged, or not of train\.py"):
+        read_runs(folder)
+
+
+def test_a_model_that_diverged_leaves_a_gap_and_the_others_their_results(folder):
+    path = folder / "run1" / "metrics.json"
+    path.write_text(path.read_text().replace("10000.0", "null"))
+    assert "null" in path.read_text()
+    assert table_of(settings_of(read_runs(folder)[0]))[1]
