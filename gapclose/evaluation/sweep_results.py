@@ -19,6 +19,7 @@ JUDGED = {"none": ("baseline", "oracle")}
 """Which models of a run make a row of results, by its `finetune`; those of all others are finetuned."""
 MEASURES = {
     "success": ("open_loop", "success"),
+    "success, λ = 0": ("open_loop_without_disagreement", "success"),
     "MPC success": ("mpc", "success"),
     "adapted MPC success": ("mpc_adapted", "success"),
     "model error": ("open_loop", "world_model_error"),
