@@ -16,7 +16,7 @@ BEGIN, END = "<!-- generated from here -->", "<!-- to here -->"
 CAPTION = (
     "means over tasks and seeds with 95 % intervals; λ = 0: the planner ignores disagreement; model error: MSE of the "
     "imagined states under open-loop planning; gap: its ratio to the error on held-out data; control: "
-    "finetune=continue, as many gradient steps on the same data alone, on the same tasks and seeds; seconds: of the whole run"
+    "finetune=continue, as many gradient steps on the same data alone, on the same tasks and seeds; seconds: of a run"
 )
 
 
