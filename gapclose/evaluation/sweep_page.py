@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 
 from matplotlib import pyplot as plt
 
@@ -40,11 +41,11 @@ def table_of(settings: list[Setting]) -> tuple[list[str], list[list[str]]]:
 
 
 def by_scene(settings: list[Setting]) -> dict[str, list[Setting]]:
-    """The settings of each scene, which is put in words."""
+    """The settings of each scene, which is put in words; the most successful ones first."""
     scenes: dict[str, list[Setting]] = {}
-    for setting in settings:
+    for setting in sorted(settings, key=lambda setting: -setting.estimates["success"].mean):
         scenes.setdefault(", ".join(setting.scene.values()) or "all", []).append(setting)
-    return scenes
+    return dict(sorted(scenes.items()))
 
 
 def label(setting: Setting) -> str:
@@ -69,7 +70,10 @@ def count(number: float) -> str:
 def plot_methods(settings: list[Setting], path: Path) -> Path:
     """Success and model error of all methods with their intervals: a column for each scene, a line for each method."""
     scenes = by_scene(settings)
-    methods = list(dict.fromkeys(map(label, settings)))
+    successes: dict[str, list[float]] = {}
+    for setting in settings:
+        successes.setdefault(label(setting), []).append(setting.estimates["success"].mean)
+    methods = sorted(successes, key=lambda method: -fmean(successes[method]))
     places = {method: len(methods) - number for number, method in enumerate(methods)}
     figure, panels = plt.subplots(
         2,

@@ -99,14 +99,14 @@ def test_settings_inside_a_method_make_another_method_and_no_scene(tmp_path):
     settings = settings_of(read_runs(tmp_path)[0])
     assert all(setting.scene == {} for setting in settings)
     assert all("success" in setting.against_control for setting in settings[1:])
-    assert [row[1] for row in table_of(settings)[1]] == ["continue", "online", "online, tasks failures"]
+    assert [row[1] for row in table_of(settings)[1]] == ["online", "online, tasks failures", "continue"]
 
 
 def test_the_true_dynamics_have_a_row(tmp_path):
     leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.0, 0.0], "none", oracle=True)
     leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.5, 0.5], oracle=True)
     settings = settings_of(read_runs(tmp_path)[0])
-    assert [row[1] for row in table_of(settings)[1]] == ["none", "oracle", "online"]
+    assert [row[1] for row in table_of(settings)[1]] == ["online", "none", "oracle"]
     write_page(tmp_path / "page.md", settings)
 
 
@@ -118,9 +118,9 @@ def test_a_method_has_one_line_in_the_picture_whatever_scenes_lack_it(tmp_path, 
     monkeypatch.setattr(sweep_page, "save", lambda figure, path: kept.append(figure) or path)
     sweep_page.plot_methods(settings_of(read_runs(tmp_path)[0]), tmp_path / "methods.png")
     panels = kept[0].axes
-    assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["continue", "online"]
+    assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["online", "continue"]
     heights = [sorted(round(y) for line in axes.containers for y in line[0].get_ydata()) for axes in panels]
-    assert heights == [[1, 1, 2, 2], [1, 1], [1, 2], [1]]
+    assert heights == [[2, 2], [1, 1, 2, 2], [2], [1, 2]]
 
 
 def test_a_baseline_stands_for_runs_without_finetuning(tmp_path):
