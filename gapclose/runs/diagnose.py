@@ -12,10 +12,10 @@ from torch import Tensor
 
 from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
+from gapclose.diagnostics.diagnosis import Diagnostics, Subject
+from gapclose.diagnostics.plots import draw_all
+from gapclose.diagnostics.report import reports
 from gapclose.errors import UserError
-from gapclose.evaluation.diagnostics import Diagnostics, Subject
-from gapclose.evaluation.diagnostics_plots import draw_all
-from gapclose.evaluation.diagnostics_report import reports
 from gapclose.evaluation.gap import HeldOut
 from gapclose.evaluation.report import print_table, write_json
 from gapclose.runs.checkpoint import adopt, read_checkpoint, restore_world_model

@@ -66,7 +66,7 @@ def test_checkpoints_are_diagnosed_side_by_side_and_alike_in_every_run(call, dia
 
 
 def test_a_single_network_has_no_disagreement_and_a_state_that_is_no_position_no_maps(call, diagnose, monkeypatch):
-    monkeypatch.setattr("gapclose.evaluation.diagnostics.Grid.over", lambda *_: None)
+    monkeypatch.setattr("gapclose.diagnostics.diagnosis.Grid.over", lambda *_: None)
     assert call("train", *TINY, "model=mlp", "baseline.epochs=1", "hydra.run.dir=trained").code == 0
     (checkpoint,) = Path("data/baselines").glob("*.ckpt")
     answer = diagnose(f"checkpoint={checkpoint}", *TINY_POLICY, "init=policy")

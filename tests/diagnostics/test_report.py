@@ -1,6 +1,6 @@
 import math
 
-from gapclose.evaluation.diagnostics_report import cell, number, reports
+from gapclose.diagnostics.report import cell, number, reports
 
 NAN = float("nan")
 

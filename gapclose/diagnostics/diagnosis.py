@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 from pydantic import ConfigDict, PositiveInt, validate_call
 from torch import Tensor
 
+from gapclose.diagnostics.attack_strength import AttackStrength
+from gapclose.diagnostics.disagreement import disagreement_metrics
+from gapclose.diagnostics.error_maps import ErrorMaps, Grid, Step, along_plans, error_metrics, single_steps
+from gapclose.diagnostics.gradient_agreement import gradient_agreement
+from gapclose.diagnostics.landscape import Roughness, Slice, slices, variation_along
+from gapclose.diagnostics.places import Landscape, Path, descend, initial_sequences, spread, uniform_sequences
 from gapclose.envs.simulator import Simulator, Tasks
-from gapclose.evaluation.attack_strength import AttackStrength
-from gapclose.evaluation.disagreement import disagreement_metrics
-from gapclose.evaluation.error_maps import ErrorMaps, Grid, Step, along_plans, error_metrics, single_steps
 from gapclose.evaluation.gap import HeldOut, evaluate
-from gapclose.evaluation.gradient_agreement import gradient_agreement
-from gapclose.evaluation.landscape import Roughness, Slice, slices, variation_along
-from gapclose.evaluation.places import Landscape, Path, descend, initial_sequences, spread, uniform_sequences
 from gapclose.evaluation.statistics import estimate
 from gapclose.models.oracle import TrueDynamics
 from gapclose.models.world_model import LearnedWorldModel, WorldModel

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from gapclose.data.trajectories import Trajectories
+from gapclose.diagnostics.attack_strength import AttackStrength, true_steps
 from gapclose.errors import UserError
-from gapclose.evaluation.attack_strength import AttackStrength, true_steps
 from gapclose.models.dynamics import MLPDynamics
 from gapclose.models.encoders import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gapclose.evaluation.landscape import (
+from gapclose.diagnostics.landscape import (
     Plane,
     Roughness,
     gradient_variation,
@@ -12,7 +12,7 @@ from gapclose.evaluation.landscape import (
     slices,
     variation_along,
 )
-from gapclose.evaluation.places import Path, descend, initial_sequences, spread, uniform_sequences
+from gapclose.diagnostics.places import Path, descend, initial_sequences, spread, uniform_sequences
 from gapclose.models.oracle import OracleWorldModel, TrueDynamics
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import Knots
