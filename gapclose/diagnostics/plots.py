@@ -30,12 +30,14 @@ def draw_all(
 ) -> list[Path]:
     """All pictures of what `Diagnostics.run` returns, as files in a folder."""
     learned = {name: found for name, found in models.items() if "attack" in found}
+    explored = {name: found for name, found in models.items() if "landscape" in found}
     pictures = [
         plot_attacks(learned, folder / "attacks.png"),
-        plot_roughness(models, folder / "roughness.png"),
+        plot_roughness(explored, folder / "roughness.png"),
         plot_slices(cut, folder / "landscape.png"),
-        plot_gradients(learned, folder / "gradients.png"),
     ]
+    if all("gradients" in found for found in learned.values()):
+        pictures.append(plot_gradients(learned, folder / "gradients.png"))
     of_learned = {name: findings[name] for name in learned}
     if all(finding.arena for finding in of_learned.values()):
         pictures.append(plot_error_maps(of_learned, simulator, folder / "error_maps.png"))

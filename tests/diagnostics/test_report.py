@@ -46,6 +46,15 @@ def test_what_there_is_not_is_left_out():
     assert tables[3].rows[0][4:] == ["–", "0.20 [0.10, 0.30]", "–", "–"]
 
 
+def test_without_gradients_of_the_simulator_there_are_models_alone_and_no_question_of_agreement():
+    found = metrics()
+    del found["model"]["gradients"]
+    found["oracle"] = {}
+    tables = list(reports(found))
+    assert [table.title[0] for table in tables] == list("01235")
+    assert [len(table.rows) for table in tables] == [1, 7, 3, 1, 1]
+
+
 def test_an_estimate_is_shown_with_its_interval_and_no_number_as_a_dash():
     assert cell(estimated(0.254)) == "0.25 [0.1, 0.3]"
     assert cell(estimated(NAN, NAN, NAN), ".2f") == "– [–, –]"
