@@ -109,7 +109,7 @@ def test_radii_are_multiplied_for_the_measurement_alone(ensemble, wall, test_dat
 
 @pytest.mark.parametrize("multiples", [[], [0], [-1]])
 def test_impossible_multiples_are_refused(multiples):
-    with pytest.raises(ValueError, match="at least 1 item|greater than 0"):
+    with pytest.raises(ValueError, match=r"at least 1 item|greater than 0"):
         strength(multiples)
 
 
