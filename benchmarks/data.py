@@ -13,7 +13,7 @@ from torch import Tensor
 from gapclose.data.collect import collect
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.wall import Wall
-from gapclose.evaluation.plots import save
+from gapclose.evaluation.plots import draw_world, save
 from gapclose.runs.entry import conf_dir
 
 OPTIONS = ("expert", "noisy_expert", "random_walk", "mixture")
@@ -55,11 +55,11 @@ def stopped_by_wall(wall: Wall, trajectories: Trajectories) -> Tensor:
 
 def draw(axes: Axes, wall: Wall, trajectories: Trajectories, stopped: Tensor, title: str) -> None:
     """The first trajectories, and where they were stopped."""
-    axes.add_collection(LineCollection(wall.outline().numpy(), colors="black", linewidths=2))
+    draw_world(axes, wall)
     states, stopped = trajectories.states[:SHOWN], stopped[:SHOWN]
     axes.add_collection(LineCollection(states.numpy(), colors="#1b6ca8", linewidths=0.6, alpha=0.6))
     axes.scatter(*states[:, 1:][stopped].T, s=10, color="#d62728", zorder=3)
-    axes.set(xlim=(-2.1, 2.1), ylim=(-2.1, 2.1), aspect="equal", title=title)
+    axes.set_title(title)
     axes.axis("off")
 
 

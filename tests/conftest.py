@@ -62,6 +62,20 @@ def wall() -> Wall:
     return Wall()
 
 
+class Engine(Wall):
+    """The wall as an engine would simulate it: gradients do not pass."""
+
+    differentiable = False
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        return super().step(state, action).detach()
+
+
+@pytest.fixture
+def engine() -> Wall:
+    return Engine()
+
+
 @pytest.fixture(scope="session")
 def trajectories(wall) -> Trajectories:
     return collect(wall, Expert(0.1), num_trajectories=20, steps=15, seed=0)

@@ -17,6 +17,7 @@ OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml") if path.parent.name != "hydra"
 )
 
+ATTACKS = ["fgsm", "pgd"]
 OBJECTIVES = [option.partition("=")[2] for option in OPTIONS if option.startswith("objective=")]
 
 
@@ -127,6 +128,22 @@ def test_diagnostics_go_with_every_planner(planner):
     diagnostics = build_diagnostics(config, Parts.build(config))
     assert diagnostics.descent.horizon == diagnostics.planner.horizon == 30
     assert diagnostics.descent.init is diagnostics.planner.init
+
+
+def test_diagnostics_compare_the_attacks_that_training_has():
+    diagnose, train = configuration("diagnose"), {name: configuration("train", f"attack={name}") for name in ATTACKS}
+    compared = instantiate(diagnose.diagnostics.attack).attacks
+    assert list(compared) == ["random", *ATTACKS]
+    for name, config in train.items():
+        assert diagnose.diagnostics.attack.attacks[name] == config.attack
+    assert compared["random"].steps == 0
+    assert compared["pgd"].radii.current().tolist() == pytest.approx([0.05, 0.02])
+
+
+def test_diagnostics_need_nothing_of_mpc():
+    config = configuration("diagnose")
+    assert not {"mpc", "adaptation", "compile"} & set(config)
+    assert Parts.build(config).mpc is None
 
 
 STARTS = dict(gradient="Normal", multistart="Knots", cem="Zeros", icem="Zeros", mppi="Zeros", grad_cem="Zeros")

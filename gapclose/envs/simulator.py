@@ -31,6 +31,7 @@ class Simulator(ABC):
         action_high: upper action bounds `[A]`.
         state_low: lower bounds `[S]` of the states, minus infinity where there are none.
         state_high: upper bounds `[S]` of the states.
+        differentiable: whether `step` passes gradients from its result to its arguments; an engine's does not.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Simulator(ABC):
     action_high: Tensor
     state_low: Tensor
     state_high: Tensor
+    differentiable: bool = False
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:

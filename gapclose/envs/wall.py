@@ -37,6 +37,7 @@ class Wall(Simulator):
     name = "wall"
     state_dim = 2
     action_dim = 2
+    differentiable = True
     task_clearance = 0.05
     """Tasks keep at least this distance from the wall's faces."""
 

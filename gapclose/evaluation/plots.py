@@ -37,10 +37,19 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: str) -> None:
-    """Imagined and executed trajectories of the first tasks on one drawing of the world."""
+def draw_world(axes: Axes, simulator: Simulator) -> None:
+    """The outline of the world, and nothing beyond it."""
     outline = simulator.outline()
     axes.add_collection(LineCollection(outline.numpy(), colors="black", linewidths=2))
+    low, high = outline.flatten(0, 1).amin(0), outline.flatten(0, 1).amax(0)
+    margin = 0.04 * (high - low)
+    (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+
+
+def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: str) -> None:
+    """Imagined and executed trajectories of the first tasks on one drawing of the world."""
+    draw_world(axes, simulator)
     imagined, states = (simulator.position(x).cpu() for x in (execution.imagined, execution.states))
     goal = simulator.position(execution.tasks.goal).cpu()
     for color, dreamt, done, target in zip(TASKS, imagined, states, goal):
@@ -52,11 +61,6 @@ def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: st
     success = simulator.success(execution.states[:, -1], execution.tasks.goal)
     title = textwrap.fill(title, 40)
     axes.set_title(f"{title}\n{int(success.sum())} of {len(success)} goals reached", fontsize=11)
-    low, high = outline.flatten(0, 1).amin(0), outline.flatten(0, 1).amax(0)
-    margin = 0.05 * (high - low)
-    axes.set_aspect("equal")
-    axes.set_xlim(*(torch.stack((low - margin, high + margin))[:, 0]).tolist())
-    axes.set_ylim(*(torch.stack((low - margin, high + margin))[:, 1]).tolist())
     axes.axis("off")
 
 

@@ -44,7 +44,8 @@ class PlannerRollouts(Callback):
             equal shares); from then on training goes on with what there is. By default there is no limit.
 
     Raises:
-        UserError: the replay buffer has no room for a single plan, or the budget does not suffice for one.
+        UserError: the replay buffer has no room for a single plan, or the budget does not suffice for one (`setup`: for
+            one of each process).
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -81,6 +82,15 @@ class PlannerRollouts(Callback):
     def simulator_steps(self) -> int:
         """How many steps the simulator has executed so far."""
         return sum(entry["simulator_steps"] for entry in self.history)
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Raises `UserError` if the budget does not suffice for a plan of each process."""
+        least = self.planner.horizon * trainer.world_size
+        if self.max_simulator_steps is not None and self.max_simulator_steps < least:
+            raise UserError(
+                f"max_simulator_steps is {self.max_simulator_steps}, less than one plan of {self.planner.horizon} "
+                f"steps for each of {trainer.world_size} processes; give at least {least}, or null for no limit."
+            )
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         plans = self.affordable_plans(trainer.world_size)

@@ -16,7 +16,7 @@ class OracleWorldModel(WorldModel):
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__()
-        self.simulator = simulator
+        self.simulator, self.differentiable = simulator, simulator.differentiable
 
     def encode(self, observation: Tensor) -> Tensor:
         return observation.unsqueeze(1)
@@ -46,6 +46,7 @@ class TrueDynamics(WorldModel):
     def __init__(self, simulator: Simulator, world_model: WorldModel) -> None:
         super().__init__()
         self.simulator, self.world_model = simulator, world_model
+        self.differentiable = simulator.differentiable
 
     def encode(self, observation: Tensor) -> Tensor:
         return self.world_model.encode(observation)[:, :1]
@@ -54,11 +55,12 @@ class TrueDynamics(WorldModel):
         return self.world_model.decode(latent)
 
     def step(self, latent: Tensor, action: Tensor) -> Tensor:
-        return self.encode(self.simulator.step(self.decode(latent), action))
+        following = self.simulator.step(self.decode(latent), action)
+        return self.encode(self.simulator.observe(following))
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         states = self.simulator.rollout(self.decode(latent), actions)
-        return self.encode(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        return self.encode(self.simulator.observe(states.flatten(0, 1))).unflatten(0, states.shape[:2])
 
     def loss(self, window: Window) -> Tensor:
         """Raises: there is nothing to train."""

@@ -40,10 +40,12 @@ class WorldModel(nn.Module, ABC):
     Attributes:
         members: number `M` of members.
         longest_rollout: how many steps it can predict at most; none for any number.
+        differentiable: whether gradients pass through its predictions.
     """
 
     members: int = 1
     longest_rollout: int | None = None
+    differentiable: bool = True
 
     @abstractmethod
     def encode(self, observation: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ class GradCEMPlanner(CEMPlanner):
         settings: those of `CEMPlanner`.
     """
 
+    descends = True
+
     @validate_call
     def __init__(self, *, gradient_steps: PositiveInt = 1, lr: Positive = 0.1, **settings: Any) -> None:
         super().__init__(**settings)

@@ -31,6 +31,8 @@ class GradientPlanner(Planner):
         settings: those of `Planner`.
     """
 
+    descends = True
+
     @validate_call
     def __init__(
         self,

@@ -40,6 +40,8 @@ class GRASPPlanner(Planner):
         settings: those of `Planner`.
     """
 
+    descends = True
+
     @validate_call
     def __init__(
         self,

@@ -1,12 +1,12 @@
 """Model-predictive control: plan, execute a few steps, look where the simulator really is, plan again."""
 
-import time
 from typing import Literal
 
 import torch
 from pydantic import ConfigDict, PositiveInt, validate_call
 from torch import Tensor
 
+from gapclose.clock import now
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.adaptation import GradientAdaptation
@@ -28,6 +28,8 @@ class MPC:
         horizon: `shrinking` plans up to a deadline, one horizon away, so that reaching the goal cannot be put off for
             ever; when the deadline passes, tasks that have not arrived get a new one. `fixed` always plans a whole
             horizon ahead.
+        adaptation: adapts the model, before each further plan, to what each task has observed; by default it stays as
+            it is.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -78,10 +80,10 @@ class MPC:
                 going = ~arrived[live]
                 world_model, live = world_model.for_tasks(going), live[going]
                 if adaptation and actions:
-                    began = time.perf_counter()
+                    began = now(states[-1])
                     observed = (torch.stack(steps, 1)[live] for steps in (states, actions))
                     world_model = adaptation.adapt(world_model, *observed)
-                    adaptation_seconds += time.perf_counter() - began
+                    adaptation_seconds += now(states[-1]) - began
                 start, goal = simulator.observe(states[-1][live]), simulator.observe(tasks.goal[live])
                 warm_start = None if elites is None else self.shift(elites[live])
                 # How much a search draws depends on its tasks; what comes after it must not.

@@ -1,7 +1,6 @@
 """The interface of every planner."""
 
 import logging
-import time
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import torch
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt, validate_call
 from torch import Tensor
 
+from gapclose.clock import now
 from gapclose.errors import UserError
 from gapclose.models.world_model import WorldModel, frozen
 from gapclose.planning.initialization import Init, Zeros
@@ -56,9 +56,14 @@ class Planner(ABC):
         seconds: after how much time the search begins no further iteration; by default time is no limit.
         target_cost: a task whose best plan costs no more is finished, and costs no more time; by default none is.
 
+    Attributes:
+        descends: whether its iterations ask for gradients.
+
     Raises:
         UserError: neither iterations nor seconds are limited.
     """
+
+    descends: bool = False
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
     def __init__(
@@ -100,10 +105,10 @@ class Planner(ABC):
             remember: whether the plan shall tell the best actions after each iteration.
 
         Raises:
-            UserError: the plan would be longer than the model can predict, the objective asks for what the model does
-                not have, or the model predicts no numbers.
+            UserError: the plan would be longer than the model can predict, the objective or the planner asks for what
+                the model does not have, or the model predicts no numbers.
         """
-        began = time.perf_counter()
+        began = now(start)
         steps = self.horizon if warm_start is None else warm_start.shape[2]
         if world_model.longest_rollout is not None and steps > world_model.longest_rollout:
             raise UserError(
@@ -111,6 +116,7 @@ class Planner(ABC):
                 "choose a shorter horizon."
             )
         objective.require(world_model)
+        self.require(world_model)
         with frozen(world_model):
             with torch.no_grad():
                 latents = world_model.encode(start), world_model.encode(goal)
@@ -125,8 +131,20 @@ class Planner(ABC):
             log.warning("%s; their plans are worthless.", sentence)
         best = search.best.unsqueeze(1)
         elites = search.bounds.denormalize(best if elites is None else torch.cat((best, elites), 1))
-        seconds = time.perf_counter() - began
+        seconds = now(elites) - began
         return Plan(elites[:, 0], search.best_cost, elites, *search.history(), search.model_calls, seconds)
+
+    def can_plan_with(self, world_model: WorldModel) -> bool:
+        """Whether the model has the gradients that the search asks for, if it asks for any."""
+        return world_model.differentiable or not self.descends or self.budget.iterations == 0
+
+    def require(self, world_model: WorldModel) -> None:
+        """Raises `UserError` if the planner asks for what the model does not have."""
+        if not self.can_plan_with(world_model):
+            raise UserError(
+                "The planner descends gradients, and the simulator, which is to take the model's place, has none; "
+                "choose a planner that only samples, such as planner=cem, or leave the oracle out."
+            )
 
     @abstractmethod
     def search(self, search: Search, warm_start: Tensor | None) -> Tensor | None:

@@ -1,13 +1,13 @@
 """A search for plans: what it asks of world model and objective, what it may cost, and the best found so far."""
 
 import itertools
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gapclose.clock import now
 from gapclose.models.adapted import AdaptedWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.objective import Objective
@@ -83,7 +83,7 @@ class Search:
         generator: torch.Generator | None = None,
         remember: bool = False,
     ) -> None:
-        self.began = time.perf_counter()
+        self.began = now(start)
         self.world_model, self.objective = world_model, objective
         self.start, self.goal, self.steps = start, goal, steps
         self.bounds, self.budget = Bounds(*(bound.to(start) for bound in bounds)), budget
@@ -110,7 +110,7 @@ class Search:
 
     def elapsed(self) -> float:
         """Seconds since the search began."""
-        return time.perf_counter() - self.began
+        return now(self.best) - self.began
 
     def exhausted(self) -> bool:
         """Whether the time is over, or every task is finished."""
@@ -135,8 +135,7 @@ class Search:
 
     def note(self) -> None:
         """Puts down the best so far, and the time."""
-        cost = self.best_cost.mean().item()  # This waits for an accelerator; only then is it time to look at the clock.
-        self._noted.append((cost, self.elapsed(), self.best.clone() if self.remember else None))
+        self._noted.append((self.best_cost.mean().item(), self.elapsed(), self.best.clone() if self.remember else None))
 
     def history(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """What was noted: mean best costs `[I]`, seconds `[I]` and, if remembered, actions `[I, N, T, A]`."""

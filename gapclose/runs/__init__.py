@@ -1,1 +1,1 @@
-"""Runs of train.py and plan.py: from the configuration to what is left in the folder."""
+"""Runs of train.py, plan.py and gapclose.diagnose: from the configuration to what is left in the folder."""

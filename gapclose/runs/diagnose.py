@@ -12,12 +12,14 @@ from torch import Tensor
 
 from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
+from gapclose.diagnostics.diagnosis import Diagnostics, Subject
+from gapclose.diagnostics.plots import draw_all
+from gapclose.diagnostics.report import reports
+from gapclose.envs.simulator import Tasks
 from gapclose.errors import UserError
-from gapclose.evaluation.diagnostics import Diagnostics, Subject
-from gapclose.evaluation.diagnostics_plots import draw_all
-from gapclose.evaluation.diagnostics_report import reports
 from gapclose.evaluation.gap import HeldOut
 from gapclose.evaluation.report import print_table, write_json
+from gapclose.models.oracle import OracleWorldModel
 from gapclose.runs.checkpoint import adopt, read_checkpoint, restore_world_model
 from gapclose.runs.folder import claim, settle
 from gapclose.runs.parts import Parts, check_run, pick_device
@@ -46,24 +48,25 @@ def run(cfg: DictConfig) -> None:
         parts[name].objective.require(models[name])
     diagnostics = build_diagnostics(config, first)
     tasks = simulator.sample_tasks(config.num_tasks, generator(config.seed, "plan tasks"))
+    tasks = Tasks(*(states.to(device) for states in tasks))
     with claim(folder, config):
-        trajectories = first.data.load(simulator)
-        first.train_policy(trajectories, config)
-        held_out = HeldOut.of(tasks, trajectories, device)
-        subjects = {
-            name: Subject(
-                model,
-                parts[name].objective.calibrated(model, held_out.validation),
-                seen(checkpoints[name], trajectories),
-            )
-            for name, model in models.items()
-        }
-        found, findings, cut = diagnostics.run(subjects, simulator, held_out, config.seed)
+        first.train_policy(first.data.load(simulator), config)
+        subjects = {}
+        for name, model in models.items():
+            trajectories = parts[name].data.load(simulator)
+            held_out = HeldOut.of(tasks, trajectories, device)
+            objective = parts[name].objective.calibrated(model, held_out.validation)
+            subjects[name] = Subject(model, objective, seen(checkpoints[name], trajectories), held_out.test)
+        found, findings, cut = diagnostics.run(subjects, simulator, tasks, config.seed)
         metrics = {"env": simulator.name, "checkpoints": paths, "seed": config.seed, "num_tasks": config.num_tasks}
         pictures = draw_all(found, findings, cut, simulator, folder)
         write_json(folder / "metrics.json", metrics | {"models": found})
     for report in reports(found):
         print_table(report.rows, report.title, report.columns, report.caption)
+    if not simulator.differentiable:
+        log.info("Without gradients of %s there is no landscape of the true cost, nor question 4.", simulator.name)
+    if not diagnostics.planner.can_plan_with(OracleWorldModel(simulator)):
+        log.info("Nor are there plans with the true dynamics, as the planner descends gradients.")
     if not any(picture.stem == "error_maps" for picture in pictures):
         log.info("There are no maps: the state of %s is more than a position in the plane.", simulator.name)
     print(f"Everything is in {folder}.")
@@ -112,7 +115,7 @@ def adopted(config: DictConfig, checkpoints: dict[str, Any]) -> dict[str, DictCo
 
 def build_diagnostics(config: DictConfig, parts: Parts) -> Diagnostics:
     """What is measured, with the planner and the start of its search."""
-    planner, simulator = parts.mpc.planner, parts.simulator
+    planner, simulator = parts.planner, parts.simulator
     bounds = {"action_low": simulator.action_low, "action_high": simulator.action_high}
     descent = instantiate(config.descent, init=planner.init, **bounds)
     return instantiate(config.diagnostics, planner=planner, descent=descent)

@@ -42,7 +42,8 @@ class Evaluation:
         each_epoch: whether the model is evaluated after each epoch of finetuning, too.
 
     Raises:
-        UserError: it names other models, or none, or a device that does not exist.
+        UserError: it names other models, or none, or a device that does not exist, or the planner cannot plan with the
+            simulator as its model, which is to be evaluated.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -63,6 +64,8 @@ class Evaluation:
                 f"evaluation.models is [{', '.join(models)}]; give a list of baseline, finetuned and oracle, such as "
                 "evaluation.models=[finetuned]."
             )
+        if "oracle" in models:
+            mpc.planner.require(OracleWorldModel(simulator))
         self.simulator, self.mpc, self.objective, self.planner_name = simulator, mpc, objective, planner_name
         self.tasks, self.seed = simulator.sample_tasks(num_tasks, generator(seed, "evaluation tasks")), seed
         self.device, self.models, self.each_epoch = pick_device(device), models, each_epoch

@@ -1,4 +1,4 @@
-"""What both entry points build from the configuration, before any work starts."""
+"""What all entry points build from the configuration, before any work starts."""
 
 from typing import NamedTuple, Self
 
@@ -15,18 +15,21 @@ from gapclose.errors import UserError
 from gapclose.planning.initialization import PolicyRollouts
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
+from gapclose.planning.planner import Planner
 from gapclose.runs.shared import train_policy
 from gapclose.runs.stage import Stage
 from gapclose.seeds import derive_seed
 
 
 class Parts(NamedTuple):
-    """The objects of the groups `env`, `data`, `objective`, and `mpc` with `planner`, `init` and `adaptation` in it."""
+    """The objects of the groups `env`, `data`, `objective`, `planner` with `init`, and `mpc` with `adaptation`."""
 
     simulator: Simulator
     data: CollectedData
     objective: Objective
-    mpc: MPC
+    planner: Planner
+    mpc: MPC | None
+    """None where the configuration has none, as there is nothing to be executed in that way."""
     policy_training: Stage | None
     """How the policy of `init=policy` is trained; none if there is no policy."""
 
@@ -43,17 +46,22 @@ class Parts(NamedTuple):
             training = instantiate(config.policy.training)
             training.check(init.policy, config)
         planner = instantiate(config.planner, init=init, **bounds)
-        adaptation = instantiate(config.adaptation)
-        if adaptation and config.compile:
-            raise UserError("A compiled model cannot be adapted; leave out compile=true or adaptation.")
-        mpc = instantiate(config.mpc, planner=planner, adaptation=adaptation)
-        return cls(simulator, instantiate(config.data), instantiate(config.objective), mpc, training)
+        mpc = build_mpc(config, planner) if "mpc" in config else None
+        return cls(simulator, instantiate(config.data), instantiate(config.objective), planner, mpc, training)
 
     def train_policy(self, trajectories: Trajectories, config: DictConfig, logger: Logger | None = None) -> None:
         """Trains the policy of `init=policy`, or loads it; nothing for any other `init`."""
         if self.policy_training:
-            policy = self.mpc.planner.init.policy
+            policy = self.planner.init.policy
             train_policy(self.policy_training, policy, trajectories, self.simulator, config, logger)
+
+
+def build_mpc(config: DictConfig, planner: Planner) -> MPC:
+    """MPC with a planner, as the groups `mpc` and `adaptation` describe it."""
+    adaptation = instantiate(config.adaptation)
+    if adaptation and config.compile:
+        raise UserError("A compiled model cannot be adapted; leave out compile=true or adaptation.")
+    return instantiate(config.mpc, planner=planner, adaptation=adaptation)
 
 
 @validate_call

@@ -63,6 +63,8 @@ def run(cfg: DictConfig) -> None:
     else:
         world_model = restore_world_model(config, simulator, checkpoint, config.checkpoint)
     parts.objective.require(world_model)
+    for of_planner in everything.values():
+        of_planner.planner.require(world_model)
     tasks = chosen_tasks(config, simulator)
     world_model = world_model.to(device)
     if config.compile:

@@ -102,7 +102,7 @@ class Preparation:
             self.rollouts = self.finetune.make_rollouts(
                 config.data.steps,
                 simulator=self.parts.simulator,
-                planner=self.explorer.mpc.planner,
+                planner=self.explorer.planner,
                 objective=self.explorer.objective,
                 seed=config.seed,
             )

@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -135,6 +136,13 @@ def test_processes_make_equal_shares_of_what_can_be_afforded(wall, processes, bu
 def test_a_budget_for_less_than_one_plan_is_refused(wall):
     with pytest.raises(UserError, match="max_simulator_steps is 14, less than one plan of 15 steps"):
         rollouts_of(wall, ReplayBuffer(), max_simulator_steps=14)
+
+
+def test_a_budget_for_less_than_one_plan_of_each_process_is_refused(wall):
+    rollouts = rollouts_of(wall, ReplayBuffer(), max_simulator_steps=45)
+    rollouts.setup(SimpleNamespace(world_size=3), None, "fit")
+    with pytest.raises(UserError, match="less than one plan of 15 steps for each of 4 processes; give at least 60"):
+        rollouts.setup(SimpleNamespace(world_size=4), None, "fit")
 
 
 def test_unknown_tasks_are_refused(wall):

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gapclose.data.trajectories import Window
+from gapclose.envs.wall import Wall
 from gapclose.models.oracle import OracleWorldModel, TrueDynamics
 
 
@@ -57,3 +58,25 @@ def test_the_true_dynamics_are_those_of_the_simulator_in_the_latents_of_a_model(
     torch.testing.assert_close(truth.decode(latents), true, atol=1e-5, rtol=0)
     torch.testing.assert_close(latents[:, 1], truth.step(truth.encode(states), actions[:, 0]))
     torch.testing.assert_close(latents[:, -1, 0], ensemble.encode(true[:, -1])[:, 0], atol=1e-5, rtol=0)
+
+
+def test_the_true_dynamics_show_a_model_what_the_simulator_lets_it_see(point_model, trajectories):
+    class Doubled(Wall):
+        def observe(self, state):
+            return 2 * state
+
+    class Halving(point_model):
+        def decode(self, latent):
+            return super().decode(latent) / 2
+
+    truth, states, actions = TrueDynamics(Doubled(), Halving()), trajectories.states, trajectories.actions
+    latents = truth.rollout(truth.encode(2 * states[:, 0]), actions)
+    torch.testing.assert_close(latents.squeeze(2), 2 * states, atol=1e-5, rtol=0)
+    torch.testing.assert_close(truth.step(latents[:, 0], actions[:, 0]), latents[:, 1])
+
+
+def test_what_takes_the_simulators_place_is_differentiable_if_the_simulator_is(wall, engine, ensemble):
+    assert OracleWorldModel(wall).differentiable
+    assert TrueDynamics(wall, ensemble).differentiable
+    assert not OracleWorldModel(engine).differentiable
+    assert not TrueDynamics(engine, ensemble).differentiable

@@ -329,6 +329,16 @@ def test_the_model_adapts_to_what_the_tasks_on_their_way_have_observed_so_far(en
     assert 0 < execution.adaptation_seconds < execution.seconds
 
 
+def test_the_time_of_adapting_is_taken_when_the_device_is_done(ensemble, monkeypatch):
+    ticks = iter(range(100))
+    monkeypatch.setattr("gapclose.planning.mpc.now", lambda computed: 7.0 * next(ticks))
+    execution = run(
+        Walker(horizon=9), ensemble, tasks(3.0), replan_every=3, max_steps=9, adaptation=GradientAdaptation(steps=1)
+    )
+    assert execution.adaptation_seconds == 14
+    assert next(ticks) == 4
+
+
 def test_what_is_imagined_is_imagined_by_the_model_as_it_was_adapted_by_then(ensemble):
     witness, drawn = Witness(steps=3, lr=0.01), tasks(3.0, 3.6)
     execution = run(Walker(horizon=9), ensemble, drawn, replan_every=3, max_steps=9, adaptation=witness)

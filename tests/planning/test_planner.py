@@ -485,3 +485,12 @@ def test_a_compiled_model_is_not_compiled_again_for_any_plan(ensemble, graphs, k
         for horizon in (5, 1):
             plan(make(kind, init=init_named(init), horizon=horizon), ensemble, CAUTIOUS, n=n)
     assert graphs.frame_count == 0
+
+
+def test_without_gradients_of_the_simulator_only_planners_that_sample_plan_with_it(engine, kind):
+    planner, oracle = make(kind, engine.action_low, engine.action_high), OracleWorldModel(engine)
+    if kind in ("gradient", "multistart", "grad_cem", "grasp"):
+        with pytest.raises(UserError, match=r"the simulator, .* has none; choose a planner that only samples"):
+            plan(planner, oracle, LAST_STEP)
+        planner = make(kind, engine.action_low, engine.action_high, iterations=0)
+    assert plan(planner, oracle, LAST_STEP).cost.isfinite().all()

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from gapclose.diagnostics.disagreement import disagreement_metrics, rank_correlation, rank_correlation_over_tasks
+from gapclose.diagnostics.error_maps import ErrorMaps, Grid, along_plans, error_metrics, single_steps
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
-from gapclose.evaluation.disagreement import disagreement_metrics, rank_correlation, rank_correlation_over_tasks
-from gapclose.evaluation.error_maps import ErrorMaps, Grid, along_plans, error_metrics, single_steps
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.planning.execution import Execution
 
@@ -95,7 +95,7 @@ def test_without_a_grid_there_are_the_errors_along_plans(wall, execution):
 def test_a_large_batch_of_steps_is_that_of_its_parts(wall, ensemble, monkeypatch):
     states = torch.rand(3, 5, 2, generator=torch.Generator().manual_seed(0)) + 0.5
     whole = single_steps(ensemble, wall, states, 0.1 * states)
-    monkeypatch.setattr("gapclose.evaluation.error_maps.AT_ONCE", 4)
+    monkeypatch.setattr("gapclose.diagnostics.error_maps.AT_ONCE", 4)
     torch.testing.assert_close(single_steps(ensemble, wall, states, 0.1 * states), whole)
 
 

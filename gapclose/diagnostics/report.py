@@ -19,13 +19,14 @@ class Report(NamedTuple):
 
 
 def reports(models: dict[str, dict[str, Any]]) -> Iterator[Report]:
-    """A table for each question, from the metrics by model that `Diagnostics.run` returns."""
+    """A table for each question that has an answer, from the metrics by model that `Diagnostics.run` returns."""
     learned = {name: found for name, found in models.items() if "attack" in found}
-    yield outcome(models)
+    yield outcome({name: found for name, found in models.items() if "open_loop" in found})
     yield attack_strength(learned)
-    yield roughness(models)
+    yield roughness({name: found for name, found in models.items() if "landscape" in found})
     yield errors(learned)
-    yield gradient_agreement(learned)
+    if all("gradients" in found for found in learned.values()):
+        yield gradient_agreement(learned)
     ensembles = {name: found["disagreement"] for name, found in learned.items() if "disagreement" in found}
     if ensembles:
         yield disagreement(ensembles)

@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
+from gapclose.diagnostics.diagnosis import ORACLE, Finding
+from gapclose.diagnostics.error_maps import Grid
+from gapclose.diagnostics.landscape import Slice
+from gapclose.diagnostics.report import COSTS, PLACES
 from gapclose.envs.simulator import Simulator
-from gapclose.evaluation.diagnostics import ORACLE, Finding
-from gapclose.evaluation.diagnostics_report import COSTS, PLACES
-from gapclose.evaluation.error_maps import Grid
-from gapclose.evaluation.landscape import Slice
-from gapclose.evaluation.plots import save
+from gapclose.evaluation.plots import draw_world, save
 
 STYLES = {"goal": "-", "objective": "--"}
 ATTACKS = ("#7f7f7f", "#d95f02", "#8e44ad", "#1b6ca8")
@@ -32,12 +30,14 @@ def draw_all(
 ) -> list[Path]:
     """All pictures of what `Diagnostics.run` returns, as files in a folder."""
     learned = {name: found for name, found in models.items() if "attack" in found}
+    explored = {name: found for name, found in models.items() if "landscape" in found}
     pictures = [
         plot_attacks(learned, folder / "attacks.png"),
-        plot_roughness(models, folder / "roughness.png"),
+        plot_roughness(explored, folder / "roughness.png"),
         plot_slices(cut, folder / "landscape.png"),
-        plot_gradients(learned, folder / "gradients.png"),
     ]
+    if all("gradients" in found for found in learned.values()):
+        pictures.append(plot_gradients(learned, folder / "gradients.png"))
     of_learned = {name: findings[name] for name in learned}
     if all(finding.arena for finding in of_learned.values()):
         pictures.append(plot_error_maps(of_learned, simulator, folder / "error_maps.png"))
@@ -202,18 +202,6 @@ def logarithmic(values: Sequence[Tensor]) -> LogNorm:
     return LogNorm(low, max(high, 1.01 * low))
 
 
-def draw_world(axes: Axes, simulator: Simulator) -> None:
-    """The outline of the world, and nothing beyond it."""
-    outline = simulator.outline()
-    axes.add_collection(LineCollection(outline.numpy(), colors="black", linewidths=1.5))
-    low, high = outline.flatten(0, 1).amin(0), outline.flatten(0, 1).amax(0)
-    margin = 0.03 * (high - low)
-    axes.set_aspect("equal")
-    axes.set_xlim((low - margin)[0].item(), (high + margin)[0].item())
-    axes.set_ylim((low - margin)[1].item(), (high + margin)[1].item())
-    axes.tick_params(labelsize=8)
-
-
 def plot_error_maps(findings: Mapping[str, Finding], simulator: Simulator, path: Path) -> Path:
     """One-step errors over the arena, and at the real and the imagined states of plans."""
     kinds = {
@@ -241,6 +229,7 @@ def plot_error_maps(findings: Mapping[str, Finding], simulator: Simulator, path:
             axes.scatter(*points[known][order].T, c=error[known][order].clamp(min=norm.vmin), s=5, norm=norm, cmap=cmap)
         for axes in column:
             draw_world(axes, simulator)
+            axes.tick_params(labelsize=8)
         column[0].set_title(wrapped(name), fontsize=11)
     for axes, label in zip(panels[:, 0], kinds.values()):
         axes.set_ylabel(label)
@@ -268,6 +257,7 @@ def plot_densities(findings: Mapping[str, Finding], simulator: Simulator, path: 
                 *grid.edges.numpy(), share.where(share > 0, torch.nan).numpy(), norm=norm, cmap=cmap
             )
             draw_world(axes, simulator)
+            axes.tick_params(labelsize=8)
         axes_row[0].set_ylabel(label)
     for axes, name in zip(panels[0], findings):
         axes.set_title(wrapped(name), fontsize=11)

@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from gapclose.data.trajectories import Trajectories
+from gapclose.diagnostics.attack_strength import AttackStrength, true_steps
 from gapclose.errors import UserError
-from gapclose.evaluation.attack_strength import AttackStrength, true_steps
+from gapclose.finetuning.attacks import ProjectedGradient
+from gapclose.finetuning.radii import FixedRadii, LearnedRadii
 from gapclose.models.dynamics import MLPDynamics
 from gapclose.models.encoders import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel
@@ -26,6 +28,16 @@ def linear():
     return model
 
 
+def strength(multiples=(1, 4), radii=None, kind=ProjectedGradient):
+    radii = radii or FixedRadii(0.05, 0.02)
+    attacks = {
+        "random": kind(radii, steps=0),
+        "fgsm": kind(radii),
+        "pgd": kind(radii, steps=10, step_ratio=0.25, keep_best=True),
+    }
+    return AttackStrength(attacks, list(multiples))
+
+
 @pytest.fixture
 def test_data():
     """Trajectories that walk freely, far from the wall."""
@@ -35,7 +47,7 @@ def test_data():
 
 
 def test_the_losses_of_a_linear_model_are_those_computed_by_hand(linear, wall, test_data):
-    found = AttackStrength(0.05, 0.02, [1, 2]).measure(linear, wall, test_data, seed=0)
+    found = strength([1, 2]).measure(linear, wall, test_data, seed=0)
     assert found["multiples"] == [1, 2]
     assert found["clean"]["mean"] == pytest.approx(0, abs=1e-10)
     assert found["clean"]["num_tasks"] == 6
@@ -61,12 +73,46 @@ def test_every_member_has_a_true_step_from_its_own_latent(ensemble, wall):
 def test_it_is_repeatable_and_leaves_the_global_randomness_alone(ensemble, wall, test_data):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first, again, other = (AttackStrength().measure(ensemble, wall, test_data, seed) for seed in (0, 0, 1))
+    first, again, other = (strength().measure(ensemble, wall, test_data, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert first == again != other
 
 
-@pytest.mark.parametrize("settings", [{"latent_radius": -1}, {"multiples": []}, {"multiples": [0]}])
-def test_impossible_settings_are_refused(settings):
-    with pytest.raises((ValueError, UserError), match=next(iter(settings))):
-        AttackStrength(**settings)
+def test_attacks_are_where_the_latents_are(ensemble, wall, test_data):
+    places = []
+
+    class Moved(ProjectedGradient):
+        def to(self, device):
+            places.append(device)
+            return super().to(device)
+
+    strength([1], kind=Moved).measure(ensemble, wall, test_data, 0)
+    assert places == [test_data.states.device] * 3
+
+
+def test_clipping_is_the_simulators_doing_and_not_the_models_error(linear, wall):
+    # As fast as the expert, that is at the bounds: half of the perturbed actions lie beyond them.
+    actions = torch.tensor([0.25, -0.25]).expand(4, 3, 2)
+    start = torch.tensor([0.5, 1.0]) + 0.1 * torch.rand(4, 1, 2, generator=torch.Generator().manual_seed(0))
+    states = torch.cat((start, start + actions.cumsum(1)), 1)
+    found = strength([1, 4]).measure(linear, wall, Trajectories(states, actions), seed=0)
+    assert all(entry["mean"] < 1e-9 for entries in found["error"].values() for entry in entries)
+    assert all(entry["mean"] > 1e-3 for entries in found["loss"].values() for entry in entries)
+
+
+def test_radii_are_multiplied_for_the_measurement_alone(ensemble, wall, test_data):
+    measured = strength([2, 2])
+    found = measured.measure(ensemble, wall, test_data, 0)
+    assert all(first == second for first, second in found["loss"].values())
+    assert all(attack.radii.current().tolist() == pytest.approx([0.05, 0.02]) for attack in measured.attacks.values())
+
+
+@pytest.mark.parametrize("multiples", [[], [0], [-1]])
+def test_impossible_multiples_are_refused(multiples):
+    with pytest.raises(ValueError, match=r"at least 1 item|greater than 0"):
+        strength(multiples)
+
+
+def test_learned_radii_are_refused():
+    with pytest.raises(UserError, match="of the attack random are learned"):
+        strength(radii=LearnedRadii(FixedRadii()))

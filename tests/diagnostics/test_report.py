@@ -1,6 +1,6 @@
 import math
 
-from gapclose.evaluation.diagnostics_report import cell, number, reports
+from gapclose.diagnostics.report import cell, number, reports
 
 NAN = float("nan")
 
@@ -44,6 +44,15 @@ def test_what_there_is_not_is_left_out():
     tables = list(reports(metrics(ensemble=False, maps=False)))
     assert [table.title[0] for table in tables] == list("01234")
     assert tables[3].rows[0][4:] == ["–", "0.20 [0.10, 0.30]", "–", "–"]
+
+
+def test_without_gradients_of_the_simulator_there_are_models_alone_and_no_question_of_agreement():
+    found = metrics()
+    del found["model"]["gradients"]
+    found["oracle"] = {}
+    tables = list(reports(found))
+    assert [table.title[0] for table in tables] == list("01235")
+    assert [len(table.rows) for table in tables] == [1, 7, 3, 1, 1]
 
 
 def test_an_estimate_is_shown_with_its_interval_and_no_number_as_a_dash():

@@ -1,55 +1,47 @@
 """Is the attack strong? The loss on held-out transitions, clean and perturbed, and the model's share in it."""
 
-from typing import Annotated, Any, Protocol
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, validate_call
+from pydantic import ConfigDict, Field, validate_call
 from torch import Tensor
 
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
+from gapclose.errors import UserError
 from gapclose.evaluation.statistics import estimate
-from gapclose.finetuning.attacks import Perturbation, ProjectedGradient
+from gapclose.finetuning.attacks import ProjectedGradient
 from gapclose.finetuning.radii import FixedRadii
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.seeds import derive_seed
-from gapclose.settings import NonNegative, Positive
-
-
-class Attack(Protocol):
-    """Whatever perturbs the inputs of a rollout."""
-
-    def perturb(self, world_model: LearnedWorldModel, latent: Tensor, actions: Tensor, targets: Tensor) -> Perturbation:
-        """The perturbation of what `rollout_loss` takes."""
-
-
-def attacks(latent_radius: float, action_radius: float) -> dict[str, Attack]:
-    """The attacks to compare, by name, all with the same radii."""
-    radii = FixedRadii(latent_radius, action_radius)
-    return {
-        "random": ProjectedGradient(radii, steps=0),
-        "fgsm": ProjectedGradient(radii),
-        "pgd": ProjectedGradient(radii, steps=10, step_ratio=0.25, keep_best=True),
-    }
+from gapclose.settings import Positive
 
 
 class AttackStrength:
     """Measures the loss under attacks of growing radius.
 
     Args:
-        latent_radius: l∞ radius of the perturbation of latents, in standard deviations of the data.
-        action_radius: the same of actions.
-        multiples: by which both radii are multiplied, one after the other.
+        attacks: what to compare, by name, with fixed radii.
+        multiples: by which their radii are multiplied, one after the other.
+
+    Raises:
+        UserError: the radii of an attack are learned.
     """
 
-    @validate_call
+    @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
     def __init__(
         self,
-        latent_radius: NonNegative = 0.05,
-        action_radius: NonNegative = 0.02,
+        attacks: Mapping[str, ProjectedGradient],
         multiples: Annotated[list[Positive], Field(min_length=1)] = (0.5, 1.0, 2.0, 4.0, 8.0),
     ) -> None:
-        self.latent_radius, self.action_radius, self.multiples = latent_radius, action_radius, list(multiples)
+        for name, attack in attacks.items():
+            if not isinstance(attack.radii, FixedRadii):
+                raise UserError(
+                    f"The radii of the attack {name} are learned; to be multiplied they must be fixed: radii=fixed."
+                )
+        self.attacks, self.multiples = dict(attacks), list(multiples)
 
     def measure(
         self, world_model: LearnedWorldModel, simulator: Simulator, test: Trajectories, seed: int
@@ -61,25 +53,35 @@ class AttackStrength:
         Returns:
             `multiples`; `clean`: the loss without perturbation; `loss`: for each attack the losses under it
             (`estimate`), one for each multiple; and `error`: the same with what the simulator makes of the perturbed
-            inputs as targets. The loss counts against the model that a perturbed start leads elsewhere, which is so
-            with the true dynamics, too; the error does not.
+            inputs as targets, for actions that are clipped to the bounds as the simulator clips them. The loss counts
+            against the model that a perturbed start leads elsewhere, which is so with the true dynamics, too; the error
+            does not.
         """
         with torch.no_grad():
             everything = torch.arange(test.num_windows(1), device=test.actions.device)
             inputs = world_model.encode_window(test.windows(everything, 1))
+        bounds = [bound.to(inputs[1]) for bound in (simulator.action_low, simulator.action_high)]
         clean = estimate(loss_by_trajectory(world_model, *inputs, len(test.actions)))
         results: dict[str, Any] = {"multiples": self.multiples, "clean": clean, "loss": {}, "error": {}}
         for multiple in self.multiples:
-            for name, attack in attacks(multiple * self.latent_radius, multiple * self.action_radius).items():
+            for name, attack in self.attacks.items():
                 with torch.random.fork_rng():
                     torch.manual_seed(derive_seed(seed, "attack"))
-                    delta = attack.perturb(world_model, *inputs)
+                    delta = widened(attack, multiple).to(inputs[0].device).perturb(world_model, *inputs)
                 latent, actions = inputs[0] + delta.latent, inputs[1] + delta.actions
-                true_targets = true_steps(world_model, simulator, latent, actions)
-                for key, targets in (("loss", inputs[2]), ("error", true_targets)):
-                    loss = loss_by_trajectory(world_model, latent, actions, targets, len(test.actions))
+                possible = actions.clamp(*bounds)
+                following = true_steps(world_model, simulator, latent, possible)
+                for key, taken, targets in (("loss", actions, inputs[2]), ("error", possible, following)):
+                    loss = loss_by_trajectory(world_model, latent, taken, targets, len(test.actions))
                     results[key].setdefault(name, []).append(estimate(loss))
         return results
+
+
+def widened(attack: ProjectedGradient, multiple: float) -> ProjectedGradient:
+    """The same attack with multiples of its radii, which do not change any more."""
+    attack = deepcopy(attack).eval()
+    attack.radii.factors.mul_(multiple)
+    return attack
 
 
 @torch.no_grad()

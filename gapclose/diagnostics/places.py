@@ -17,22 +17,19 @@ POOL = 64
 
 
 class TracedSearch(Search):
-    """A search that remembers which sequences it was asked to judge, and the gradients that it found there."""
+    """A search that remembers which sequences it was asked to judge."""
 
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
         self.judged: list[Tensor] = []
-        self.gradients: list[Tensor] = []
 
     def score(self, candidates: Tensor) -> Tensor:
         self.judged.append(candidates.clone())
         return super().score(candidates)
 
     def gradient(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        costs, gradients = super().gradient(candidates)
         self.judged.append(candidates.clone())
-        self.gradients.append(gradients)
-        return costs, gradients
+        return super().gradient(candidates)
 
 
 class Path(NamedTuple):
@@ -40,7 +37,7 @@ class Path(NamedTuple):
 
     Attributes:
         actions: sequences `[N, I+1, T, A]`, from the first to the last.
-        gradients: of the cost at all but the last, `[N, I, T, A]`.
+        gradients: of the cost at all but the last, `[N, I, T, A]`, with the weights at the end of a search.
     """
 
     actions: Tensor
@@ -84,11 +81,19 @@ def initial_sequences(search: Search, init: Init, k: int) -> Tensor:
     return select(drawn, (tasks[:, None] * k + numbers) % pool)
 
 
-def descend(planner: GradientPlanner, landscape: Landscape, starts: Tensor, random: torch.Generator) -> Path:
-    """The path of a planner's gradient descent from one sequence per task, `[N, T, A]`."""
+def descend(planner: GradientPlanner, landscape: Landscape, starts: Tensor, random: torch.Generator) -> Tensor:
+    """The sequences `[N, I+1, T, A]` that a planner's gradient descent takes from one per task, `[N, T, A]`."""
     search = landscape.search(TracedSearch, planner.budget, random)
     planner.descend(search, starts.unsqueeze(1))
-    return Path(torch.cat(search.judged, 1), torch.cat(search.gradients, 1))
+    return torch.cat(search.judged, 1)
+
+
+def path_along(landscape: Landscape, actions: Tensor) -> Path:
+    """The path of a descent that took sequences `[N, I+1, T, A]`.
+
+    Where weights change in the course of a search, the gradients that it followed were those of other costs.
+    """
+    return Path(actions, landscape.search().gradient(actions[:, :-1])[1])
 
 
 def spread(path: Path, k: int) -> Tensor:

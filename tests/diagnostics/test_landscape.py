@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gapclose.evaluation.landscape import (
+from gapclose.diagnostics.landscape import (
     Plane,
     Roughness,
     gradient_variation,
@@ -12,10 +12,11 @@ from gapclose.evaluation.landscape import (
     slices,
     variation_along,
 )
-from gapclose.evaluation.places import Path, descend, initial_sequences, spread, uniform_sequences
+from gapclose.diagnostics.places import Path, descend, initial_sequences, path_along, spread, uniform_sequences
 from gapclose.models.oracle import OracleWorldModel, TrueDynamics
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import Knots
+from gapclose.planning.objective import Disagreement, GoalDistance, Objective
 
 
 def seeded(seed=0):
@@ -81,13 +82,27 @@ def test_a_path_holds_every_iterate_of_the_planners_descent(open_landscape, poin
     landscape = open_landscape(point_model())
     search = landscape.search()
     starts = initial_sequences(search, Knots(2), 2)[:, 0]
-    path = descend(planner(optimizer="sgd", lr=0.3), landscape, starts, seeded())
+    path = path_along(landscape, descend(planner(optimizer="sgd", lr=0.3), landscape, starts, seeded()))
     assert path.actions.shape == (5, 6, 6, 2)
     torch.testing.assert_close(path.actions[:, 0], starts)
     torch.testing.assert_close(path.gradients, search.gradient(path.actions[:, :-1])[1])
     torch.testing.assert_close(path.actions[:, 1:], (path.actions[:, :-1] - 0.3 * path.gradients).clamp(-1, 1))
     assert spread(path, 3).shape == (5, 3, 6, 2)
     assert (variation_along(path) <= QUADRATIC * 1.01).all()
+
+
+def test_gradients_along_a_path_are_those_at_the_end_of_a_search_though_weights_change_during_it(
+    open_landscape, ensemble
+):
+    goal = GoalDistance("last")
+    final, changing = (
+        open_landscape(ensemble, Objective({"goal": goal, "disagreement": Disagreement(50.0, initial_share=share)}))
+        for share in (1.0, 0.0)
+    )
+    starts = initial_sequences(final.search(), Knots(2), 1)[:, 0]
+    path = path_along(changing, descend(planner(), changing, starts, seeded()))
+    torch.testing.assert_close(path.gradients, path_along(final, path.actions).gradients)
+    assert not torch.allclose(path.actions, descend(planner(), final, starts, seeded()))
 
 
 def test_a_descent_that_does_not_move_has_no_variation():
@@ -120,7 +135,7 @@ def test_a_plane_holds_the_paths_that_span_it():
 def test_a_slice_shows_every_models_cost_on_the_same_plane(open_landscape, point_model):
     landscapes = {name: open_landscape(point_model(gain)) for name, gain in dict(a=1.0, b=-1.0).items()}
     starts = initial_sequences(landscapes["a"].search(random=seeded()), Knots(2), 1)[:, 0]
-    paths = {name: descend(planner(), x, starts, seeded()).actions for name, x in landscapes.items()}
+    paths = {name: descend(planner(), x, starts, seeded()) for name, x in landscapes.items()}
     searches = {name: landscape.search() for name, landscape in landscapes.items()}
     cut = slices(searches, paths, 7)
     assert {name: tuple(costs.shape) for name, costs in cut.costs.items()} == dict(a=(5, 7, 7), b=(5, 7, 7))

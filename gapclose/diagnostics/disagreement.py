@@ -7,7 +7,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from gapclose.evaluation.error_maps import Step
+from gapclose.diagnostics.error_maps import Step
 from gapclose.evaluation.statistics import interval
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from gapclose.diagnostics.gradient_agreement import gradient_agreement
+from gapclose.diagnostics.places import Landscape, uniform_sequences
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
-from gapclose.evaluation.gradient_agreement import gradient_agreement
-from gapclose.evaluation.places import Landscape, uniform_sequences
 from gapclose.models.oracle import OracleWorldModel, TrueDynamics
 
 

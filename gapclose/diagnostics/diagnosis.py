@@ -6,14 +6,24 @@ from typing import Any, NamedTuple
 from pydantic import ConfigDict, PositiveInt, validate_call
 from torch import Tensor
 
+from gapclose.data.trajectories import Trajectories
+from gapclose.diagnostics.attack_strength import AttackStrength
+from gapclose.diagnostics.disagreement import disagreement_metrics
+from gapclose.diagnostics.error_maps import ErrorMaps, Grid, Step, along_plans, error_metrics, single_steps
+from gapclose.diagnostics.gradient_agreement import gradient_agreement
+from gapclose.diagnostics.landscape import Roughness, Slice, slices, variation_along
+from gapclose.diagnostics.places import (
+    Landscape,
+    Path,
+    descend,
+    initial_sequences,
+    path_along,
+    spread,
+    uniform_sequences,
+)
 from gapclose.envs.simulator import Simulator, Tasks
-from gapclose.evaluation.attack_strength import AttackStrength
-from gapclose.evaluation.disagreement import disagreement_metrics
-from gapclose.evaluation.error_maps import ErrorMaps, Grid, Step, along_plans, error_metrics, single_steps
-from gapclose.evaluation.gap import HeldOut, evaluate
-from gapclose.evaluation.gradient_agreement import gradient_agreement
-from gapclose.evaluation.landscape import Roughness, Slice, slices, variation_along
-from gapclose.evaluation.places import Landscape, Path, descend, initial_sequences, spread, uniform_sequences
+from gapclose.errors import UserError
+from gapclose.evaluation.gap import evaluate
 from gapclose.evaluation.statistics import estimate
 from gapclose.models.oracle import TrueDynamics
 from gapclose.models.world_model import LearnedWorldModel, WorldModel
@@ -21,6 +31,7 @@ from gapclose.planning.execution import Execution, execute_open_loop
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
+from gapclose.planning.search import Budget
 from gapclose.progress import progress_bar
 from gapclose.seeds import generator
 
@@ -34,11 +45,13 @@ class Subject(NamedTuple):
         world_model: the model.
         objective: what its plans are judged by.
         seen: the states that it was trained on, `[L, S]`.
+        test: trajectories of its own data that its training never saw.
     """
 
     world_model: LearnedWorldModel
     objective: Objective
     seen: Tensor
+    test: Trajectories
 
 
 class Finding(NamedTuple):
@@ -69,6 +82,9 @@ class Diagnostics:
         samples: random and initial sequences per task, and points of its descent, at which gradients are compared.
         slice_points: of the grid along each axis of a slice through the cost.
         slice_tasks: the first of the tasks, for which there are slices.
+
+    Raises:
+        UserError: the descent is limited by more, or less, than a number of iterations.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -83,19 +99,26 @@ class Diagnostics:
         slice_points: PositiveInt = 41,
         slice_tasks: PositiveInt = 3,
     ) -> None:
+        if descent.budget != Budget(descent.budget.iterations) or not descent.budget.iterations:
+            raise UserError(
+                "The descents of all models are to be equally long, and of one iteration at least; give a positive "
+                "number as descent.iterations, and no other limit."
+            )
         self.attack, self.roughness, self.error_maps = attack, roughness, error_maps
         self.planner, self.descent, self.samples = planner, descent, samples
         self.slice_points, self.slice_tasks = slice_points, slice_tasks
 
     def run(
-        self, subjects: Mapping[str, Subject], simulator: Simulator, held_out: HeldOut, seed: int
+        self, subjects: Mapping[str, Subject], simulator: Simulator, tasks: Tasks, seed: int
     ) -> tuple[dict[str, Any], dict[str, Finding], Slice]:
         """All that is found about models, and about the true dynamics in the first one's latents.
+
+        Of a simulator that is not differentiable, what asks for its gradients is left out.
 
         Args:
             subjects: by name; their parameters are trained no more.
             simulator: the true dynamics.
-            held_out: tasks and expert trajectories.
+            tasks: starts and goals.
             seed: of all that is random.
 
         Returns:
@@ -104,59 +127,64 @@ class Diagnostics:
         metrics, findings = {}, {}
         first = next(iter(subjects.values()))
         goal_alone = first.objective.goal_alone()
+        models: dict[str, tuple[WorldModel, Objective]] = {name: subject[:2] for name, subject in subjects.items()}
         with progress_bar(5 * len(subjects) + 2, "diagnosing", "part") as bar:
             for name, subject in subjects.items():
                 subject.world_model.requires_grad_(False).eval()
-                metrics[name], findings[name] = self.examine(subject, simulator, held_out, seed, bar.update)
+                metrics[name], findings[name] = self.examine(subject, simulator, tasks, seed, bar.update)
             truth = TrueDynamics(simulator, first.world_model)
-            execution = self.execute(truth, goal_alone, simulator, held_out.tasks, seed)
-            metrics[ORACLE] = {"open_loop": evaluate(execution, simulator)}
-            landscape = Landscape(truth, goal_alone, simulator, held_out.tasks, self.planner.horizon)
-            metrics[ORACLE]["landscape"] = {
-                "goal": self.smoothness(landscape, *self.places(landscape, execution, seed), seed)
-            }
-            findings[ORACLE] = Finding(execution)
+            if self.planner.can_plan_with(truth):
+                execution = self.execute(truth, goal_alone, simulator, tasks, seed)
+                metrics[ORACLE] = {"open_loop": evaluate(execution, simulator)}
+                findings[ORACLE] = Finding(execution)
+            if simulator.differentiable:
+                landscape = Landscape(truth, goal_alone, simulator, tasks, self.planner.horizon)
+                smoothness = self.smoothness(landscape, *self.places(landscape, execution, seed), seed)
+                metrics[ORACLE]["landscape"] = {"goal": smoothness}
+                models[ORACLE] = truth, goal_alone
             bar.update()
-            models = {name: (subject.world_model, subject.objective) for name, subject in subjects.items()}
-            cut = self.cut({**models, ORACLE: (truth, goal_alone)}, simulator, held_out.tasks, seed)
+            cut = self.cut(models, simulator, tasks, seed)
             bar.update()
         return metrics, findings, cut
 
     def examine(
-        self, subject: Subject, simulator: Simulator, held_out: HeldOut, seed: int, advance: Callable[[], Any]
+        self, subject: Subject, simulator: Simulator, tasks: Tasks, seed: int, advance: Callable[[], Any]
     ) -> tuple[dict[str, Any], Finding]:
         """One model's answers to all questions; `advance` is called after each."""
-        world_model, objective, _ = subject
-        expert = single_steps(world_model, simulator, held_out.test.states[:, :-1], held_out.test.actions)
+        world_model, objective, seen, test = subject
+        expert = single_steps(world_model, simulator, test.states[:, :-1], test.actions)
         expert_error = estimate(expert.error.mean(1))
-        execution = self.execute(world_model, objective, simulator, held_out.tasks, seed)
+        execution = self.execute(world_model, objective, simulator, tasks, seed)
         metrics: dict[str, Any] = {"open_loop": evaluate(execution, simulator, expert_error["mean"])}
         advance()
-        metrics["attack"] = self.attack.measure(world_model, simulator, held_out.test, seed)
+        metrics["attack"] = self.attack.measure(world_model, simulator, test, seed)
         advance()
-        metrics["landscape"], metrics["gradients"] = {}, {}
+        metrics["landscape"], gradients = {}, {}
         truth = TrueDynamics(simulator, world_model)
-        true_landscape = Landscape(truth, objective.goal_alone(), simulator, held_out.tasks, self.planner.horizon)
+        true_landscape = Landscape(truth, objective.goal_alone(), simulator, tasks, self.planner.horizon)
         for name, cost in costs_of(objective).items():
             landscape = true_landscape._replace(world_model=world_model, objective=cost)
             places, path = self.places(landscape, execution, seed)
             metrics["landscape"][name] = self.smoothness(landscape, places, path, seed)
-            metrics["gradients"][name] = {
-                place: gradient_agreement(landscape.search(), true_landscape.search(), actions)
-                for place, actions in places.items()
-            }
+            if simulator.differentiable:
+                gradients[name] = {
+                    place: gradient_agreement(landscape.search(), true_landscape.search(), actions)
+                    for place, actions in places.items()
+                }
+        if gradients:
+            metrics["gradients"] = gradients
         advance()
-        grid, device = Grid.over(simulator, self.error_maps.cells), held_out.tasks.start.device
+        grid, device = Grid.over(simulator, self.error_maps.cells), tasks.start.device
         random = generator(seed, "map")
         arena = self.error_maps.over_arena(world_model, simulator, grid, device, random) if grid else None
         plans = along_plans(world_model, simulator, execution)
-        errors = error_metrics(arena, plans, execution, simulator, grid, subject.seen)
+        errors = error_metrics(arena, plans, execution, simulator, grid, seen)
         metrics["errors"] = {"expert": expert_error, **errors}
         advance()
         if world_model.members > 1:
             metrics["disagreement"] = disagreement_metrics(world_model, arena, plans, execution)
         advance()
-        return metrics, Finding(execution, arena, plans, grid and grid.counts(subject.seen))
+        return metrics, Finding(execution, arena, plans, grid and grid.counts(seen))
 
     def execute(
         self, world_model: WorldModel, objective: Objective, simulator: Simulator, tasks: Tasks, seed: int
@@ -171,7 +199,7 @@ class Diagnostics:
         """
         search = landscape.search(random=generator(seed, "initial sequences"))
         initial = initial_sequences(search, self.descent.init, self.samples)
-        path = descend(self.descent, landscape, initial[:, 0], generator(seed, "descent"))
+        path = path_along(landscape, descend(self.descent, landscape, initial[:, 0], generator(seed, "descent")))
         places = {
             "random": uniform_sequences(search, self.samples, generator(seed, "random sequences")),
             "initial": initial,
@@ -202,7 +230,7 @@ class Diagnostics:
         for name, landscape in landscapes.items():
             search = landscape.search(random=generator(seed, "initial sequences"))
             start = initial_sequences(search, self.descent.init, self.samples)[:, 0]
-            paths[name] = descend(self.descent, landscape, start, generator(seed, "descent")).actions
+            paths[name] = descend(self.descent, landscape, start, generator(seed, "descent"))
         return slices({name: x.search() for name, x in landscapes.items()}, paths, self.slice_points)
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from gapclose.diagnostics.places import Landscape
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
-from gapclose.evaluation.places import Landscape
 from gapclose.planning.objective import GoalDistance, Objective
 
 

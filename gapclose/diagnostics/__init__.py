@@ -1,0 +1,1 @@
+"""Why models do or do not survive planning."""
