@@ -46,16 +46,18 @@ def mean_interval(values: NDArray) -> Estimate:
 
     Also for the differences of two methods on the same tasks and seeds, which makes it a paired comparison.
     """
-    means = resampled_means(values, np.random.default_rng(0))
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(values.mean()), float(low), float(high))
+    return percentiles(values.mean(), resampled_means(values, np.random.default_rng(0)))
 
 
 def ratio_interval(values: NDArray, control: NDArray) -> Estimate:
     """The ratio of the means of values `[S, N]` and of a control, paired `[S, N]`, with its bootstrap interval."""
     one, other = (resampled_means(x, np.random.default_rng(0)) for x in (values, control))
-    low, high = np.quantile(one / other, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(values.mean() / control.mean()), float(low), float(high))
+    return percentiles(values.mean() / control.mean(), one / other)
+
+
+def percentiles(value: float, resampled: NDArray) -> Estimate:
+    """A value with the interval that its resamples `[RESAMPLES]` fill."""
+    return Estimate(float(value), *np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist())
 
 
 def rate_interval(outcomes: NDArray) -> Estimate:

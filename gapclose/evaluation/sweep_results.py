@@ -91,7 +91,7 @@ def settings_of(runs: pd.DataFrame) -> list[Setting]:
     settings, tables = [], []
     for values, group in runs.fillna(dict.fromkeys(varied, "")).groupby(varied, sort=False):
         given = {name: value for name, value in zip(varied, values) if value}
-        table = {name: by_seed(group, *where) for name, where in MEASURES.items()}
+        table = by_seed(group)
         setting = Setting(
             {name: value for name, value in given.items() if name.partition(".")[0] in METHOD},
             {name: value for name, value in given.items() if name.partition(".")[0] not in METHOD},
@@ -109,16 +109,17 @@ def settings_of(runs: pd.DataFrame) -> list[Setting]:
     return settings
 
 
-def by_seed(group: pd.DataFrame, way: str, column: str) -> pd.DataFrame | None:
-    """Outcomes with a row for each seed and a column for each task; none if a run did not execute in this way."""
-    rows = {}
+def by_seed(group: pd.DataFrame) -> dict[str, pd.DataFrame | None]:
+    """By measure, outcomes with a row for each seed and a column for each task; none if a run did not execute so."""
+    outcomes = {}
     for run in group.itertuples():
         table = read_outcomes(run.folder / "tasks.csv")
-        table = table[(table.model == run.judged) & (table.way == way)]
-        if table.empty:
-            return None
-        rows[run.seed] = table.set_index("task")[column]
-    return pd.DataFrame(rows).T
+        outcomes[run.seed] = table[table.model == run.judged]
+    found = {}
+    for name, (way, column) in MEASURES.items():
+        rows = {seed: table[table.way == way].set_index("task")[column] for seed, table in outcomes.items()}
+        found[name] = None if any(row.empty for row in rows.values()) else pd.DataFrame(rows).T
+    return found
 
 
 def estimate(name: str, table: pd.DataFrame) -> Estimate:
