@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
 
-SWEEPS = wall_pgd wall wall_attacks wall_baselines
+SWEEPS = wall_pgd wall wall_attacks wall_baselines wall_price
 
 .PHONY: demo test lint results $(SWEEPS:%=sweep-%)
 

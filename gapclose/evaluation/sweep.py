@@ -22,17 +22,30 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="Markdown page whose generated part is written anew")
     args = parser.parse_args()
     try:
-        runs, unfinished = read_runs(args.folder)
-        settings = settings_of(runs)
-        with replacing(args.folder / "summary.csv") as temporary:
-            summary(settings).to_csv(temporary, index=False)
-        columns, rows = table_of(settings)
-        print_table(rows, f"{args.folder}: {len(runs)} runs, {unfinished} unfinished", columns, CAPTION)
-        if args.page:
-            write_page(args.page, settings)
+        conclude(args.folder, args.page)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def conclude(folder: Path, page: Path | None = None) -> None:
+    """Prints what the finished runs of a sweep have found, and leaves it in the sweep's folder.
+
+    Args:
+        folder: of the sweep.
+        page: a Markdown page whose generated part is written anew.
+
+    Raises:
+        UserError: there is no finished run, or the page has no place for the results.
+    """
+    runs, unfinished = read_runs(folder)
+    settings = settings_of(runs)
+    with replacing(folder / "summary.csv") as temporary:
+        summary(settings).to_csv(temporary, index=False)
+    columns, rows = table_of(settings)
+    print_table(rows, f"{folder}: {len(runs)} runs, {unfinished} unfinished", columns, CAPTION)
+    if page:
+        write_page(page, settings)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from gapclose.errors import UserError
 from gapclose.evaluation.outcomes import read_outcomes
 from gapclose.evaluation.statistics import Estimate, mean_interval, rate_difference, rate_interval, ratio_interval
 
-METHOD = ("finetune", "attack", "radii", "baseline", "adaptation")
+METHOD = ("finetune", "attack", "radii", "baseline", "adaptation", "objective")
 """What makes a method; whatever else is varied makes a scene, in which methods are compared."""
 ASIDE = ("seed", "sweep", "data_dir", "num_threads", "logger", "evaluation.models")
 """What does not make a setting of its own."""
