@@ -51,7 +51,7 @@ def by_scene(settings: list[Setting]) -> dict[str, list[Setting]]:
 def label(setting: Setting) -> str:
     """The method in words. Adaptation concerns the column of adapted MPC alone."""
     values = {name: value for name, value in setting.method.items() if name not in ("finetune", "adaptation")}
-    words = [value if "." not in name else f"{' '.join(name.split('.')[-2:])} {value}" for name, value in values.items()]
+    words = [" ".join([*name.split(".")[1:][-2:], value]) for name, value in values.items()]
     return ", ".join([*filter(None, [setting.method.get("finetune")]), *words]) or "default"
 
 

@@ -96,10 +96,13 @@ def test_settings_inside_a_method_make_another_method_and_no_scene(tmp_path):
     leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, 1.0], "continue")
     leave_run(tmp_path, ["finetune=online", "sweep=wall"], 0, [1, 1], [0.5, 0.5])
     leave_run(tmp_path, ["finetune=online", "finetune.rollouts.tasks=failures"], 0, [1, 1], [0.5, 0.5])
+    leave_run(tmp_path, ["finetune=none", "objective.terms.disagreement.weight=300"], 0, [1, 1], [0.5, 0.5], "none")
     settings = settings_of(read_runs(tmp_path)[0])
     assert all(setting.scene == {} for setting in settings)
     assert all("success" in setting.against_control for setting in settings[1:])
-    assert [row[1] for row in table_of(settings)[1]] == ["online", "online, tasks failures", "continue"]
+    assert [row[1] for row in table_of(settings)[1]] == [
+        "online", "online, rollouts tasks failures", "none, disagreement weight 300", "continue"
+    ]  # fmt: skip
 
 
 def test_the_true_dynamics_have_a_row(tmp_path):
