@@ -1,10 +1,11 @@
 """Every option of every config group composes, and what it describes can be made."""
 
-from itertools import product
+from pathlib import Path
 
 import pytest
 import wandb
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -89,15 +90,33 @@ def test_data_differ_in_their_behaviour_alone(option):
 
 
 @pytest.mark.parametrize("sweep", [option for option in OPTIONS if option.startswith("sweep=")])
-def test_every_job_of_a_sweep_composes(sweep):
+def test_every_job_of_a_sweep_composes_and_every_sweep_has_a_folder_of_its_own(sweep):
+    if sweep == "sweep=search":
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         hydra = compose("train", overrides=[sweep], return_hydra_config=True).hydra
-    values = [[f"{name}={value}" for value in str(values).split(",")] for name, values in hydra.sweeper.params.items()]
-    jobs = list(product(*values))
-    assert len(jobs) >= 12
-    for job in (jobs[0], jobs[-1]):
-        config = configuration("train", sweep, *job)
-        assert config.evaluation.models == (["baseline", "oracle"] if config.finetune is None else ["finetuned"])
+    assert Path(hydra.sweep.dir).name in sweep
+    overrides = OverridesParser.create().parse_overrides(
+        [f"{key}={value}" for key, value in hydra.sweeper.params.items()]
+    )
+    first = [next(override.sweep_string_iterator()) if override.is_discrete_sweep() else 0.5 for override in overrides]
+    job = [f"{override.key_or_group}={value}" for override, value in zip(overrides, first)]
+    config = configuration("train", sweep, *job)
+    assert not config.finetune or "finetuned" in config.evaluation.models
+    assert sweep != "sweep=search" or config.evaluation.seed != configuration("train").evaluation.seed
+
+
+LAUNCHERS = {"parallel": "joblib", "slurm": "submitit", "slurm_here": "submitit", "ray": "ray"}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_launcher_composes(launcher):
+    pytest.importorskip(f"hydra_plugins.hydra_{LAUNCHERS[launcher]}_launcher")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = [f"hydra/launcher={launcher}", "num_threads=1", "hydra.sweep.dir=sweep"]
+        chosen = compose("train", overrides=settings, return_hydra_config=True).hydra.launcher
+    assert LAUNCHERS[launcher] in chosen._target_
+    assert launcher != "parallel" or chosen.n_jobs >= 1
 
 
 def options_of(group):
@@ -120,6 +139,20 @@ def test_attacks_and_radii_are_those_of_the_paper_by_default():
     attack = instantiate(configuration("train", "finetune=adversarial").finetune).module.keywords["attack"]
     assert (attack.steps, attack.step_ratio, attack.norm, attack.keep_best) == (1, 1.25, "linf", False)
     assert attack.radii.current().tolist() == pytest.approx([0.05, 0.02])
+
+
+@pytest.mark.parametrize("radii", options_of("radii"))
+@pytest.mark.parametrize("mode", ["adversarial", "online_adversarial"])
+def test_epsilon_scales_all_radii_of_the_attack(mode, radii):
+    settings = (f"finetune={mode}", radii)
+    plain, scaled = (
+        instantiate(configuration("train", *settings, f"finetune.epsilon={epsilon}").finetune)
+        .module.keywords["attack"]
+        .radii.current()
+        .tolist()
+        for epsilon in (1, 3)
+    )
+    assert scaled == pytest.approx([3 * radius for radius in plain])
 
 
 @pytest.mark.parametrize("planner", [option for option in OPTIONS if option.startswith("planner=")])

@@ -20,6 +20,18 @@ from gapclose.seeds import generator
 
 WAYS = ("open_loop", "mpc")
 """The ways to execute plans."""
+MEASURES = (
+    "success_rate",
+    "goal_distance",
+    "imagined_goal_distance",
+    "exploitation",
+    "world_model_error",
+    "train_test_gap",
+    "model_calls",
+    "planning_seconds",
+    "adaptation_seconds",
+)
+"""The numbers that `evaluate` finds."""
 
 
 class HeldOut(NamedTuple):

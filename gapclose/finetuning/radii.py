@@ -38,6 +38,11 @@ class FixedRadii(nn.Module):
         latent_radius, action_radius = self.current()
         return latent_radius, action_radius * action_std
 
+    @torch.no_grad()
+    def scale(self, epsilon: float) -> None:
+        """Multiplies both radii, or both factors."""
+        self.factors.mul_(epsilon)
+
     def follow(self, latent: Tensor, actions: Tensor) -> None:
         """Takes note of the batch that is to be attacked, in units of the training data's standard deviation."""
 
@@ -106,18 +111,31 @@ class LearnedRadii(nn.Module):
         super().__init__()
         if smallest > largest:
             raise UserError(f"The smallest radius is {smallest} and the largest {largest}; give them in order.")
-        for group, radius in zip(GROUPS, start.factors.tolist()):
-            if not smallest * (1 - 1e-6) <= radius <= largest * (1 + 1e-6):
-                raise UserError(
-                    f"The {group} radius to start with is {radius:g}, outside its bounds {smallest:g} and {largest:g}; "
-                    "start between them."
-                )
         self.radii, self.target, self.rate = start, target, rate
         self.smallest, self.largest = smallest, largest
+        self.check_start()
+
+    def check_start(self) -> None:
+        """Refuses radii to start with that are outside their bounds."""
+        for group, radius in zip(GROUPS, self.radii.factors.tolist()):
+            if not self.smallest * (1 - 1e-6) <= radius <= self.largest * (1 + 1e-6):
+                raise UserError(
+                    f"The {group} radius to start with is {radius:g}, outside its bounds {self.smallest:g} and "
+                    f"{self.largest:g}; start between them."
+                )
 
     def forward(self, world_model: LearnedWorldModel, latent: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """As `FixedRadii.forward`."""
         return self.radii(world_model, latent, actions)
+
+    def scale(self, epsilon: float) -> None:
+        """Multiplies what they start from.
+
+        Raises:
+            UserError: that is outside their bounds.
+        """
+        self.radii.scale(epsilon)
+        self.check_start()
 
     def current(self) -> Tensor:
         """The radii `[2]`."""

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gapclose.errors import UserError
-from gapclose.runs.entry import explain
+from gapclose.runs.explanation import explain
 from gapclose.runs.parts import Parts
 
 RIVAL = ("init", "planner", "mpc", "adaptation")

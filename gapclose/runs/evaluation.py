@@ -11,7 +11,7 @@ from pydantic import ConfigDict, PositiveInt, validate_call
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
-from gapclose.evaluation.gap import WAYS, HeldOut, measure_gap
+from gapclose.evaluation.gap import MEASURES, WAYS, HeldOut, measure_gap
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution
@@ -69,6 +69,23 @@ class Evaluation:
         self.simulator, self.mpc, self.objective, self.planner_name = simulator, mpc, objective, planner_name
         self.tasks, self.seed = simulator.sample_tasks(num_tasks, generator(seed, "evaluation tasks")), seed
         self.device, self.models, self.each_epoch = pick_device(device), models, each_epoch
+
+    def possible_metrics(self, finetuned: bool) -> list[str]:
+        """The paths in metrics.json of the numbers that `measure` finds for the models of a run.
+
+        Args:
+            finetuned: whether it has a finetuned one.
+        """
+        paths = []
+        for model in self.models:
+            if model == "finetuned" and not finetuned:
+                continue
+            ways = list(WAYS)
+            if model != "oracle":
+                ways += ["mpc_adapted"] if self.mpc.adaptation else []
+                ways += ["open_loop_without_disagreement"] if "disagreement" in self.objective.terms else []
+            paths += [f"{model}/expert_error", *(f"{model}/{way}/{name}" for way in ways for name in MEASURES)]
+        return paths
 
     def measure(
         self, model: WorldModel, trajectories: Trajectories, device: torch.device, ways: Sequence[str] = WAYS

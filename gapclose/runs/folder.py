@@ -1,12 +1,12 @@
 """The folder of a run: what it holds says whether the run is new, interrupted or finished."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from gapclose.errors import UserError
@@ -38,6 +38,38 @@ def settle(cfg: DictConfig) -> tuple[DictConfig, Path]:
     return config, Path(HydraConfig.get().runtime.output_dir)
 
 
+def first_process() -> bool:
+    """Whether this is the only process of a run, or the first of a distributed one.
+
+    By the variables that Lightning goes by, without importing it, which takes seconds.
+    """
+    return all(
+        os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    )
+
+
+def finished(folder: Path, cfg: DictConfig) -> bool:
+    """Whether the folder holds a run of train.py that has finished.
+
+    Raises:
+        UserError: it is one of another configuration.
+    """
+    if not (folder / "metrics.json").exists():
+        return False
+    config, stored = settle(cfg)[0], OmegaConf.load(folder / "config.yaml")
+    stored.pop("explorer", None)  # It follows from the rest.
+    if stored != config:
+        raise another_configuration(folder)
+    return True
+
+
+def another_configuration(folder: Path) -> UserError:
+    """The folder cannot be used."""
+    return UserError(
+        f"{folder} holds a run of another configuration; choose another hydra.run.dir=DIR, or hydra.sweep.dir=DIR."
+    )
+
+
 @contextmanager
 def claim(folder: Path, config: DictConfig) -> Iterator[None]:
     """Within it the folder belongs to this run, and its `config.yaml` is that of this run.
@@ -45,7 +77,7 @@ def claim(folder: Path, config: DictConfig) -> Iterator[None]:
     Raises:
         UserError: another run is at work in the folder, or it holds a run of another configuration.
     """
-    if rank_zero_only.rank != 0:  # The first process of a distributed run claims the folder for all of them.
+    if not first_process():  # The first process of a distributed run claims the folder for all of them.
         yield
         return
     lock = FileLock(folder / ".lock")
@@ -56,7 +88,7 @@ def claim(folder: Path, config: DictConfig) -> Iterator[None]:
     try:
         stored = folder / "config.yaml"
         if stored.exists() and OmegaConf.load(stored) != config:
-            raise UserError(f"{folder} holds a run of another configuration; choose another hydra.run.dir=DIR.")
+            raise another_configuration(folder)
         with replacing(stored) as temporary:
             OmegaConf.save(config, temporary)
         yield

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
+from gapclose.finetuning.attacks import ProjectedGradient
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.finetuning.training import Training
 from gapclose.runs.checkpoint import AtomicCheckpointIO, StoreConfig
-from gapclose.settings import Fraction
+from gapclose.settings import Fraction, NonNegative
 
 
 class Stage:
@@ -158,3 +160,22 @@ class Stage:
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         except SystemExit as error:  # Lightning's answer to Ctrl-C.
             raise KeyboardInterrupt from error
+
+
+class AdversarialStage(Stage):
+    """Training on what an attack perturbed.
+
+    Args:
+        module: makes the LightningModule from the model and the attack.
+        attack: finds the perturbations.
+        epsilon: multiplies all radii of the attack; of learned ones, those that they start from.
+        settings: those of `Stage`.
+
+    Raises:
+        UserError: learned radii would start outside their bounds.
+    """
+
+    @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+    def __init__(self, module: Any, attack: ProjectedGradient, epsilon: NonNegative = 1.0, **settings: Any) -> None:
+        attack.radii.scale(epsilon)
+        super().__init__(partial(module, attack=attack), **settings)

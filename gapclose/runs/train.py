@@ -29,6 +29,7 @@ from gapclose.runs.evaluation import Evaluation, EvaluationEachEpoch
 from gapclose.runs.folder import claim, settle
 from gapclose.runs.logging import log_results
 from gapclose.runs.parts import Parts, check_run
+from gapclose.runs.search import check_metric, optimized_value
 from gapclose.runs.shared import train_baseline
 from gapclose.runs.stage import Stage
 from gapclose.seeds import derive_seed
@@ -36,8 +37,12 @@ from gapclose.seeds import derive_seed
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> None:
-    """Trains, finetunes and evaluates as configured, in the Hydra run directory."""
+def run(cfg: DictConfig) -> float | None:
+    """Trains, finetunes and evaluates as configured, in the Hydra run directory.
+
+    Returns:
+        The metric that the setting `optimized_metric` names, for sweeps that search.
+    """
     began = time.perf_counter()
     config, folder = settle(cfg)
     if "explorer" not in config:  # A run that is resumed by its folder has it from the command that started it.
@@ -46,11 +51,12 @@ def run(cfg: DictConfig) -> None:
     with claim(folder, config):
         if (folder / "metrics.json").exists():
             log.info("%s is finished already; delete the folder to run it again.", folder)
-            return
-        try:
-            train(plan, config, folder, began)
-        except KeyboardInterrupt as error:
-            raise Interrupted(f"Interrupted. Go on with: python train.py resume={folder}") from error
+        else:
+            try:
+                train(plan, config, folder, began)
+            except KeyboardInterrupt as error:
+                raise Interrupted(f"Interrupted. Go on with: python train.py resume={folder}") from error
+        return optimized_value(folder, config.get("optimized_metric"))
 
 
 class Preparation:
@@ -91,6 +97,7 @@ class Preparation:
             raise UserError(
                 "evaluation.models is [finetuned], but finetune=none leaves no such model; add baseline or oracle."
             )
+        check_metric(config.get("optimized_metric"), self.evaluation.possible_metrics(finetuned=bool(self.finetune)))
         self.explorer = self.parts
         """The parts whose planner makes the rollouts."""
         if config.explorer is not None:

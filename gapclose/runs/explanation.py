@@ -1,0 +1,58 @@
+"""Errors that a user can put right, in one sentence."""
+
+import sys
+from typing import NoReturn
+
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from gapclose.errors import UserError
+
+
+def fail(sentence: str) -> NoReturn:
+    """Prints the sentence and exits with code 1."""
+    print(f"Error: {sentence}", file=sys.stderr)
+    sys.exit(1)
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for an error that a user can put right; none for a defect of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, InstantiationException):
+        key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else ""
+        cause = error.__cause__ or error
+        if isinstance(cause, ValidationError):
+            return explain_validation(cause, key)
+        return str(cause) if isinstance(cause, UserError) else f"{key}: {one_line(str(cause))}"
+    if isinstance(error, ValidationError):
+        return explain_validation(error, "")
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        text = str(error)
+        for inner_workings in ("Config search path", "See https://hydra.cc", "To append to your config use"):
+            text = text.partition(inner_workings)[0]
+        return one_line(text)
+    if isinstance(error, OSError) and error.filename:
+        return (
+            f"{error.filename} cannot be used ({error.strerror}); choose another place by data_dir=DIR, "
+            "hydra.run.dir=DIR, or the path that you gave."
+        )
+    return None
+
+
+def explain_validation(error: ValidationError, key: str) -> str:
+    """One sentence for values of the wrong type or out of range."""
+    problems: dict[str, list[str]] = {}
+    for problem in error.errors():
+        # What follows the argument's name tells the types that would have been possible apart.
+        name = ".".join(([key] if key else []) + [str(part) for part in problem["loc"][:1]])
+        message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+        problems.setdefault(f"{name} is {problem['input']!r}", []).append(message)
+    return "; ".join(f"{what}: {', or '.join(messages)}" for what, messages in problems.items()) + "."
+
+
+def one_line(text: str) -> str:
+    """The lines of a message as one, less those that speak of Hydra's inner workings."""
+    lines = [line.strip() for line in text.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))

@@ -1,0 +1,228 @@
+"""Multiruns that go on where they were interrupted: a folder for each job by its settings, and one sweep in a folder."""
+
+import hashlib
+import logging
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from gapclose.errors import UserError
+from gapclose.files import replacing
+from gapclose.runs.explanation import explain, fail, one_line
+from gapclose.runs.folder import finished, first_process
+from gapclose.runs.search import continue_study, optimized_value
+
+log = logging.getLogger(__name__)
+
+ERROR = "error.txt"
+"""Where a job that has failed says why; the next attempt at it takes it away."""
+LONGEST = 200
+"""Bytes of a folder's name, of which file systems allow 255."""
+
+
+def job_folder(settings: str) -> str:
+    """The name of a job's folder: its settings, with a hash where they are too long or no name for a file.
+
+    Args:
+        settings: of the command line that make a difference, such as `model=mlp,seed=1`.
+    """
+    safe = re.sub(r"[^\w.,=+~@%-]", "_", settings, flags=re.ASCII)
+    if safe == settings and len(safe) <= LONGEST:
+        return safe or "defaults"
+    return f"{safe[: LONGEST - 9]}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+
+
+def parallel_jobs(num_threads: int | None) -> int:
+    """How many jobs with so many threads each have cores of their own; with `num_threads=null` each has one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // (num_threads or 1))
+
+
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
+
+
+class Sweep:
+    """The multirun that a command turns out to be, if it does. Within it, its folder belongs to no other.
+
+    Attributes:
+        folder: of the sweep; none before it begins, or if the command is no multirun.
+    """
+
+    current: ClassVar[Self | None] = None
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.lock: FileLock | None = None
+        self.earlier: dict[Path, int] = {}
+
+    def __enter__(self) -> Self:
+        Sweep.current = self
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        Sweep.current = None
+        if self.lock:
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+            self.lock.release()
+
+    def begin(self, config: DictConfig) -> None:
+        """Takes the folder, before any job starts.
+
+        Raises:
+            UserError: another sweep is at work in it, or jobs would share folders or processes.
+        """
+        if not first_process():  # It takes part in the jobs of the first, in the same order.
+            return
+        check_names(config)
+        check_processes(config)
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".sweep.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise UserError(
+                f"A sweep is at work in {folder}; wait for it, or choose another folder by hydra.sweep.dir=DIR."
+            ) from error
+        self.folder, self.lock, self.earlier = folder, lock, self.errors(folder)
+        # The processes that trainer=ddp starts have this command line, and must come to the same folder.
+        sys.argv.append(self.setting())
+        if "optuna" in config.hydra.sweeper._target_:
+            continue_study(config.hydra.sweeper)
+
+    def setting(self) -> str:
+        """What makes a command go on with this sweep."""
+        return f"hydra.sweep.dir={self.folder}"
+
+    @staticmethod
+    def errors(folder: Path) -> dict[Path, int]:
+        """The error messages below a folder, and when they were written."""
+        return {path: path.stat().st_mtime_ns for path in sorted(folder.glob(f"**/{ERROR}"))}
+
+    def how_to_go_on(self) -> str | None:
+        """After Ctrl-C; none if this is no multirun."""
+        return self.folder and f"Interrupted. Go on with the same command and {shlex.quote(self.setting())}."
+
+    def broken(self, error: Exception) -> str:
+        """What to say of an error that is not one of the jobs, such as that of a process that was killed."""
+        return (
+            f"The sweep broke off ({type(error).__name__}: {one_line(str(error))[:200]}); go on with the same command "
+            f"and {shlex.quote(self.setting())}."
+        )
+
+    def conclude(self, summary: bool, broken: str | None = None) -> None:
+        """Says what the jobs have found, and which of them failed; exits with code 1 if any did.
+
+        Args:
+            summary: whether to make a table of their results.
+            broken: why not all of them have been run.
+        """
+        if summary:
+            from gapclose.evaluation import sweep  # Takes seconds.
+
+            try:
+                sweep.conclude(self.folder)
+            except UserError as error:
+                print(error)
+        failed = [str(path) for path, time in self.errors(self.folder).items() if self.earlier.get(path) != time]
+        sentences = [broken] if broken else []
+        if failed:
+            shown = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
+            many = "1 job has" if len(failed) == 1 else f"{len(failed)} jobs have"
+            sentences.append(
+                f"{many} failed for the reasons in {shown}; the same command with {self.setting()} tries again."
+            )
+        if sentences:
+            fail(" ".join(sentences))
+
+
+class BeginSweep(Callback):
+    """Tells the current sweep its configuration. Hydra would make warnings of errors, and so they end the program."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            if Sweep.current:
+                Sweep.current.begin(config)
+        except Exception as error:
+            fail(explain(error) or f"{type(error).__name__}: {one_line(str(error))}")
+
+
+def check_names(config: DictConfig) -> None:
+    """Refuses to sweep over what the names of the jobs' folders leave out, as they would be the same."""
+    settings = config.hydra
+    if "override_dirname" not in OmegaConf.to_container(settings.sweep, resolve=False)["subdir"]:
+        return
+    given = [f"{name}={values}" for name, values in (settings.sweeper.get("params") or {}).items()]
+    for override in OverridesParser.create().parse_overrides([*given, *settings.overrides.task]):
+        key = override.key_or_group
+        if override.is_sweep_override() and key in settings.job.config.override_dirname.exclude_keys:
+            raise UserError(
+                f"Jobs that differ in {key} alone would share a folder, as its name leaves {key} out; give one value of "
+                "it, or name folders otherwise: 'hydra.sweep.subdir=${hydra.job.num}'."
+            )
+
+
+def check_processes(config: DictConfig) -> None:
+    """Refuses trainer=ddp with launchers whose processes cannot start further ones for the same job."""
+    launcher = config.hydra.launcher._target_.rpartition(".")[2]
+    if config.trainer.get("strategy") is not None and launcher not in ("BasicLauncher", "SlurmLauncher"):
+        raise UserError(
+            "trainer=ddp shares out one job over processes, and this launcher several jobs; leave out one of "
+            "trainer=ddp and hydra/launcher."
+        )
+
+
+def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> Any:
+    """One job of a multirun: what `run` returns, or none if it fails, which is for the sweep to say at its end.
+
+    Args:
+        run: the job.
+        cfg: its configuration.
+        skip: whether a job with metrics.json has finished.
+    """
+    settings = HydraConfig.get()
+    folder = Path(settings.runtime.output_dir)
+    title = f"#{settings.job.num} {settings.job.override_dirname}"
+    try:
+        if skip and finished(folder, cfg):
+            log.info("%s: finished already", title)
+            (folder / ERROR).unlink(missing_ok=True)
+            return optimized_value(folder, cfg.optimized_metric)
+        if first_process():
+            log.info("%s: %s", title, state(folder))
+            (folder / ERROR).unlink(missing_ok=True)
+        return run(cfg)
+    except Exception as error:
+        if first_process():
+            log.error("#%d: failed: %s", settings.job.num, leave_error(folder, error))
+        return None
+
+
+def state(folder: Path) -> str:
+    """What a job's folder says of earlier attempts."""
+    if (folder / ERROR).exists():
+        return "failed before, is tried again"
+    if (folder / "config.yaml").exists() and not (folder / "metrics.json").exists():
+        return "was interrupted, goes on"
+    return "starts"
+
+
+def leave_error(folder: Path, error: Exception) -> str:
+    """Leaves the error in the job's folder, with a traceback if it is a defect of the program; returns its sentence."""
+    sentence = explain(error)
+    text = one_line(sentence or f"{type(error).__name__}: {error}")
+    with replacing(folder / ERROR) as temporary:
+        temporary.write_text(text + "\n" + ("" if sentence else "".join(traceback.format_exception(error))))
+    return text

@@ -1,0 +1,71 @@
+"""Sweeps that search: the number that a run is judged by, and a study of Optuna that goes on where it was interrupted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gapclose.errors import UserError
+
+
+def optimized_value(folder: Path, metric: str | None) -> float | None:
+    """The number in a run's metrics.json that a search goes by.
+
+    Args:
+        folder: of the run.
+        metric: its path, such as `finetuned/open_loop/world_model_error`; none for none.
+    """
+    path = folder / "metrics.json"
+    if metric is None or not path.exists():  # Only the first process of a distributed run writes it.
+        return None
+    value: Any = json.loads(path.read_text())
+    for name in metric.split("/"):
+        value = value[name]
+    return value
+
+
+def check_metric(metric: str | None, possible: list[str]) -> None:
+    """Refuses to optimise what metrics.json will not have.
+
+    Args:
+        metric: its path.
+        possible: those of all its numbers.
+
+    Raises:
+        UserError: it is not among them.
+    """
+    if metric is not None and metric not in possible:
+        raise UserError(
+            f"optimized_metric is {metric}, which this run will not measure; give {nearest(metric, possible)}."
+        )
+
+
+def nearest(metric: str, possible: list[str]) -> str:
+    """Those that may have been meant."""
+    from difflib import get_close_matches
+
+    return " or ".join(get_close_matches(metric, possible, cutoff=0.0))
+
+
+def continue_study(sweeper: DictConfig) -> None:
+    """Makes Optuna's sweeper run what a study still lacks.
+
+    It counts the trials that are complete, takes up again those that were running when it was killed, with the same
+    parameters and therefore in the same folders, and draws others than before.
+
+    Args:
+        sweeper: configuration of the sweeper, which is changed.
+    """
+    import optuna
+
+    study = optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, load_if_exists=True)
+    trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        if trial.state == optuna.trial.TrialState.RUNNING:
+            study.enqueue_trial(trial.params)
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    complete = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
+    sweeper.n_trials = max(0, sweeper.n_trials - complete)
+    if sweeper.sampler.get("seed") is not None:
+        sweeper.sampler.seed += len(trials)
