@@ -1,6 +1,6 @@
 """Every option of every config group composes, and what it describes can be made."""
 
-from pathlib import Path
+import re
 
 import pytest
 import wandb
@@ -90,20 +90,26 @@ def test_data_differ_in_their_behaviour_alone(option):
 
 
 @pytest.mark.parametrize("sweep", [option for option in OPTIONS if option.startswith("sweep=")])
-def test_every_job_of_a_sweep_composes_and_every_sweep_has_a_folder_of_its_own(sweep):
+def test_every_job_of_a_sweep_composes(sweep):
     if sweep == "sweep=search":
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         hydra = compose("train", overrides=[sweep], return_hydra_config=True).hydra
-    assert Path(hydra.sweep.dir).name in sweep
-    overrides = OverridesParser.create().parse_overrides(
-        [f"{key}={value}" for key, value in hydra.sweeper.params.items()]
-    )
-    first = [next(override.sweep_string_iterator()) if override.is_discrete_sweep() else 0.5 for override in overrides]
-    job = [f"{override.key_or_group}={value}" for override, value in zip(overrides, first)]
+    job = []
+    for override in OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in hydra.sweeper.params.items()]):
+        values = override.sweep_string_iterator() if override.is_discrete_sweep() else [override.value()]
+        job.append(f"{override.key_or_group}={0.5 if override.is_interval_sweep() else next(iter(values))}")
     config = configuration("train", sweep, *job)
     assert not config.finetune or "finetuned" in config.evaluation.models
     assert sweep != "sweep=search" or config.evaluation.seed != configuration("train").evaluation.seed
+
+
+def test_every_sweep_has_a_folder_of_its_own():
+    folders = [re.search(r"dir: (multirun/\S+)", path.read_text())[1] for path in (conf_dir() / "sweep").iterdir()]
+    assert len(folders) >= 10
+    assert not [
+        folder for folder in folders for other in folders if folder is not other and f"{other}/" in f"{folder}/"
+    ]
 
 
 LAUNCHERS = {"parallel": "joblib", "slurm": "submitit", "slurm_here": "submitit", "ray": "ray"}

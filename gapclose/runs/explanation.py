@@ -9,6 +9,14 @@ from pydantic import ValidationError
 
 from gapclose.errors import UserError
 
+PLUGINS = {
+    "'hydra/launcher/joblib'": "sweeps",
+    "'hydra/launcher/submitit_": "sweeps",
+    "'hydra/sweeper/optuna'": "sweeps",
+    "'hydra_plugins.hydra_ray_launcher.": "ray",
+}
+"""What Hydra names when a plugin is not installed, and the extra of gapclose that brings it."""
+
 
 def fail(sentence: str) -> NoReturn:
     """Prints the sentence and exits with code 1."""
@@ -28,8 +36,14 @@ def explain(error: BaseException) -> str | None:
         return str(cause) if isinstance(cause, UserError) else f"{key}: {one_line(str(cause))}"
     if isinstance(error, ValidationError):
         return explain_validation(error, "")
+    text = str(error)
+    for named, extra in PLUGINS.items():
+        if named in text:
+            return (
+                "This needs a plugin of Hydra that is not installed; get it by pip install 'gapclose[EXTRA]', or in a "
+                "checkout by pip install -e '.[EXTRA]'."
+            ).replace("EXTRA", extra)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        text = str(error)
         for inner_workings in ("Config search path", "See https://hydra.cc", "To append to your config use"):
             text = text.partition(inner_workings)[0]
         return one_line(text)

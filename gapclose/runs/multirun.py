@@ -1,4 +1,4 @@
-"""Multiruns that go on where they were interrupted: a folder for each job by its settings, and one sweep in a folder."""
+"""Multiruns that go on where they were interrupted, with a folder for each job and a lock on that of the sweep."""
 
 import hashlib
 import logging
@@ -169,8 +169,8 @@ def check_names(config: DictConfig) -> None:
         key = override.key_or_group
         if override.is_sweep_override() and key in settings.job.config.override_dirname.exclude_keys:
             raise UserError(
-                f"Jobs that differ in {key} alone would share a folder, as its name leaves {key} out; give one value of "
-                "it, or name folders otherwise: 'hydra.sweep.subdir=${hydra.job.num}'."
+                f"Jobs that differ in {key} alone would share a folder, as its name leaves {key} out; give one value "
+                "of it, or name folders otherwise: 'hydra.sweep.subdir=${hydra.job.num}'."
             )
 
 

@@ -1,6 +1,7 @@
-"""Sweeps that search: the number that a run is judged by, and a study of Optuna that goes on where it was interrupted."""
+"""Sweeps that search: the number that a run is judged by, and studies of Optuna that go on where they stopped."""
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,8 @@ def check_metric(metric: str | None, possible: list[str]) -> None:
         UserError: it is not among them.
     """
     if metric is not None and metric not in possible:
-        raise UserError(
-            f"optimized_metric is {metric}, which this run will not measure; give {nearest(metric, possible)}."
-        )
-
-
-def nearest(metric: str, possible: list[str]) -> str:
-    """Those that may have been meant."""
-    from difflib import get_close_matches
-
-    return " or ".join(get_close_matches(metric, possible, cutoff=0.0))
+        meant = " or ".join(get_close_matches(metric, possible, cutoff=0.0))
+        raise UserError(f"optimized_metric is {metric}, which this run will not measure; give {meant}.")
 
 
 def continue_study(sweeper: DictConfig) -> None:
@@ -59,6 +52,7 @@ def continue_study(sweeper: DictConfig) -> None:
     """
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, load_if_exists=True)
     trials = study.get_trials(deepcopy=False)
     for trial in trials:

@@ -1,0 +1,214 @@
+"""A multirun goes on where it was interrupted, and says what has become of each job."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gapclose.runs import entry, train
+from gapclose.runs.multirun import job_folder
+from tests.runs.conftest import TINY, TINY_ONLINE
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${seed},${planner.num_starts}'"]
+SWEEP = ["-m", *TINY, "model=mlp", "evaluation.models=[baseline]", *SHORT]
+
+
+def jobs(folder="sweep", name="metrics.json"):
+    return sorted(path.parent.name for path in Path(folder).glob(f"*/{name}"))
+
+
+def said(answer):
+    """What was said about jobs, by their numbers."""
+    lines = [line.partition("][INFO] - #")[2] for line in answer.out.splitlines() if "runs.multirun][INFO] - #" in line]
+    return {int(line.split(" ")[0]): line.rpartition(": ")[2] for line in lines}
+
+
+def summary(folder):
+    return pd.read_csv(Path(folder) / "summary.csv").drop(columns="seconds")
+
+
+@given(st.text(max_size=400), st.text(max_size=400))
+def test_a_job_has_a_folder_that_every_file_system_takes_and_no_other_has(settings, other):
+    name = job_folder(settings)
+    assert 0 < len(name.encode()) <= 200
+    assert name.isascii()
+    assert not set(name) & set("/\\ '\"*?:<>|$\n\0")
+    assert (name == job_folder(other)) == (settings == other) or "" in (settings, other)
+
+
+def test_a_folder_shows_its_jobs_settings_where_it_can():
+    assert job_folder("env.action_max=0.1,seed=2") == "env.action_max=0.1,seed=2"
+    assert job_folder("base_checkpoint=a/b c.ckpt").startswith("base_checkpoint=a_b_c.ckpt-")
+    assert job_folder("") == "defaults"
+
+
+def test_jobs_that_have_finished_are_skipped_before_anything_is_imported_and_new_ones_are_run(call, monkeypatch):
+    answer = call("train", *SWEEP, "seed=0,1")
+    assert (answer.code, answer.err, said(answer)) == (0, "", {0: "starts", 1: "starts"})
+    before = {path: path.stat().st_mtime_ns for path in Path("sweep").glob("*/metrics.json")}
+    with monkeypatch.context() as patch:
+        patch.setattr(entry, "import_module", None)
+        answer = call("train", *SWEEP, "seed=1,0")
+    assert (answer.code, said(answer)) == (0, {0: "finished already", 1: "finished already"})
+    answer = call("train", *SWEEP, "seed=2,0")
+    assert (answer.code, said(answer)) == (0, {0: "starts", 1: "finished already"})
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+    assert "sweep: 3 runs, 0 unfinished" in answer.out
+    assert Path("sweep/summary.csv").exists()
+    assert not Path("sweep/.sweep.lock").exists()
+
+
+def test_folders_are_named_by_the_settings_without_those_that_make_no_difference(call):
+    command = ["-m", *TINY[1:], "logger=none", "num_threads=1", "hydra.sweep.dir=sweep"]
+    few = [setting for setting in command if not setting.startswith(("planner", "baseline", "data", "eval"))]
+    answer = call("train", *few, "evaluation.num_tasks=0", "seed=0,1")
+    assert answer.code == 1
+    assert jobs(name="error.txt") == [f"evaluation.num_tasks=0,model.hidden_dim=16,seed={seed}" for seed in (0, 1)]
+    assert "There is no finished run below sweep" in answer.out
+
+
+def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch):
+    answer = call("train", *SWEEP, "seed=0", "planner.num_starts=2,99,1")
+    assert answer.code == 1
+    assert answer.err.startswith("Error: 1 job has failed for the reasons in sweep/0,99/error.txt")
+    assert answer.err.count("\n") == 1
+    assert jobs() == ["0,1", "0,2"]
+    assert Path("sweep/0,99/error.txt").read_text().startswith("planner.num_starts is 99")
+    assert Path("sweep/0,99/error.txt").read_text().count("\n") == 1
+    assert "2 runs, 1 unfinished" in answer.out
+    assert call("train", *SWEEP, "seed=0", "planner.num_starts=2,1").code == 0, "an old error counts no more"
+    answer = call("train", *SWEEP, "seed=0", "planner.num_starts=2,99,1")
+    assert (answer.code, said(answer)[1]) == (1, "failed before, is tried again")
+
+    def break_down(*_):
+        raise RuntimeError("A defect\nof two lines.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_baseline", break_down)
+        answer = call("train", *SWEEP, "seed=5,6")
+    assert answer.err.startswith("Error: 2 jobs have failed")
+    left = Path("sweep/5,2/error.txt").read_text()
+    assert left.startswith("RuntimeError: A defect of two lines.\nTraceback")
+    assert "break_down" in left
+    answer = call("train", *SWEEP, "seed=5,6")
+    assert (answer.code, answer.err) == (0, "")
+    assert jobs(name="error.txt") == ["0,99"]
+
+
+def test_ctrl_c_ends_all_jobs_and_says_how_to_go_on(call, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    assert call("train", *SWEEP, "seed=0").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_baseline", interrupt)
+        answer = call("train", *SWEEP, "seed=0,1,2")
+    assert (answer.code, answer.err) == (
+        130,
+        "Interrupted. Go on with the same command and hydra.sweep.dir=sweep.\n",
+    )
+    assert not Path("sweep/2,2").exists()
+    answer = call("train", *SWEEP, "seed=0,1,2")
+    assert said(answer) == {0: "finished already", 1: "was interrupted, goes on", 2: "starts"}
+
+
+def test_a_folder_belongs_to_one_sweep_at_a_time(call):
+    Path("sweep").mkdir()
+    with FileLock("sweep/.sweep.lock"):
+        answer = call("train", *SWEEP, "seed=0,1")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("Error: A sweep is at work in sweep; ")
+    assert answer.err.count("\n") == 1
+    assert not Path("data").exists()
+
+
+def test_a_job_does_not_take_the_folder_of_another_configuration(call):
+    assert call("train", *SWEEP, "seed=0").code == 0
+    before = Path("sweep/0,2/metrics.json").read_bytes()
+    answer = call("train", *SWEEP, "seed=0", "planner.iterations=1")
+    assert answer.code == 1
+    assert "holds a run of another configuration" in Path("sweep/0,2/error.txt").read_text()
+    assert Path("sweep/0,2/metrics.json").read_bytes() == before
+    answer = call("train", *SWEEP, "seed=0")
+    assert (answer.code, said(answer)) == (0, {0: "finished already"})
+    assert not Path("sweep/0,2/error.txt").exists()
+
+
+def test_whatever_a_kill_leaves_half_written_is_written_anew(call):
+    assert call("train", *SWEEP, "seed=0,1").code == 0
+    expected = summary("sweep")
+    for path in Path("sweep").glob("*/.hydra/*.yaml"):
+        path.write_text("seed: [")
+    Path("sweep/multirun.yaml").write_text("hydra: {")
+    Path("sweep/1,2/metrics.json").unlink()
+    (Path("sweep") / "1,2" / ".config.yaml.123").write_text("half")
+    (Path("sweep") / ".sweep.lock").touch()
+    assert call("train", *SWEEP, "seed=0,1").code == 0
+    pd.testing.assert_frame_equal(summary("sweep"), expected)
+
+
+def start(folder, *arguments):
+    """A multirun in processes of their own."""
+    command = [sys.executable, ROOT / "train.py", *SWEEP, f"data_dir={folder.parent / 'data'}", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (folder.parent / "log.txt").open("a") as log:
+        return subprocess.Popen(
+            [*command, f"hydra.sweep.dir={folder}"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def kill_after(process, folder, finished, seconds=0.0):
+    """Kills all processes of a multirun once so many jobs have finished, and some time later."""
+    while len(jobs(folder)) < finished and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    assert process.poll() is None, (folder.parent / "log.txt").read_text()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_multirun_that_is_killed_ends_in_the_same_summary_as_one_that_is_left_alone(call, tmp_path):
+    arguments = ["seed=0,1,2", *TINY_ONLINE, "evaluation.models=[finetuned]"]
+    process = start(tmp_path / "killed", *arguments)
+    kill_after(process, tmp_path / "killed", finished=1)
+    assert 1 <= len(jobs("killed")) < 3
+    data = f"data_dir={tmp_path / 'data'}"
+    for name in ("killed", "alone"):
+        assert call("train", *SWEEP, data, *arguments, f"hydra.sweep.dir={tmp_path / name}").code == 0
+    pd.testing.assert_frame_equal(summary("killed"), summary("alone"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "parallel"])
+def test_a_multirun_of_twelve_jobs_that_is_killed_three_times_ends_in_the_same_summary(tmp_path, launcher):
+    draw = random.Random(launcher)
+    arguments = [*TINY_ONLINE, "evaluation.models=[finetuned]", "seed=0,1,2", "planner.num_starts=1,2"]
+    arguments += ["finetune=continue,online", "++finetune.rollouts.plans_per_epoch=4"]
+    arguments += ["hydra.sweep.subdir=${job_folder:${hydra.job.override_dirname}}", f"hydra/launcher={launcher}"]
+    arguments = [argument for argument in arguments if argument != "finetune=online"]
+    arguments.remove("finetune.rollouts.plans_per_epoch=4")
+    for finished in (0, 3, 7):
+        process = start(tmp_path / "killed", *arguments)
+        kill_after(process, tmp_path / "killed", finished + draw.randrange(3), draw.uniform(0, 1))
+        assert len(jobs(tmp_path / "killed")) < 12
+    (tmp_path / "log.txt").unlink()
+    assert start(tmp_path / "killed", *arguments).wait(600) == 0
+    assert (tmp_path / "log.txt").read_text().count("finished already") >= 7
+    assert start(tmp_path / "alone", *arguments, f"data_dir={tmp_path / 'other'}").wait(600) == 0
+    assert len(jobs(tmp_path / "killed")) == 12
+    pd.testing.assert_frame_equal(summary(tmp_path / "killed"), summary(tmp_path / "alone"))
