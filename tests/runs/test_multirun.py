@@ -197,11 +197,9 @@ def test_a_multirun_that_is_killed_ends_in_the_same_summary_as_one_that_is_left_
 @pytest.mark.parametrize("launcher", ["basic", "parallel"])
 def test_a_multirun_of_twelve_jobs_that_is_killed_three_times_ends_in_the_same_summary(tmp_path, launcher):
     draw = random.Random(launcher)
-    arguments = [*TINY_ONLINE, "evaluation.models=[finetuned]", "seed=0,1,2", "planner.num_starts=1,2"]
-    arguments += ["finetune=continue,online", "++finetune.rollouts.plans_per_epoch=4"]
-    arguments += ["hydra.sweep.subdir=${job_folder:${hydra.job.override_dirname}}", f"hydra/launcher={launcher}"]
-    arguments = [argument for argument in arguments if argument != "finetune=online"]
-    arguments.remove("finetune.rollouts.plans_per_epoch=4")
+    arguments = [*TINY_ONLINE, "evaluation.models=[finetuned]", f"hydra/launcher={launcher}"]
+    arguments += ["seed=0,1,2", "planner.num_starts=1,2", "finetune.replay_ratio=0.2,0.8"]
+    arguments += ["hydra.sweep.subdir='${seed},${planner.num_starts},${finetune.replay_ratio}'"]
     for finished in (0, 3, 7):
         process = start(tmp_path / "killed", *arguments)
         kill_after(process, tmp_path / "killed", finished + draw.randrange(3), draw.uniform(0, 1))
