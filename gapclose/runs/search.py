@@ -1,6 +1,7 @@
 """Sweeps that search: the number that a run is judged by, and studies of Optuna that go on where they stopped."""
 
 import json
+import warnings
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,12 @@ def continue_study(sweeper: DictConfig) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, load_if_exists=True)
     trials = study.get_trials(deepcopy=False)
-    for trial in trials:
-        if trial.state == optuna.trial.TrialState.RUNNING:
-            study.enqueue_trial(trial.params)
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for trial in trials:
+            if trial.state == optuna.trial.TrialState.RUNNING:
+                study.enqueue_trial(trial.params)
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     complete = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
     sweeper.n_trials = max(0, sweeper.n_trials - complete)
     if sweeper.sampler.get("seed") is not None:
