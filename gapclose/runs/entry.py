@@ -109,6 +109,8 @@ def launch(name: str) -> None:
     with multirun.Sweep() as sweep:
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
+            if sweep.folder:
+                sweep.conclude(summary=name == "train")
         except (Interrupted, KeyboardInterrupt) as interruption:
             print(sweep.how_to_go_on() or str(interruption) or "Interrupted.", file=sys.stderr)
             sys.exit(130)
@@ -120,5 +122,3 @@ def launch(name: str) -> None:
                 raise
             # What Hydra cannot make a configuration of is the command line's fault, whatever the error's type.
             fail(sentence or one_line(str(error)))
-        if sweep.folder:
-            sweep.conclude(summary=name == "train")

@@ -23,6 +23,12 @@ SHORT = ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${seed},${planner.num_sta
 SWEEP = ["-m", *TINY, "model=mlp", "evaluation.models=[baseline]", *SHORT]
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """They take longer than all the rest of a tiny job."""
+    monkeypatch.setattr(train, "draw", lambda *_: [])
+
+
 def jobs(folder="sweep", name="metrics.json"):
     return sorted(path.parent.name for path in Path(folder).glob(f"*/{name}"))
 

@@ -16,6 +16,12 @@ SEARCH += ["finetune.replay_ratio=0.5", "finetune.rollouts.plans_per_epoch=2"]  
 SEARCH += ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${finetune.module.optimizer.lr}'"]
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """They take longer than all the rest of a tiny job."""
+    monkeypatch.setattr(train, "draw", lambda *_: [])
+
+
 def trials():
     (study,) = optuna.get_all_study_summaries("sqlite:///sweep/study.db")
     return optuna.load_study(study.study_name, "sqlite:///sweep/study.db").trials
