@@ -113,17 +113,18 @@ def print_table(
     columns: Sequence[str] = COLUMNS,
     caption: str = CAPTION,
     console: Console | None = None,
+    grouped: bool = True,
 ) -> None:
-    """Prints rows of cells under columns; rows that begin alike stand together."""
+    """Prints rows of cells under columns; rows that begin alike stand together, if they are `grouped`."""
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", padding=(0, 0, 0, 1))
     for place, column in enumerate(columns):
         wrapped = {"max_width": 32, "overflow": "fold"} if place == 0 else {"no_wrap": True}
         table.add_column(column, justify="left" if place < 2 else "right", **wrapped)
     previous = None
     for row in rows:
-        if previous not in (None, row[0]):
+        if grouped and previous not in (None, row[0]):
             table.add_section()
-        table.add_row(row[0] if row[0] != previous else "", *row[1:])
+        table.add_row("" if grouped and row[0] == previous else row[0], *row[1:])
         previous = row[0]
     console = console or Console()
     # A file has no width to fit into, and a table that is cut is no use on a narrow terminal either.
