@@ -1,4 +1,19 @@
-"""One model against another on the same tasks: what was gained, what was lost, and how sure that is."""
+"""One model against another on the same tasks: what was gained, what was lost, and how sure that is.
+
+How often equal methods were told apart at the level 0.05, in 500 simulations each (100 tasks; a task succeeds where a
+sum of normal scores is high enough, of deviations 1.5 for the task, 1 for the method on the task, 1 for nothing, and
+for the seed 0, 0.3 or 0.6):
+
+    seeds, their deviation        1, 0     3, 0     3, 0.3   3, 0.6   8, 0.3
+    p-value (McNemar, `gains`)    0.03     0.03     0.05     0.09     0.06
+    all pairs pooled in McNemar   0.03     0.09     0.27     0.50     0.36
+    interval of the difference    0.06     0.02     0.06     0.15     0.04
+    `better`, success             0.06     0.02     0.06     0.16     0.05
+    `better`, lognormal errors    0.06     0.03     0.06     0.12     0.03
+
+The bootstrap cannot know from three seeds how much seeds differ; where they do, more seeds help, and the p-value errs
+least.
+"""
 
 from typing import Any, NamedTuple
 

@@ -64,7 +64,7 @@ def conclude(folder: Path, page: Path | None = None) -> None:
             )
         settings = settings_of(runs, keys)
         columns, rows = table_of(settings)
-        title = ", ".join(filter(None, [f"{folder}: {len(runs)} runs", counted(missing)]))
+        title = ", ".join(filter(None, [f"{folder}: {len(runs)} run{'s' * (len(runs) != 1)}", counted(missing)]))
         print_table(rows, title, columns, caption(settings), grouped=has_control(settings))
         for sentence in sentences(settings):
             print(sentence)

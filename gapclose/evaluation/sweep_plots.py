@@ -86,7 +86,7 @@ def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> d
         if crossed(settings, one, other):
             # More room lies across.
             down, across = sorted((one, other), key=lambda key: len(levels(settings, key)))
-            path = folder / f"{prefix}heatmap_{titles[one]}_{titles[other]}.png"
+            path = folder / f"{prefix}heatmap_{titles[one]}_{titles[other]}.png".replace("/", "_")
             title = f"{titles[one]} against {titles[other]}"
             pictures[title] = plot_heat_maps(settings, {down: titles[down], across: titles[across]}, path)
     return pictures
@@ -122,10 +122,12 @@ def rest(setting: Setting, key: str) -> tuple:
 
 
 def crossed(settings: Sequence[Setting], one: str, other: str) -> bool:
-    """Whether some value of each key meets several of the other."""
-    pairs = {(setting.values[one], setting.values[other]) for setting in settings}
-    pairs = [pair for pair in pairs if "" not in pair]
-    return all(len({pair[place] for pair in pairs}) < len(pairs) for place in (0, 1))
+    """Whether two values of a key both meet the same two of the other: less says nothing of the two together."""
+    met = {
+        value: {setting.values[other] for setting in settings if setting.values[one] == value} - {""}
+        for value in levels(settings, one)
+    }
+    return any(len(met[value] & met[another]) > 1 for value, another in combinations(met, 2))
 
 
 def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Path) -> Path:

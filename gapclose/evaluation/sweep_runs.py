@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 import yaml
@@ -23,6 +23,7 @@ ALWAYS = ("finetune", "evaluation.seed", "evaluation.num_tasks")
 JUDGED = {"none": ("baseline", "oracle")}
 """Which models of a run make a row of results, by its `finetune`; those of all others are finetuned."""
 Value = int | float | str
+Content = TypeVar("Content", dict, list)
 
 
 class Run(NamedTuple):
@@ -61,12 +62,9 @@ class Run(NamedTuple):
         """
         if key in self.choices:
             return canonical(self.choices[key])
-        value: Any = self.config
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                return canonical(yaml.safe_load(self.named[key])) if not self.config and key in self.named else ""
-            value = value[part]
-        return canonical(value)
+        if not self.config and key in self.named:
+            return canonical(yaml.safe_load(self.named[key]))
+        return canonical(select(self.config, key, ""))
 
 
 class Missing(NamedTuple):
@@ -136,11 +134,12 @@ def read_run(path: Path, name: str) -> Run | Missing:
         return Missing(name, "damaged", f"metrics.json cannot be read ({error})")
     if not isinstance(metrics, dict) or "finetune" not in metrics:
         return Missing(name, "left out", "it is no run of train.py")
-    named = dict(override.lstrip("+~").partition("=")[::2] for override in named_in(path))
-    config = read_yaml(path / "config.yaml")
+    named, config = named_in(path), read_yaml(path / "config.yaml", dict)
     # A run that went on by resume=DIR has left the options of that command in .hydra, which are not its own.
-    choices = {} if "resume" in named else options(read_yaml(path / ".hydra" / "hydra.yaml"))
-    choices |= config.get("choices") or {}
+    choices = (
+        {} if "resume" in named else options(read_yaml(path / ".hydra" / "hydra.yaml", dict), "hydra.runtime.choices")
+    )
+    choices |= options(config, "choices")
     try:
         table = read_outcomes(path / "tasks.csv").set_index("task").sort_index()
         outcomes = dict(iter(table.groupby(["model", "way"])))
@@ -178,26 +177,35 @@ def read_text(path: Path) -> str:
         return ""
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; empty where it is damaged or missing."""
+def read_yaml(path: Path, kind: type[Content]) -> Content:
+    """The content of a YAML file, which is to be of this kind; empty where it is damaged or missing."""
     try:
-        return yaml.load(read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    except yaml.YAMLError:
-        return {}
+        content = yaml.load(read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError):
+        return kind()
+    return content if isinstance(content, kind) else kind()
 
 
-def named_in(path: Path) -> list[str]:
-    """What the command line of the run set."""
-    overrides = read_yaml(path / ".hydra" / "overrides.yaml")
-    return [override for override in overrides if isinstance(override, str) and "=" in override]
+def named_in(path: Path) -> dict[str, str]:
+    """What the command line of the run set, by setting or group."""
+    overrides = read_yaml(path / ".hydra" / "overrides.yaml", list)
+    parts = [override.lstrip("+~").partition("=") for override in overrides if isinstance(override, str)]
+    return {name: value for name, sign, value in parts if name and sign}
 
 
-def options(hydra: Any) -> dict[str, Any]:
-    """The options of all groups in Hydra's own configuration of a run."""
-    try:
-        return dict(hydra["hydra"]["runtime"]["choices"])
-    except (KeyError, TypeError):
-        return {}
+def select(config: Any, key: str, default: Any) -> Any:
+    """A setting inside nested ones by its full name; the default if there is none."""
+    for part in key.split("."):
+        if not isinstance(config, dict) or part not in config:
+            return default
+        config = config[part]
+    return config
+
+
+def options(config: dict[str, Any], key: str) -> dict[str, Any]:
+    """The options of groups that stand there in a configuration."""
+    found = select(config, key, {})
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def complete(runs: list[Run]) -> list[Run]:

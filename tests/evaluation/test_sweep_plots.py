@@ -61,6 +61,8 @@ def test_what_does_not_vary_so_much_has_no_picture(tmp_path):
     leave_run(tmp_path, ["model=ensemble", "planner.horizon=20"], 0, [1, 0], [0.1, 0.1])
     assert draw_sweep(found_in(tmp_path), tmp_path) == {}
     leave_run(tmp_path, ["model=ensemble", "planner.horizon=10"], 0, [1, 0], [0.1, 0.1])
+    assert list(draw_sweep(found_in(tmp_path), tmp_path)) == ["Main effects"]
+    leave_run(tmp_path, ["model=mlp", "planner.horizon=20"], 0, [1, 0], [0.1, 0.1])
     assert list(draw_sweep(found_in(tmp_path), tmp_path)) == ["Main effects", "model against horizon"]
 
 

@@ -151,6 +151,21 @@ def test_a_half_written_command_line_loses_nothing_that_the_configuration_knows(
     assert [run.value("planner.horizon") for run in runs] == [25, 50]
 
 
+FILES = ("config.yaml", "metrics.json", "tasks.csv", "error.txt", ".hydra/overrides.yaml", ".hydra/hydra.yaml")
+
+
+@given(st.sampled_from(FILES), st.one_of(st.binary(max_size=20), st.text(max_size=20).map(str.encode), st.just(b"5")))
+def test_whatever_stands_in_a_file_of_a_run_the_others_are_read(tmp_path_factory, name, content):
+    folder = tmp_path_factory.mktemp("odd")
+    for seed in (0, 1):
+        run_of(folder, "planner.horizon=25", seed=seed)
+    (folder / "run0" / name).write_bytes(content)
+    runs, missing = read_runs(folder)
+    assert "run1" in [run.folder for run in runs]
+    assert len(runs) + len(missing) == 2
+    varied_keys(runs)
+
+
 def test_runs_of_other_commands_are_left_out(tmp_path):
     (run_of(tmp_path) / "metrics.json").write_text('{"env": "wall", "checkpoint": "a.ckpt"}')
     assert state_of(tmp_path) == ("left out", "it is no run of train.py")
