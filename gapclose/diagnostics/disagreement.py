@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from gapclose.diagnostics.error_maps import Step
-from gapclose.evaluation.statistics import interval
+from gapclose.evaluation.statistics import statistic_interval
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution
 from gapclose.planning.objective import Disagreement
@@ -30,8 +30,8 @@ def rank_correlation_over_tasks(x: Tensor, y: Tensor) -> dict[str, Any]:
         return rank_correlation(x[torch.from_numpy(numbers)], y[torch.from_numpy(numbers)])
 
     x, y = x.cpu(), y.cpu()
-    ends = interval(np.arange(len(x)), of_tasks, vectorized=False, num_resamples=300)
-    return {"rank_correlation": rank_correlation(x, y), "ci95": ends}
+    found = statistic_interval(np.arange(len(x)), of_tasks, rank_correlation(x, y), num_resamples=300)
+    return found.entry("rank_correlation")
 
 
 @torch.no_grad()

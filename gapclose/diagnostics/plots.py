@@ -17,7 +17,8 @@ from gapclose.diagnostics.error_maps import Grid
 from gapclose.diagnostics.landscape import Slice
 from gapclose.diagnostics.report import COSTS, PLACES
 from gapclose.envs.simulator import Simulator
-from gapclose.evaluation.plots import draw_world, save
+from gapclose.evaluation.plots import draw_world, means_and_bars, save
+from gapclose.evaluation.statistics import Estimate
 
 STYLES = {"goal": "-", "objective": "--"}
 ATTACKS = ("#7f7f7f", "#d95f02", "#8e44ad", "#1b6ca8")
@@ -58,13 +59,6 @@ def wrapped(name: str) -> str:
     return textwrap.fill(name, 28)
 
 
-def means_and_bars(estimates: Sequence[Mapping[str, Any]]) -> tuple[list[float], np.ndarray]:
-    """Means, and the lengths of the bars below and above them."""
-    means = np.array([estimate["mean"] for estimate in estimates])
-    ends = np.array([estimate["ci95"] for estimate in estimates]).T
-    return means, np.abs(ends - means)
-
-
 def plot_attacks(models: Mapping[str, Any], path: Path) -> Path:
     """The loss against the radius of the perturbation, one panel per model."""
     figure, panels = plt.subplots(
@@ -76,7 +70,7 @@ def plot_attacks(models: Mapping[str, Any], path: Path) -> Path:
         axes.axhline(losses["clean"]["mean"], color="black", linestyle=":", label="clean")
         for key, style, words in (("loss", "-", ""), ("error", "--", ", true target")):
             for color, (attack, estimates) in zip(ATTACKS, losses[key].items()):
-                means, bars = means_and_bars(estimates)
+                means, bars = means_and_bars(map(Estimate.of, estimates))
                 line = dict(linestyle=style, marker="o", markersize=4, color=color, capsize=3)
                 axes.errorbar(multiples, means, bars, **line, label=f"{attack}{words}")
         axes.set(xscale="log", yscale="log", title=wrapped(name), xlabel="radius, as a multiple of the standard one")
@@ -97,7 +91,7 @@ def plot_roughness(models: Mapping[str, Any], path: Path) -> Path:
     for axes, place in zip(panels, ("initial", "plan")):
         for name, cost, of_cost in costs(models):
             result = of_cost[place]
-            means, bars = means_and_bars(result["gradient_variation"])
+            means, bars = means_and_bars(map(Estimate.of, result["gradient_variation"]))
             label = f"{name}, {COSTS[cost]}"
             line = dict(color=color_of(name, list(models)), linestyle=STYLES[cost], marker="o", markersize=4, capsize=3)
             axes.errorbar(result["step_sizes"], means, bars, **line, label=label)
@@ -110,7 +104,7 @@ def plot_roughness(models: Mapping[str, Any], path: Path) -> Path:
     rows = list(costs(models))
     for number, (name, cost, of_cost) in enumerate(rows):
         for offset, (place, marker) in enumerate((("initial", "o"), ("plan", "s"))):
-            mean, bars = means_and_bars([of_cost[place]["curvature"]])
+            mean, bars = means_and_bars([Estimate.of(of_cost[place]["curvature"])])
             style = dict(color=color_of(name, list(models)), marker=marker, capsize=3, linestyle="")
             style["fillstyle"] = "full" if cost == "goal" else "none"
             panels[2].errorbar(mean, [-number + 0.15 - 0.3 * offset], xerr=bars, **style)
@@ -178,7 +172,7 @@ def plot_gradients(models: Mapping[str, Any], path: Path) -> Path:
         style = dict(color=color_of(name, names), marker="o", capsize=3, linestyle="", label=f"{name}, {COSTS[cost]}")
         style["fillstyle"] = "full" if cost == "goal" else "none"
         for axes, key in zip(panels, ("cosine", "share_negative")):
-            means, bars = means_and_bars([models[name]["gradients"][cost][place][key] for place in places])
+            means, bars = means_and_bars(Estimate.of(models[name]["gradients"][cost][place][key]) for place in places)
             axes.errorbar(x, means, bars, **style)
     panels[0].axhline(0, color="black", linewidth=0.8)
     panels[0].set(ylabel="cosine with the true gradient", ylim=(-1.05, 1.05))

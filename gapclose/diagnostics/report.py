@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from gapclose.evaluation.report import success
+from gapclose.evaluation.statistics import Estimate, number
+
 PLACES = {"random": "random", "initial": "initial", "descent": "descent path", "plan": "plan"}
 """Where gradients are looked at, in words."""
 COSTS = {"goal": "goal", "objective": "objective"}
@@ -32,15 +35,9 @@ def reports(models: dict[str, dict[str, Any]]) -> Iterator[Report]:
         yield disagreement(ensembles)
 
 
-def number(value: float | None, digits: str = ".2g") -> str:
-    """A number, or a dash where there is none."""
-    return "–" if value is None or value != value else format(value, digits)
-
-
-def cell(estimate: dict[str, Any], digits: str = ".2g", name: str = "mean") -> str:
-    """An estimate with its interval."""
-    low, high = (number(end, digits) for end in estimate["ci95"])
-    return f"{number(estimate[name], digits)} [{low}, {high}]"
+def cell(entry: dict[str, Any], digits: str = ".2g", name: str = "mean") -> str:
+    """An estimate of the metrics with its interval."""
+    return format(Estimate.of(entry, name), digits)
 
 
 def outcome(models: dict[str, dict[str, Any]]) -> Report:
@@ -48,9 +45,8 @@ def outcome(models: dict[str, dict[str, Any]]) -> Report:
     rows = []
     for name, found in models.items():
         result = found["open_loop"]
-        success = {"mean": result["success_rate"], "ci95": result["success_rate_ci95"]}
         distances = [number(result[key], ".3f") for key in ("goal_distance", "imagined_goal_distance")]
-        rows.append([name, cell(success, ".2f"), *distances, number(result["world_model_error"])])
+        rows.append([name, success(result), *distances, number(result["world_model_error"])])
     columns = ["model", "success [95 %]", "distance", "promised", "model error"]
     caption = "plans executed open loop; distance: to the goal at the end; model error: MSE of the imagined states"
     return Report("0. What is to be explained", columns, rows, caption)

@@ -1,5 +1,6 @@
 """What became of each task, kept beside the means of metrics.json so that runs can be compared task by task."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,11 +52,14 @@ def read_outcomes(path: Path) -> pd.DataFrame:
         UserError: it is another file, or damaged.
     """
     try:
-        table = pd.read_csv(path)
+        text = path.read_text()
+        table = pd.read_csv(io.StringIO(text))
     except (OSError, ValueError) as error:
         raise UserError(
             f"The file {path} cannot be read ({error}); delete the run's folder and run it again."
         ) from error
+    if not text.endswith("\n"):
+        raise UserError(f"The file {path} ends in the middle of a line; delete the run's folder and run it again.")
     if list(table.columns) != COLUMNS:
         raise UserError(f"The file {path} has the columns {', '.join(table.columns)}; expected {', '.join(COLUMNS)}.")
     return table

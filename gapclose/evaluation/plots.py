@@ -1,7 +1,7 @@
 """The pictures of a run."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from PIL import Image
 
 from gapclose.envs.simulator import Simulator
+from gapclose.evaluation.statistics import Estimate
 from gapclose.files import replacing
 from gapclose.planning.execution import Execution
 
@@ -35,6 +36,12 @@ def save(figure: Figure, path: Path) -> Path:
     finally:
         plt.close(figure)
     return path
+
+
+def means_and_bars(estimates: Iterable[Estimate]) -> tuple[list[float], np.ndarray]:
+    """Means, and the lengths `[2, K]` of the bars below and above them."""
+    means, low, high = np.array(list(estimates), float).reshape(-1, 3).T
+    return means.tolist(), np.maximum(0, np.stack((means - low, high - means)))
 
 
 def draw_world(axes: Axes, simulator: Simulator) -> None:
@@ -152,10 +159,8 @@ def plot_budgets(planners: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
         color, style = plt.cm.tab10(number % 10), ("-", "--", ":")[number // 10 % 3]
         label = textwrap.fill(name, 32)
         axes.plot(budget["seconds"], budget["success_rate"], style, color=color, label=label)
-        low, high = result["success_rate_ci95"]
-        rate = result["success_rate"]
-        errors = [[rate - low], [high - rate]]
-        axes.errorbar(budget["seconds"][-1], rate, errors, marker="o", color=color, capsize=3, alpha=0.6)
+        means, reach = means_and_bars([Estimate.of(result, "success_rate", "success_rate_ci95")])
+        axes.errorbar(budget["seconds"][-1:], means, reach, marker="o", color=color, capsize=3, alpha=0.6)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))

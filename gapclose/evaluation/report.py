@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from gapclose.evaluation.statistics import Estimate, number
 from gapclose.files import replacing
 
 COLUMNS = ["model", "executed", "success [95 %]", "distance", "promised", "model error", "gap", "time"]
@@ -64,7 +65,7 @@ def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
                 success(result),
                 f"{result['goal_distance']:.3f}",
                 f"{result['imagined_goal_distance']:.3f}",
-                "–" if error is None else f"{error:.2g}",
+                number(error),
                 "–" if ratio is None else f"{ratio:,.0f}" if ratio < 1e6 else f"{ratio:.1e}",
                 f"{result['planning_seconds']:.1f} s",
             ]
@@ -103,8 +104,7 @@ def results(by_name: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, dict
 
 def success(result: dict[str, Any]) -> str:
     """A success rate with its interval."""
-    low, high = result["success_rate_ci95"]
-    return f"{result['success_rate']:.2f} [{low:.2f}, {high:.2f}]"
+    return format(Estimate.of(result, "success_rate", "success_rate_ci95"), ".2f")
 
 
 def print_table(
@@ -113,17 +113,18 @@ def print_table(
     columns: Sequence[str] = COLUMNS,
     caption: str = CAPTION,
     console: Console | None = None,
+    grouped: bool = True,
 ) -> None:
-    """Prints rows of cells under columns; rows that begin alike stand together."""
+    """Prints rows of cells under columns; rows that begin alike stand together, if they are `grouped`."""
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", padding=(0, 0, 0, 1))
-    for number, column in enumerate(columns):
-        wrapped = {"max_width": 32, "overflow": "fold"} if number == 0 else {"no_wrap": True}
-        table.add_column(column, justify="left" if number < 2 else "right", **wrapped)
+    for place, column in enumerate(columns):
+        wrapped = {"max_width": 32, "overflow": "fold"} if place == 0 else {"no_wrap": True}
+        table.add_column(column, justify="left" if place < 2 else "right", **wrapped)
     previous = None
     for row in rows:
-        if previous not in (None, row[0]):
+        if grouped and previous not in (None, row[0]):
             table.add_section()
-        table.add_row(row[0] if row[0] != previous else "", *row[1:])
+        table.add_row("" if grouped and row[0] == previous else row[0], *row[1:])
         previous = row[0]
     console = console or Console()
     # A file has no width to fit into, and a table that is cut is no use on a narrow terminal either.

@@ -1,8 +1,9 @@
-"""Intervals: of means over tasks, and of results on the same tasks with several seeds."""
+"""Means with their intervals: over tasks, and over the same tasks with several seeds."""
 
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,11 @@ LEVEL = 0.95
 
 
 class Estimate(NamedTuple):
-    """A mean with its 95 % interval.
+    """A value with its 95 % interval; `f"{estimate:.2f}"` is `0.48 [0.38, 0.58]`.
 
     Attributes:
         mean: over tasks and seeds.
-        low: lower end.
+        low: lower end; NaN where there is no interval.
         high: upper end.
     """
 
@@ -26,8 +27,34 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def __format__(self, form: str) -> str:
+        if np.isnan(self.mean):
+            return "–"
+        return f"{self.mean:{form}} [{number(self.low, form)}, {number(self.high, form)}]"
 
-def resampled_means(values: NDArray, random: np.random.Generator) -> NDArray:
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], name: str = "mean", ends: str = "ci95") -> Self:
+        """The estimate in a dictionary of metrics: the value `name`, and a list `ends`."""
+        return cls(*(float("nan") if value is None else value for value in (entry[name], *entry[ends])))
+
+    def entry(self, name: str = "mean") -> dict[str, Any]:
+        """The same for a dictionary of metrics."""
+        return {name: self.mean, "ci95": [self.low, self.high]}
+
+
+def number(value: float | None, form: str = ".2g") -> str:
+    """A number, or a dash where there is none."""
+    return "–" if value is None or np.isnan(value) else format(value, form)
+
+
+@lru_cache(maxsize=4)
+def draws(seeds: int, tasks: int) -> tuple[NDArray, NDArray]:
+    """Shares `[RESAMPLES, S]` and `[RESAMPLES, N]` that seeds and tasks have in resamples; the same in every run."""
+    random = np.random.default_rng(0)
+    return tuple(random.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count for count in (seeds, tasks))
+
+
+def resampled_means(values: NDArray) -> NDArray:
     """Means `[RESAMPLES]` of values `[S, N]` under the bootstrap, seeds and tasks drawn each for itself.
 
     All seeds share the tasks, so that the values of one task are no independent ones; drawing whole rows and whole
@@ -35,24 +62,31 @@ def resampled_means(values: NDArray, random: np.random.Generator) -> NDArray:
     nothing in common it errs on the safe side, by a factor of up to √3 in the width of an interval; few seeds make it
     too narrow by up to `(1 - 1/S)^(1/2)` as far as results differ between seeds.
     """
-    seeds, tasks = values.shape
-    drawn_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    drawn_tasks = random.multinomial(tasks, np.full(tasks, 1 / tasks), RESAMPLES) / tasks
-    return ((drawn_seeds @ values) * drawn_tasks).sum(1)
+    of_seeds, of_tasks = draws(*values.shape)
+    return ((of_seeds @ values) * of_tasks).sum(1)
 
 
 def mean_interval(values: NDArray) -> Estimate:
     """The mean of values `[S, N]` of `S` seeds and `N` tasks, with its bootstrap interval.
 
-    Also for the differences of two methods on the same tasks and seeds, which makes it a paired comparison.
+    Also for the differences of two methods on the same tasks and seeds, which makes it a paired comparison. Of a single
+    task, and where a value is infinite or NaN, there is no interval.
     """
-    return percentiles(values.mean(), resampled_means(values, np.random.default_rng(0)))
+    if values.shape[1] < 2 or not np.isfinite(values).all():
+        return Estimate(float(values.mean()) if values.size else float("nan"), float("nan"), float("nan"))
+    return percentiles(values.mean(), resampled_means(values))
 
 
 def ratio_interval(values: NDArray, control: NDArray) -> Estimate:
-    """The ratio of the means of values `[S, N]` and of a control, paired `[S, N]`, with its bootstrap interval."""
-    one, other = (resampled_means(x, np.random.default_rng(0)) for x in (values, control))
-    return percentiles(values.mean() / control.mean(), one / other)
+    """The ratio of the means of values `[S, N]` and of a control, paired `[S, N]`, with its bootstrap interval.
+
+    NaN where the control's mean is 0, in the whole or in a resample.
+    """
+    ratio = np.divide(values.mean(), control.mean()) if control.mean() else np.nan
+    if not np.isfinite(ratio):
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    one, other = resampled_means(values), resampled_means(control)
+    return percentiles(ratio, np.divide(one, other, out=np.full_like(one, np.nan), where=other != 0))
 
 
 def percentiles(value: float, resampled: NDArray) -> Estimate:
@@ -69,7 +103,7 @@ def rate_interval(outcomes: NDArray) -> Estimate:
     """
     seeds, tasks = outcomes.shape
     rate = float(outcomes.mean())
-    variance = resampled_means(outcomes.astype(float), np.random.default_rng(0)).var()
+    variance = resampled_means(outcomes.astype(float)).var()
     trials = float(np.clip(rate * (1 - rate) / variance, 1, seeds * tasks)) if variance > 1e-12 else float(tasks)
     return Estimate(rate, *wilson(rate, trials))
 
@@ -102,28 +136,27 @@ def wilson(rate: float, trials: float) -> tuple[float, float]:
 
 
 def estimate(values: Tensor) -> dict[str, Any]:
-    """Mean over tasks of values `[N]` with its 95 % bootstrap interval (percentiles); NaN marks tasks that have none.
+    """Mean over tasks of values `[N]` with its bootstrap interval, for metrics; NaN marks tasks that have none.
 
     Returns:
         `mean`, `ci95` (`[low, high]`) and `num_tasks`, the number of values that are no NaN. Mean and interval are NaN
         where there are no values; of a single one there is no interval.
     """
     known = values[~values.isnan()].double().cpu().numpy()
-    mean = known.mean().item() if len(known) else float("nan")
-    return {"mean": mean, "ci95": interval(known, np.mean, vectorized=True), "num_tasks": len(known)}
+    return {**mean_interval(known[None]).entry(), "num_tasks": len(known)}
 
 
-def interval(
-    values: np.ndarray, statistic: Callable[..., Any], vectorized: bool, num_resamples: int = 2000
-) -> list[float]:
-    """The 95 % bootstrap interval of a statistic of values `[N]`; the resamples are the same in every run.
+def statistic_interval(
+    values: NDArray, statistic: Callable[[NDArray], float], value: float, num_resamples: int
+) -> Estimate:
+    """A statistic of `values [N]`, known to be `value`, with its bootstrap interval; the same in every run.
 
     NaN where there are fewer than two values, or where a resample has no such statistic.
     """
     if len(values) < 2:
-        return [float("nan")] * 2
-    settings = dict(n_resamples=num_resamples, batch=200, vectorized=vectorized, method="percentile", random_state=0)
+        return Estimate(value, float("nan"), float("nan"))
+    settings = dict(n_resamples=num_resamples, batch=200, vectorized=False, method="percentile", random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap((values,), statistic, **settings)
-    return [float(end) for end in found.confidence_interval]
+    return Estimate(value, *map(float, found.confidence_interval))

@@ -1,18 +1,28 @@
 """What a sweep has found: python -m gapclose.evaluation.sweep multirun/DIR [--page docs/results/PAGE.md].
 
-Reads the folders of finished runs, averages over tasks and seeds, compares every setting with the control
-(finetune=continue) on the same tasks and seeds, prints the table and writes summary.csv into the folder.
+Reads the folders of finished runs, averages over tasks and seeds, compares on the same tasks and seeds with the control
+(finetune=continue) or, where there is none, with the model before finetuning, prints the table, and writes summary.csv,
+timings.csv, pictures, and failures.csv, if there are such, into the folder.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from gapclose.errors import UserError
 from gapclose.evaluation.report import print_table
-from gapclose.evaluation.sweep_page import CAPTION, table_of, write_page
-from gapclose.evaluation.sweep_results import read_runs, settings_of, summary
+from gapclose.evaluation.sweep_page import write_page
+from gapclose.evaluation.sweep_plots import draw_sweep
+from gapclose.evaluation.sweep_results import has_control, settings_of, summary, timings
+from gapclose.evaluation.sweep_runs import Missing, read_runs, varied_keys, without_repeats
+from gapclose.evaluation.sweep_table import caption, sentences, table_of
 from gapclose.files import replacing
+
+NAMED = 10
+"""How many runs without results are named one by one; failures.csv names all."""
 
 
 def main() -> None:
@@ -26,6 +36,9 @@ def main() -> None:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
 
 
 def conclude(folder: Path, page: Path | None = None) -> None:
@@ -36,16 +49,63 @@ def conclude(folder: Path, page: Path | None = None) -> None:
         page: a Markdown page whose generated part is written anew.
 
     Raises:
-        UserError: there is no finished run, or the page has no place for the results.
+        UserError: there is no finished run, or the page has no place for the results, or a file cannot be written.
     """
-    runs, unfinished = read_runs(folder)
-    settings = settings_of(runs)
-    with replacing(folder / "summary.csv") as temporary:
-        summary(settings).to_csv(temporary, index=False)
-    columns, rows = table_of(settings)
-    print_table(rows, f"{folder}: {len(runs)} runs, {unfinished} unfinished", columns, CAPTION)
-    if page:
-        write_page(page, settings)
+    runs, missing = read_runs(folder)
+    keys = varied_keys(runs)
+    runs, repeated = without_repeats(runs, keys)
+    missing = sorted([*missing, *repeated])
+    try:
+        write_missing(folder, missing)
+        if not runs:
+            print_missing(missing)
+            raise UserError(
+                f"There is no finished run below {folder} ({counted(missing)}); give the folder of a sweep of train.py."
+            )
+        settings = settings_of(runs, keys)
+        columns, rows = table_of(settings)
+        title = ", ".join(filter(None, [f"{folder}: {len(runs)} run{'s' * (len(runs) != 1)}", counted(missing)]))
+        print_table(rows, title, columns, caption(settings), grouped=has_control(settings))
+        for sentence in sentences(settings):
+            print(sentence)
+        print_missing(missing)
+        for name, table in {"summary.csv": summary(settings), "timings.csv": timings(settings)}.items():
+            write_csv(folder / name, table)
+        draw_sweep(settings, folder)
+        if page:
+            write_page(page, settings)
+    except OSError as error:
+        path = error.filename2 or error.filename
+        raise UserError(f"{path} cannot be written ({error.strerror}); move away what is in its place.") from error
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Writes the file whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_missing(folder: Path, missing: Sequence[Missing]) -> None:
+    """Leaves the runs without results in failures.csv; where there are none, no such file."""
+    if missing:
+        write_csv(folder / "failures.csv", pd.DataFrame(missing).rename(columns={"folder": "run"}))
+    elif (folder / "failures.csv").is_file():
+        (folder / "failures.csv").unlink()
+
+
+def print_missing(missing: Sequence[Missing]) -> None:
+    """Names the runs without results, those that have a reason to tell first."""
+    told = [run for run in missing if run.reason]
+    for run in told[:NAMED]:
+        print(f"{run.folder} {run.state}: {run.reason}")
+    if len(told) > NAMED:
+        print(f"… and {len(told) - NAMED} others: failures.csv")
+
+
+def counted(missing: Sequence[Missing]) -> str:
+    """How many runs there are of each state."""
+    states = [run.state for run in missing]
+    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,20 @@
-"""What the runs of a sweep have found: read, averaged over tasks and seeds, and compared with the control."""
+"""What the runs of a sweep have found: averaged over tasks and seeds, and compared with a reference on the same."""
 
-import json
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
-from gapclose.errors import UserError
-from gapclose.evaluation.outcomes import read_outcomes
-from gapclose.evaluation.statistics import Estimate, mean_interval, rate_difference, rate_interval, ratio_interval
+from gapclose.evaluation.paired import Paired, compare_errors, compare_rates
+from gapclose.evaluation.statistics import Estimate, mean_interval, rate_interval
+from gapclose.evaluation.sweep_runs import Run, Value, order
+from gapclose.progress import track
 
 METHOD = ("finetune", "attack", "radii", "baseline", "adaptation", "objective")
 """What makes a method; whatever else is varied makes a scene, in which methods are compared."""
-ASIDE = ("seed", "sweep", "data_dir", "num_threads", "logger", "evaluation.models")
-"""What does not make a setting of its own."""
-JUDGED = {"none": ("baseline", "oracle")}
-"""Which models of a run make a row of results, by its `finetune`; those of all others are finetuned."""
+CONTROL = "continue"
+"""The `finetune` that others are compared with: as many gradient steps on the same data alone."""
 MEASURES = {
     "success": ("open_loop", "success"),
     "success, λ = 0": ("open_loop_without_disagreement", "success"),
@@ -36,89 +34,97 @@ class Setting(NamedTuple):
             `finetune=oracle`.
         scene: its other varied values.
         seeds: of its runs.
+        outcomes: by measure, a row for each seed and a column for each task.
         estimates: by measure.
-        against_control: differences to the control of the same scene on the same tasks and seeds, by measure; of the
-            model error also the ratio, `model error ratio`; empty if there is none.
-        counts: means over the seeds of `expert_error`, `gap`, `simulator_steps`, `gradient_steps` and `seconds`.
+        reference: what it is compared with: `control`, the run of the same scene with `finetune=continue`, or, in a
+            sweep without such, `baseline`, its own model before finetuning; empty if there is none.
+        control: the method of the control.
+        against: by measure, on the tasks and seeds that both have.
+        counts: means over the seeds of `expert_error`, `gap`, `simulator_steps` and `gradient_steps`.
+        seconds: means over the seeds of what took time: `run`, and by way to execute `planning`.
     """
 
-    method: dict[str, str]
-    scene: dict[str, str]
+    method: dict[str, Value]
+    scene: dict[str, Value]
     seeds: list[int]
+    outcomes: dict[str, pd.DataFrame]
     estimates: dict[str, Estimate]
-    against_control: dict[str, Estimate]
+    reference: str
+    control: dict[str, Value]
+    against: dict[str, Paired]
     counts: dict[str, float]
+    seconds: dict[str, float]
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Of everything that is varied."""
+        return self.scene | self.method
 
 
-def read_runs(folder: Path) -> tuple[pd.DataFrame, int]:
-    """The finished runs below a folder, and the number of those that are not finished.
+def settings_of(runs: Sequence[Run], keys: Sequence[str]) -> list[Setting]:
+    """The settings among runs in a fixed order, each with what its seeds have found.
 
-    Returns:
-        One row for each model that a run is judged by: the values that its command line set, `seed`, `folder`, `judged`
-        (the model) and `metrics`.
-
-    Raises:
-        UserError: there is no finished run, or one that is damaged or not of train.py.
+    Args:
+        runs: no two of them with equal values and seeds.
+        keys: the settings and groups that are varied.
     """
-    rows, unfinished = [], 0
-    for given in sorted(folder.glob("**/.hydra/overrides.yaml")):
-        run = given.parents[1]
-        if not (run / "metrics.json").exists():
-            unfinished += 1
-            continue
-        try:
-            metrics = json.loads((run / "metrics.json").read_text())
-            overrides = [override.lstrip("+").partition("=") for override in OmegaConf.load(given)]
-            values = {"finetune": metrics["finetune"], **{name: value for name, _, value in overrides}}
-            models = [name for name in JUDGED.get(metrics["finetune"], ("finetuned",)) if name in metrics]
-            for judged in models:
-                of_model = {**values, "finetune": "oracle"} if judged == "oracle" else values
-                rows.append({**of_model, "seed": metrics["seed"], "folder": run, "judged": judged, "metrics": metrics})
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{run / 'metrics.json'} is damaged, or not of train.py ({type(error).__name__}); "
-                "delete its folder and run its job again."
-            ) from error
-    if not rows:
-        raise UserError(f"There is no finished run below {folder}; give the folder of a sweep.")
-    return pd.DataFrame(rows), unfinished
+    groups: dict[tuple[Value, ...], list[tuple[Run, str]]] = {}
+    keys = sorted({*keys, *(["finetune"] if needs_finetune(runs, keys) else [])}, key=lambda key: (of_method(key), key))
+    for run in sorted(runs, key=lambda run: run.seed):
+        for judged in run.judged:
+            values = tuple("oracle" if judged == "oracle" and key == "finetune" else run.value(key) for key in keys)
+            groups.setdefault(values, []).append((run, judged))
+    ordered = sorted(groups, key=lambda values: [order(value) for value in values])
+    settings = [
+        setting_of(dict(zip(keys, values)), groups[values]) for values in track(ordered, "Averaging", "setting")
+    ]
+    if has_control(settings):
+        return [against_control(setting, settings) for setting in settings]
+    return [against_baseline(setting, group) for setting, group in zip(settings, (groups[key] for key in ordered))]
 
 
-def settings_of(runs: pd.DataFrame) -> list[Setting]:
-    """The settings among runs, each with what its seeds have found; a setting comes as early as its first run."""
-    names = [name for name in runs.columns if name not in (*ASIDE, "folder", "judged", "metrics")]
-    varied = [name for name in names if runs[name].nunique(dropna=False) > 1] or ["finetune"]
-    settings, tables = [], []
-    for values, group in runs.fillna(dict.fromkeys(varied, "")).groupby(varied, sort=False):
-        given = {name: value for name, value in zip(varied, values) if value}
-        table = by_seed(group)
-        setting = Setting(
-            {name: value for name, value in given.items() if name.partition(".")[0] in METHOD},
-            {name: value for name, value in given.items() if name.partition(".")[0] not in METHOD},
-            sorted(group["seed"]),
-            {name: estimate(name, values) for name, values in table.items() if values is not None},
-            {},
-            counts(group),
-        )
-        settings.append(setting)
-        tables.append(table)
-    for setting, table in zip(settings, tables):
-        for control, of_control in zip(settings, tables):
-            if control.method == {"finetune": "continue"} and control.scene == setting.scene and control is not setting:
-                setting.against_control.update(differences(table, of_control))
-    return settings
+def of_method(key: str) -> bool:
+    """Whether a setting or group makes a method, not a scene."""
+    return key.partition(".")[0] in METHOD
 
 
-def by_seed(group: pd.DataFrame) -> dict[str, pd.DataFrame | None]:
-    """By measure, outcomes with a row for each seed and a column for each task; none if a run did not execute so."""
-    outcomes = {}
-    for run in group.itertuples():
-        table = read_outcomes(run.folder / "tasks.csv")
-        outcomes[run.seed] = table[table.model == run.judged]
+def needs_finetune(runs: Sequence[Run], keys: Sequence[str]) -> bool:
+    """Whether rows have to say what finetuning they are of: the true dynamics stand beside baselines, or all is one."""
+    return not keys or any("oracle" in run.judged for run in runs)
+
+
+def setting_of(values: dict[str, Value], group: Sequence[tuple[Run, str]]) -> Setting:
+    """One setting, not yet compared with any other."""
+    outcomes = by_seed(group)
+    method = {name: value for name, value in values.items() if of_method(name)}
+    return Setting(
+        method=method,
+        scene={name: value for name, value in values.items() if name not in method},
+        seeds=[run.seed for run, _ in group],
+        outcomes=outcomes,
+        estimates={name: estimate(name, table) for name, table in outcomes.items()},
+        reference="",
+        control={},
+        against={},
+        counts=mean_of([counts(run.metrics, judged) for run, judged in group]),
+        seconds=mean_of([seconds(run.metrics, judged) for run, judged in group]),
+    )
+
+
+def outcomes_of(run: Run, model: str, measure: str) -> pd.Series:
+    """A measure of a model of a run, by task; empty if it did not execute so."""
+    way, column = MEASURES[measure]
+    table = run.outcomes.get((model, way))
+    return pd.Series(dtype=float) if table is None else table[column]
+
+
+def by_seed(group: Sequence[tuple[Run, str]]) -> dict[str, pd.DataFrame]:
+    """By measure, outcomes with a row for each seed and a column for each task; those that all runs have."""
     found = {}
-    for name, (way, column) in MEASURES.items():
-        rows = {seed: table[table.way == way].set_index("task")[column] for seed, table in outcomes.items()}
-        found[name] = None if any(row.empty for row in rows.values()) else pd.DataFrame(rows).T
+    for name in MEASURES:
+        rows = {run.seed: outcomes_of(run, judged, name) for run, judged in group}
+        if all(len(row) for row in rows.values()):
+            found[name] = pd.DataFrame(rows).T
     return found
 
 
@@ -127,44 +133,106 @@ def estimate(name: str, table: pd.DataFrame) -> Estimate:
     return (rate_interval if "success" in name else mean_interval)(table.to_numpy(float))
 
 
-def differences(
-    tables: dict[str, pd.DataFrame | None], of_control: dict[str, pd.DataFrame | None]
-) -> dict[str, Estimate]:
-    """How much more than the control, by measure, where both have it on common seeds."""
-    found = {}
-    for name, table in tables.items():
-        control = of_control[name]
-        if table is None or control is None or not len(seeds := table.index.intersection(control.index)):
-            continue
-        pair = table.loc[seeds].to_numpy(float), control.loc[seeds].to_numpy(float)
-        found[name] = rate_difference(*pair) if "success" in name else mean_interval(pair[0] - pair[1])
-        if name == "model error":
-            found[f"{name} ratio"] = ratio_interval(*pair)
-    return found
+def counts(metrics: dict[str, Any], model: str) -> dict[str, Any]:
+    """What is counted once for each run; of a baseline and of the true dynamics there are no steps."""
+    found = metrics[model]
+    return {
+        "expert_error": found["expert_error"],
+        "gap": found["open_loop"]["train_test_gap"],
+        **{name: metrics.get(name, 0) for name in ("simulator_steps", "gradient_steps")},
+    }
 
 
-def counts(group: pd.DataFrame) -> dict[str, float]:
-    """Means over runs of what is counted once for each; what none has is NaN."""
-    rows = [
-        {
-            "expert_error": run.metrics[run.judged]["expert_error"],
-            "gap": run.metrics[run.judged]["open_loop"]["train_test_gap"],
-            "simulator_steps": run.metrics.get("simulator_steps", 0),
-            "gradient_steps": run.metrics.get("gradient_steps", 0),
-            "seconds": run.metrics["wall_clock_seconds"],
-        }
-        for run in group.itertuples()
-    ]
+def seconds(metrics: dict[str, Any], model: str) -> dict[str, Any]:
+    """What took time in a run."""
+    ways = {way: found for way, found in metrics[model].items() if isinstance(found, dict)}
+    planning = {f"planning, {way}": found.get("planning_seconds") for way, found in ways.items()}
+    return {"run": metrics.get("wall_clock_seconds"), **planning}
+
+
+def mean_of(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over rows; what none has is NaN."""
     return pd.DataFrame(rows).astype(float).mean().to_dict()
 
 
-def summary(settings: list[Setting]) -> pd.DataFrame:
-    """All of it as a table with one row for each setting, for summary.csv."""
-    rows = []
-    for setting in settings:
-        row = {**setting.scene, **setting.method, "seeds": " ".join(map(str, setting.seeds))}
-        for suffix, estimates in (("", setting.estimates), (" minus control", setting.against_control)):
-            for name, value in estimates.items():
-                row |= {f"{name}{suffix}{end}": number for end, number in zip(("", " low", " high"), value)}
-        rows.append(row | setting.counts)
-    return pd.DataFrame(rows)
+def has_control(settings: Sequence[Setting]) -> bool:
+    """Whether the sweep is one of methods in scenes: one of its methods is the control of the others."""
+    methods = {setting.method.get("finetune") for setting in settings}
+    return CONTROL in methods and len(methods) > 1
+
+
+def against_control(setting: Setting, settings: Sequence[Setting]) -> Setting:
+    """The setting compared with the control of its scene; of several with that which has most in common with it."""
+    controls = [one for one in settings if one.method["finetune"] == CONTROL and one.scene == setting.scene]
+    if any(one is setting for one in controls):
+        # A control is compared with none, but named by what makes it differ from the other, if there are two.
+        others = [one for one in controls if one is not setting] or [setting]
+        return setting._replace(control=others[0].method)
+    if not controls:
+        return setting
+    control = max(controls, key=lambda one: sum(one.method[name] == value for name, value in setting.method.items()))
+    against = compare(setting.outcomes, control.outcomes)
+    return setting._replace(reference="control" if against else "", control=control.method, against=against)
+
+
+def against_baseline(setting: Setting, group: Sequence[tuple[Run, str]]) -> Setting:
+    """The setting compared with what its own runs were before finetuning, if they tell."""
+    if not all(judged == "finetuned" and "baseline" in run.metrics for run, judged in group):
+        return setting
+    before = by_seed([(run, "baseline") for run, _ in group])
+    return setting._replace(reference="baseline", against=compare(setting.outcomes, before))
+
+
+def compare(tables: dict[str, pd.DataFrame], of_reference: dict[str, pd.DataFrame]) -> dict[str, Paired]:
+    """How much better than the reference, by measure, where both have it on common seeds and tasks."""
+    found = {}
+    for name in [name for name in tables if name in of_reference]:
+        table, reference = tables[name].align(of_reference[name], join="inner")
+        if table.size:
+            versus = compare_rates if "success" in name else compare_errors
+            found[name] = versus(table.to_numpy(float), reference.to_numpy(float))
+    return found
+
+
+def summary(settings: Sequence[Setting]) -> pd.DataFrame:
+    """All numbers but timings, with one row for each setting, for summary.csv; equal runs make equal rows."""
+    return whole([identity(setting) | numbers(setting) for setting in settings])
+
+
+def timings(settings: Sequence[Setting]) -> pd.DataFrame:
+    """The seconds that a run took, and planning in it, with one row for each setting."""
+    return whole([identity(setting) | setting.seconds for setting in settings])
+
+
+def whole(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a table without the columns that none of them fills."""
+    return pd.DataFrame(rows).dropna(axis="columns", how="all")
+
+
+def identity(setting: Setting) -> dict[str, Any]:
+    """What tells a setting from others."""
+    return setting.values | {"seeds": " ".join(map(str, setting.seeds))}
+
+
+def numbers(setting: Setting) -> dict[str, Any]:
+    """All that a setting has found, in an order that does not depend on what that is."""
+    row: dict[str, Any] = {}
+    for name in MEASURES:
+        row |= spread(name, setting.estimates.get(name))
+    for name in MEASURES:
+        for reference in ("control", "baseline"):
+            paired = setting.against.get(name) if setting.reference == reference else None
+            row |= spread(f"{name} minus {reference}", paired and paired.difference)
+            row[f"{name} minus {reference} P(better)"] = paired and paired.better
+            if "success" in name:
+                row[f"{name} minus {reference} gained"] = paired and paired.gained
+                row[f"{name} minus {reference} lost"] = paired and paired.lost
+                row[f"{name} minus {reference} p"] = paired and paired.p_value
+            else:
+                row |= spread(f"{name} / {reference}", paired and paired.ratio)
+    return row | setting.counts
+
+
+def spread(name: str, value: Estimate | None) -> dict[str, float]:
+    """An estimate in three columns."""
+    return dict(zip((name, f"{name} low", f"{name} high"), value or (np.nan,) * 3))

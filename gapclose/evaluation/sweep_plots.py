@@ -1,0 +1,239 @@
+"""The pictures of a sweep: methods in their scenes; heat maps and main effects of what is varied."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from gapclose.evaluation.plots import ERROR, SUCCESS, means_and_bars, save
+from gapclose.evaluation.statistics import Estimate
+from gapclose.evaluation.sweep_results import Setting, estimate
+from gapclose.evaluation.sweep_runs import Value, order
+from gapclose.evaluation.sweep_table import by_scene, label, short
+
+SHOWN = {"success": "success rate", "model error": "model error under planning (MSE)"}
+"""What heat maps and main effects are of, in words."""
+
+
+def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
+    """Success and model error of all methods with their intervals: a column for each scene, a line for each method."""
+    scenes = by_scene(settings)
+    successes: dict[str, list[float]] = {}
+    for setting in settings:
+        successes.setdefault(label(setting), []).append(setting.estimates["success"].mean)
+    methods = sorted(successes, key=lambda method: -fmean(successes[method]))
+    places = {method: len(methods) - number for number, method in enumerate(methods)}
+    figure, panels = plt.subplots(
+        2,
+        len(scenes),
+        figsize=(1.6 + 3.4 * len(scenes), 1.6 + 0.62 * len(methods)),
+        squeeze=False,
+        layout="constrained",
+        sharex="row",
+        sharey=True,
+    )
+    rows = (
+        {"success": ("open loop", "o", SUCCESS, 0.12), "MPC success": ("MPC", "s", "#2a9d4a", -0.12)},
+        {"model error": ("model error", "o", ERROR, 0.0)},
+    )
+    for column, (scene, members) in enumerate(scenes.items()):
+        for axes, marks in zip(panels[:, column], rows):
+            for name, (title, marker, color, shift) in marks.items():
+                shown = [(places[label(one)], one.estimates[name]) for one in members if name in one.estimates]
+                # The true dynamics have no error, and a logarithm has no place for one.
+                shown = [
+                    (place, value) for place, value in shown if axes is panels[0, column] or 1e-9 < value.mean < np.inf
+                ]
+                means, reach = means_and_bars(value for _, value in shown)
+                heights = [place + shift for place, _ in shown]
+                style = dict(fmt=marker, color=color, capsize=2, markersize=4)
+                axes.errorbar(means, heights, xerr=reach, label=title, **style)
+            axes.grid(axis="x", alpha=0.3)
+        panels[0, column].set(title=scene, xlim=(-0.03, 1.03), xlabel="success rate")
+        panels[1, column].set(xscale="log", xlabel=SHOWN["model error"])
+    panels[0, 0].set_yticks(list(places.values()), list(places))
+    panels[0, 0].set_ylim(0.4, len(methods) + 0.6)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return save(figure, path)
+
+
+def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> dict[str, Path]:
+    """Main effects, and a heat map for each pair of keys that are varied against each other, as far as there are such.
+
+    Args:
+        settings: of the sweep; the true dynamics, which know nothing of most keys, are left out.
+        folder: for the pictures.
+        prefix: of their names.
+
+    Returns:
+        The pictures by title.
+    """
+    settings = [setting for setting in settings if setting.method.get("finetune") != "oracle"]
+    keys = [key for key in settings[0].values if len(levels(comparable(settings, key), key)) > 1] if settings else []
+    titles = dict(zip(keys, short(keys)))
+    pictures = {}
+    if keys:
+        pictures["Main effects"] = plot_main_effects(settings, titles, folder / f"{prefix}main_effects.png")
+    for one, other in combinations(keys, 2):
+        if crossed(settings, one, other):
+            # More room lies across.
+            down, across = sorted((one, other), key=lambda key: len(levels(settings, key)))
+            path = folder / f"{prefix}heatmap_{titles[one]}_{titles[other]}.png".replace("/", "_")
+            title = f"{titles[one]} against {titles[other]}"
+            pictures[title] = plot_heat_maps(settings, {down: titles[down], across: titles[across]}, path)
+    return pictures
+
+
+def levels(settings: Sequence[Setting], key: str) -> list[Value]:
+    """The values of a key among those that have one, in order."""
+    return sorted({setting.values[key] for setting in settings} - {""}, key=order)
+
+
+def comparable(settings: Sequence[Setting], key: str) -> list[Setting]:
+    """The settings in which nothing but the values of a key differs: those whose other values all of its values have.
+
+    A value that shares its other values with none is left out. So a value that has been tried in the easier scenes
+    alone does not look better for it.
+    """
+    others: dict[Value, set[tuple]] = {}
+    for setting in settings:
+        if setting.values[key] != "":
+            others.setdefault(setting.values[key], set()).add(rest(setting, key))
+    shared = {
+        value: found
+        for value, found in others.items()
+        if any(found & more for other, more in others.items() if other != value)
+    }
+    common = set.intersection(*shared.values()) if shared else set()
+    return [one for one in settings if one.values[key] in shared and rest(one, key) in common]
+
+
+def rest(setting: Setting, key: str) -> tuple:
+    """The values of everything but a key."""
+    return tuple(value for name, value in setting.values.items() if name != key)
+
+
+def crossed(settings: Sequence[Setting], one: str, other: str) -> bool:
+    """Whether two values of a key both meet the same two of the other: less says nothing of the two together."""
+    met = {
+        value: {setting.values[other] for setting in settings if setting.values[one] == value} - {""}
+        for value in levels(settings, one)
+    }
+    return any(len(met[value] & met[another]) > 1 for value, another in combinations(met, 2))
+
+
+def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Path) -> Path:
+    """Success and model error by the values of two keys, means over all others.
+
+    Args:
+        settings: of the sweep.
+        titles: of the two keys; the first goes down, the second across.
+        path: the file.
+    """
+    down, across = titles
+    rows, columns = levels(settings, down), levels(settings, across)
+    figure, panels = plt.subplots(
+        1, 2, figsize=(3.2 + 1.8 * len(columns), 2.2 + 0.6 * len(rows)), layout="constrained", squeeze=False
+    )
+    for axes, (name, title) in zip(panels[0], SHOWN.items()):
+        cells = np.full((len(rows), len(columns)), np.nan)
+        for place in np.ndindex(cells.shape):
+            values = (rows[place[0]], columns[place[1]])
+            means = [
+                setting.estimates[name].mean
+                for setting in settings
+                if (setting.values[down], setting.values[across]) == values
+            ]
+            cells[place] = fmean(means) if means else np.nan
+        draw_cells(figure, axes, cells, name)
+        label_ticks(axes, columns, 0.9 * len(columns))
+        axes.set_yticks(range(len(rows)), [str(value) for value in rows])
+        axes.set(xlabel=titles[across], ylabel=titles[down])
+        axes.set_title(title, fontsize=11)
+    figure.suptitle("Means over everything else that has finished", fontsize=11)
+    return save(figure, path)
+
+
+def label_ticks(axes: Axes, values: Sequence[Value], width: float) -> None:
+    """Names the places across, slanted where they would run into each other within a width in inches."""
+    names = [str(value) for value in values]
+    crowded = max(map(len, names)) * len(names) > 9 * width
+    slanted = dict(rotation=30, ha="right", rotation_mode="anchor") if crowded else {}
+    axes.set_xticks(range(len(names)), names, **slanted)
+
+
+def draw_cells(figure: Figure, axes: Axes, cells: np.ndarray, name: str) -> None:
+    """A heat map with a number in each cell; errors on a logarithmic scale."""
+    known = cells[np.isfinite(cells) & (cells > 0)]
+    if name == "success" or not len(known):
+        norm = Normalize(0, 1)
+    else:
+        # Equal errors have a colour, too.
+        norm = LogNorm(known.min(), max(known.max(), 1.01 * known.min()))
+    image = axes.imshow(cells, norm=norm, cmap="viridis" if name == "success" else "magma_r", aspect="auto")
+    for (row, column), value in np.ndenumerate(cells):
+        if not np.isfinite(value):
+            axes.text(column, row, "–" if np.isnan(value) else "∞", ha="center", va="center", color="grey")
+            continue
+        red, green, blue, _ = image.cmap(norm(value))
+        form = f"{value:.2f}" if name == "success" else f"{value:.2g}"
+        color = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+        axes.text(column, row, form, ha="center", va="center", color=color, fontsize=9)
+    figure.colorbar(image, ax=axes)
+
+
+def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path: Path) -> Path:
+    """Success and model error at each value of each key, means over everything else, with 95 % intervals.
+
+    Args:
+        settings: of the sweep.
+        titles: of the keys, each of which has a column.
+        path: the file.
+    """
+    widths = [max(2.2, 0.55 * len(levels(settings, key)) + 1) for key in titles]
+    figure, panels = plt.subplots(
+        2,
+        len(titles),
+        figsize=(1.2 + sum(widths), 5.6),
+        width_ratios=widths,
+        sharex="col",
+        sharey="row",
+        layout="constrained",
+        squeeze=False,
+    )
+    measured = False
+    for column, (key, title) in enumerate(titles.items()):
+        effects = [dict(main_effects(settings, key, name)) for name in SHOWN]
+        ordered = all(isinstance(value, int | float) for value in effects[0])
+        for axes, effect, color in zip(panels[:, column], effects, (SUCCESS, ERROR)):
+            means, reach = means_and_bars(effect.values())
+            if color == ERROR:  # A logarithm has no place for what is without error, or diverged.
+                means = [mean if 0 < mean < np.inf else np.nan for mean in means]
+                measured = measured or not np.isnan(means).all()
+            line = dict(fmt="o-" if ordered else "o", color=color, capsize=3, markersize=5)
+            axes.errorbar(range(len(means)), means, reach, **line)
+            axes.grid(alpha=0.3)
+        label_ticks(panels[1, column], list(effects[0]), widths[column])
+        panels[1, column].set(xlabel=title, xlim=(-0.5, len(effects[0]) - 0.5))
+    panels[0, 0].set(ylabel=SHOWN["success"], ylim=(-0.03, 1.03))
+    panels[1, 0].set_ylabel(SHOWN["model error"])
+    if measured:
+        panels[1, 0].set_yscale("log")
+    figure.suptitle("Means over all else that the values of a key have in common, with 95 % intervals", fontsize=11)
+    return save(figure, path)
+
+
+def main_effects(settings: Sequence[Setting], key: str, name: str) -> Iterator[tuple[Value, Estimate]]:
+    """A measure at each value of a key: means over settings for each seed and task, then over seeds and tasks."""
+    settings = comparable(settings, key)
+    for value in levels(settings, key):
+        tables = [one.outcomes[name] for one in settings if one.values[key] == value]
+        yield value, estimate(name, pd.concat(tables).groupby(level=0).mean())

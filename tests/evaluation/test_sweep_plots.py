@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from gapclose.evaluation import sweep_plots
+from gapclose.evaluation.sweep_plots import comparable, draw_sweep, main_effects, plot_methods
+from tests.evaluation.conftest import found_in, leave_run
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved, by the file's name."""
+    kept = {}
+    monkeypatch.setattr(sweep_plots, "save", lambda figure, path: kept.update({path.name: figure}) or path)
+    return kept
+
+
+def test_a_method_has_one_line_in_the_picture_whatever_scenes_lack_it(tmp_path, drawn):
+    leave_run(tmp_path, ["finetune=continue", "model=mlp"], 0, [1, 0], [1.0, 1.0], "continue")
+    leave_run(tmp_path, ["finetune=online", "model=mlp"], 0, [1, 1], [0.5, 0.5])
+    leave_run(tmp_path, ["finetune=online", "model=ensemble"], 0, [1, 1], [0.25, 0.25])
+    plot_methods(found_in(tmp_path), tmp_path / "methods.png")
+    panels = drawn["methods.png"].axes
+    assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["online", "continue"]
+    heights = [sorted(round(y) for line in axes.containers for y in line[0].get_ydata()) for axes in panels]
+    assert heights == [[2, 2], [1, 1, 2, 2], [2], [1, 2]]  # ensemble, mlp
+
+
+def test_heat_maps_show_the_mean_of_each_pair_of_values(grid, tmp_path, drawn):
+    assert list(draw_sweep(found_in(grid), tmp_path)) == ["Main effects", "action_max against horizon"]
+    success, error = drawn["heatmap_action_max_horizon.png"].axes[:2]
+    assert [tick.get_text() for tick in success.get_xticklabels()] == ["25", "50", "150"]
+    assert [tick.get_text() for tick in success.get_yticklabels()] == ["0.1", "0.25"]
+    assert [text.get_text() for text in success.texts] == ["0.75", "0.50", "0.25"] * 2
+    np.testing.assert_allclose(error.images[0].get_array(), 3.0 * np.outer([0.1, 0.25], [25, 50, 150]))
+    assert error.images[0].norm.vmin == pytest.approx(7.5)
+
+
+def test_main_effects_are_means_over_everything_else(grid, tmp_path, drawn):
+    effects = dict(main_effects(found_in(grid), "planner.horizon", "model error"))
+    assert {value: effect.mean for value, effect in effects.items()} == pytest.approx(
+        {25: 13.125, 50: 26.25, 150: 78.75}
+    )
+    assert all(effect.low < effect.mean < effect.high for effect in effects.values())
+    draw_sweep(found_in(grid), tmp_path)
+    panels = drawn["main_effects.png"].axes
+    assert [axes.get_xlabel() for axes in panels] == ["", "", "action_max", "horizon"]
+
+
+def test_a_value_that_was_tried_in_easier_scenes_alone_does_not_look_better(tmp_path):
+    for model, radii, success in (("mlp", 1, [0, 0]), ("ensemble", 1, [1, 1]), ("ensemble", 2, [1, 1])):
+        leave_run(tmp_path, [f"model={model}", f"radii.latent={radii}"], 0, success, [0.1, 0.1])
+    settings = found_in(tmp_path)
+    effects = dict(main_effects(settings, "radii.latent", "success"))
+    assert [effect.mean for effect in effects.values()] == [1.0, 1.0]
+    assert len(comparable(settings, "radii.latent")) == 2
+
+
+def test_what_does_not_vary_so_much_has_no_picture(tmp_path):
+    leave_run(tmp_path, ["model=mlp", "planner.horizon=10"], 0, [1, 0], [0.1, 0.1])
+    assert draw_sweep(found_in(tmp_path), tmp_path) == {}
+    leave_run(tmp_path, ["model=ensemble", "planner.horizon=20"], 0, [1, 0], [0.1, 0.1])
+    assert draw_sweep(found_in(tmp_path), tmp_path) == {}
+    leave_run(tmp_path, ["model=ensemble", "planner.horizon=10"], 0, [1, 0], [0.1, 0.1])
+    assert list(draw_sweep(found_in(tmp_path), tmp_path)) == ["Main effects"]
+    leave_run(tmp_path, ["model=mlp", "planner.horizon=20"], 0, [1, 0], [0.1, 0.1])
+    assert list(draw_sweep(found_in(tmp_path), tmp_path)) == ["Main effects", "model against horizon"]
+
+
+@pytest.mark.parametrize("error", [0.0, 0.1, float("inf"), float("nan")])
+def test_pictures_are_drawn_whatever_the_errors_are(tmp_path, error):
+    for model in ("mlp", "ensemble"):
+        for horizon in (10, 20):
+            leave_run(tmp_path, [f"model={model}", f"planner.horizon={horizon}"], 0, [1, 0], [error, error])
+    for picture in draw_sweep(found_in(tmp_path), tmp_path).values():
+        assert picture.stat().st_size > 1000

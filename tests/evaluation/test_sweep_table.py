@@ -1,0 +1,63 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gapclose.evaluation.sweep_table import by_scene, caption, sentences, short, table_of
+from tests.evaluation.conftest import found_in, leave_run
+
+
+def test_a_plain_sweep_has_a_column_for_each_key_and_its_best_rows_first(grid):
+    columns, rows = table_of(found_in(grid))
+    assert columns[:4] == ["action_max", "horizon", "seeds", "success"]
+    assert [row[:2] for row in rows] == [
+        ["0.1", "25"], ["0.25", "25"], ["0.1", "50"], ["0.25", "50"], ["0.1", "150"], ["0.25", "150"]
+    ]  # fmt: skip
+    assert {len(row) for row in rows} == {len(columns)}
+    assert "adapted MPC success" not in columns
+    assert not [column for column in columns if "control" in column]
+    assert "control" not in caption(found_in(grid))
+
+
+def test_methods_stand_scene_by_scene_beside_their_control(methods):
+    columns, rows = table_of(found_in(methods))
+    assert columns[:2] == ["scene", "method"]
+    assert [row[:2] for row in rows] == [["ensemble", "online"], ["mlp", "online"], ["mlp", "continue"]]
+    assert rows[1][columns.index("P(better)")] > "0.9"
+    assert rows[1][columns.index("P(lower)")] == "> 0.999"
+    assert "control: finetune=continue" in caption(found_in(methods))
+
+
+def test_settings_inside_a_method_make_another_method_and_no_scene(tmp_path):
+    price = "objective.terms.disagreement.weight"
+    plain = dict(defaults=["radii=fixed", f"{price}=30"])
+    leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, 1.0], "continue", **plain)
+    leave_run(tmp_path, ["finetune=online", "sweep=wall"], 0, [1, 1], [0.5, 0.5], **plain)
+    leave_run(tmp_path, ["finetune=online", "finetune.rollouts.tasks=failures"], 0, [1, 1], [0.4, 0.4], **plain)
+    leave_run(tmp_path, ["finetune=none", f"{price}=300"], 0, [1, 1], [0.3, 0.3], "none", defaults=["radii=fixed"])
+    settings = found_in(tmp_path)
+    assert list(by_scene(settings)) == ["all"]
+    assert all("success" in setting.against for setting in settings if setting.method["finetune"] != "continue")
+    assert [row[1] for row in table_of(settings)[1]] == [
+        "none, disagreement weight 300", "online, rollouts tasks failures", "online", "continue"
+    ]  # fmt: skip
+
+
+def test_a_sentence_tells_of_the_best_method_of_each_scene(methods):
+    (sentence,) = sentences(found_in(methods))
+    assert sentence.startswith("mlp: online is not told apart from continue: success +0.50 [")
+    assert "on the same 4 tasks and 2 seeds; 2 tasks gained, 0 lost (p = 0.5 over seeds and tasks)" in sentence
+    assert sentence.endswith("probability of a lower model error > 0.999.")
+
+
+def test_a_sentence_tells_of_the_best_setting_against_its_own_baseline(tmp_path):
+    for model in ("mlp", "ensemble"):
+        leave_run(tmp_path, [f"model={model}"], 0, [1, 1], [0.1, 0.1], models=["finetuned", "baseline"])
+    (sentence,) = sentences(found_in(tmp_path))
+    assert sentence.startswith("ensemble: finetuned is not told apart from its baseline: success +0.00 [")
+    assert "(McNemar p = 1)" in sentence
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join), unique=True, min_size=1))
+def test_short_keys_are_ends_of_keys_and_differ(keys):
+    names = short(keys)
+    assert len(set(names)) == len(keys)
+    assert all(f".{key}".endswith(f".{name}") for key, name in zip(keys, names))
