@@ -23,6 +23,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def wandb_away_from_home(tmp_path_factory):
+    """W&B finds no key of the user's, and leaves nothing in the home directory."""
+    folder = tmp_path_factory.mktemp("wandb")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "NETRC"):
+            patch.setenv(name, str(folder / name.lower()))
+        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 class PointModel(WorldModel):
     """`z' = z + gain · a`, with one member: every optimum is known."""
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from gapclose.files import replacing
 
-ASIDE = ("finetune", "model", "resume", "logger", "data_dir", "num_threads", "hydra", "evaluation.models")
+ASIDE = ("finetune", "model", "resume", "data_dir", "num_threads", "evaluation.models")
 """Settings that are in the run's name already, or do not make it differ from others."""
 
 
@@ -49,7 +49,8 @@ class Identity(NamedTuple):
         """The identity of a run that starts now, from its configuration and Hydra's command line."""
         hydra, choices = HydraConfig.get(), config.choices
         overrides = list(hydra.overrides.task)
-        settings = [text for text in overrides if not aside(text)]
+        # Choices and seed first: a name has 128 characters.
+        settings = sorted((text for text in overrides if not aside(text)), key=lambda text: "." in key_of(text))
         return cls(
             id=secrets.token_hex(4),
             name=" ".join([choices.finetune, choices.model, *settings])[:128],
@@ -60,7 +61,12 @@ class Identity(NamedTuple):
         )
 
 
+def key_of(override: str) -> str:
+    """The group or setting that an override is for."""
+    return override.lstrip("+~").partition("=")[0]
+
+
 def aside(override: str) -> bool:
     """Whether an override has no place in a run's name."""
-    key = override.lstrip("+~").partition("=")[0]
+    key = key_of(override)
     return key in ASIDE or key.partition(".")[0] in ("hydra", "logger")

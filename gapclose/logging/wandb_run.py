@@ -44,7 +44,8 @@ class WandbRun(WandbLogger):
     """
 
     def __init__(self, save_dir: str, project: str = "gapclose", offline: bool | None = None) -> None:
-        super().__init__(save_dir=save_dir, project=project)
+        # W&B writes in a process of its own, which may have been started in another folder.
+        super().__init__(save_dir=str(Path(save_dir).absolute()), project=project)
         self.stay_offline = offline
         self.row: dict[str, float] = {}
         """What the epoch that is under way has logged so far."""
