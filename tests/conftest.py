@@ -14,6 +14,9 @@ from gapclose.envs.wall import Wall
 from gapclose.models.dynamics import MLPDynamics
 from gapclose.models.encoders import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel, WorldModel
+from tests.logging.recorded import recorded
+
+__all__ = ["recorded"]
 
 # The same examples in every run, so that a failure is a failure for everybody; HYPOTHESIS_PROFILE=search looks
 # for new ones.

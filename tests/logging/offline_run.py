@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,4 +97,14 @@ def read(folder: Path) -> OfflineRun:
 
 def runs_of(folder: Path) -> list[OfflineRun]:
     """All offline folders of the run of train.py in a folder, the earliest first."""
-    return [read(path) for path in sorted((folder / "wandb").glob("offline-run-*"))]
+    return [finished(path) for path in sorted((folder / "wandb").glob("offline-run-*"))]
+
+
+def finished(folder: Path) -> OfflineRun:
+    """The run in an offline folder, once W&B's own process has written its end."""
+    for _ in range(100):
+        run = read(folder)
+        if run.exit_code is not None:
+            return run
+        time.sleep(0.1)
+    raise AssertionError(f"The run in {folder} has not been finished.")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gapclose.logging import wandb_run
-from tests.logging.conftest import SETTINGS
+from tests.logging.recorded import SETTINGS
 
 
 def test_csv_has_the_curves_and_the_final_metrics(call):

@@ -12,8 +12,8 @@ from gapclose.errors import UserError
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.logging import wandb_run
 from gapclose.logging.metrics import AXES, flatten
-from tests.logging.conftest import SETTINGS
 from tests.logging.offline_run import runs_of
+from tests.logging.recorded import SETTINGS
 
 CURVES = {
     "baseline/loss": [1, 2],
