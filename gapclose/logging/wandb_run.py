@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
+from gapclose.errors import UserError
 from gapclose.evaluation.plots import animate
 from gapclose.logging.artifacts import log_files, staging
 from gapclose.logging.identity import Identity
@@ -94,8 +95,9 @@ def start(save_dir: str, project: str, offline: bool | None, identity: Identity)
     """A running W&B run; offline if the server cannot be reached."""
     if offline is None:
         offline = os.environ.get("WANDB_MODE") == "offline" or not signed_in()
-    # What a killed run has logged is on the disk after a second, not after 15.
-    quiet = {"silent": True, "console": "off", "x_transaction_log_flush_interval": 1.0}
+    # What a killed run has logged is on the disk after a second, not after 15; a server that does not answer holds up
+    # the run for half a minute, not for one and a half.
+    quiet = {"silent": True, "console": "off", "x_transaction_log_flush_interval": 1.0, "init_timeout": 30}
     arguments = {"project": project, "dir": save_dir, "resume": "allow", "reinit": "create_new", **identity._asdict()}
     if not offline:
         try:
@@ -106,8 +108,15 @@ def start(save_dir: str, project: str, offline: bool | None, identity: Identity)
 
 
 def signed_in() -> bool:
-    """Whether an API key is configured, without asking for one; whether it is valid shows when the run starts."""
-    return wandb.login(prompt=False, verify=False)
+    """Whether an API key is configured, without asking for one; whether it is valid shows when the run starts.
+
+    Raises:
+        UserError: it cannot be a key.
+    """
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:
+        raise UserError(f"W&B's key cannot be used ({error}); give another, or logger.offline=true.") from error
 
 
 def tables(results: Results) -> dict[str, wandb.Table]:

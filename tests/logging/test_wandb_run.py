@@ -241,3 +241,11 @@ def test_a_run_stays_offline_if_the_server_cannot_be_reached(tmp_path, monkeypat
     assert run.settings.mode == "offline"
     run.finish()
     assert "wandb sync" in caplog.text
+
+
+def test_a_key_that_cannot_be_one_is_refused_in_one_sentence(call, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "abc")
+    answer = call("train", *SETTINGS, "hydra.run.dir=run")
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1].startswith("Error: W&B's key cannot be used")
+    assert "Traceback" not in answer.err
