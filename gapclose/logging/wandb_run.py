@@ -92,31 +92,35 @@ class WandbRun(WandbLogger):
 
 
 def start(save_dir: str, project: str, offline: bool | None, identity: Identity) -> wandb.Run:
-    """A running W&B run; offline if the server cannot be reached."""
+    """A running W&B run.
+
+    Raises:
+        UserError: it is to be online, and the server does not take it.
+    """
     if offline is None:
         offline = os.environ.get("WANDB_MODE") == "offline" or not signed_in()
-    # What a killed run has logged is on the disk after a second, not after 15; a server that does not answer holds up
-    # the run for half a minute, not for one and a half.
-    quiet = {"silent": True, "console": "off", "x_transaction_log_flush_interval": 1.0, "init_timeout": 30}
+    settings = wandb.Settings(
+        mode="offline" if offline else "online",
+        silent=True,
+        console="off",
+        x_transaction_log_flush_interval=1.0,  # What a killed run has logged is on the disk by then, not after 15 s.
+    )
     arguments = {"project": project, "dir": save_dir, "resume": "allow", "reinit": "create_new", **identity._asdict()}
-    if not offline:
-        try:
-            return wandb.init(**arguments, settings=wandb.Settings(mode="online", **quiet))
-        except wandb.Error as error:
-            log.warning("W&B cannot be reached (%s); the run stays offline, and wandb sync uploads it later.", error)
-    return wandb.init(**arguments, settings=wandb.Settings(mode="offline", **quiet))
+    try:
+        return wandb.init(**arguments, settings=settings)
+    except wandb.Error as error:
+        raise UserError(
+            f"W&B does not take the run ({error}); mend it, or stay offline by logger.offline=true."
+        ) from error
 
 
 def signed_in() -> bool:
-    """Whether an API key is configured, without asking for one; whether it is valid shows when the run starts.
-
-    Raises:
-        UserError: it cannot be a key.
-    """
+    """Whether a valid API key is configured, without asking for one; if it is not, or nobody answers, that is said."""
     try:
-        return wandb.login(prompt=False, verify=False)
+        return wandb.login(prompt=False)
     except wandb.Error as error:
-        raise UserError(f"W&B's key cannot be used ({error}); give another, or logger.offline=true.") from error
+        log.warning("W&B cannot be used online (%s); the run stays offline, and wandb sync uploads it later.", error)
+        return False
 
 
 def tables(results: Results) -> dict[str, wandb.Table]:

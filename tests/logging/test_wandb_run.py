@@ -11,6 +11,7 @@ from PIL import Image
 from gapclose.errors import UserError
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.logging import wandb_run
+from gapclose.logging.identity import Identity
 from gapclose.logging.metrics import AXES, flatten
 from tests.logging.offline_run import runs_of
 from tests.logging.recorded import SETTINGS
@@ -227,25 +228,29 @@ def test_without_finetuning_nothing_is_made_and_no_epoch_is_measured(call, recor
     assert len(run.curve("horizon/baseline", "horizon/step")) == 6
 
 
-def test_a_run_stays_offline_if_the_server_cannot_be_reached(tmp_path, monkeypatch, caplog):
-    begin = wandb.init
+IDENTITY = Identity("0123abcd", "name", None, "none", [], "python train.py")
 
-    def unreachable(**arguments):
-        if arguments["settings"].mode == "online":
-            raise wandb.errors.CommError("no route")
-        return begin(**arguments)
 
-    monkeypatch.setattr(wandb, "init", unreachable)
-    identity = wandb_run.Identity("0123abcd", "name", None, "none", [], "python train.py")
-    run = wandb_run.start(str(tmp_path), "gapclose", False, identity)
+@pytest.mark.parametrize("key", ["malformed", "a" * 40])
+def test_a_run_stays_offline_if_the_key_or_the_server_is_no_good(tmp_path, monkeypatch, caplog, key):
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    if key != "malformed":
+
+        def unreachable(prompt):
+            raise wandb.errors.AuthenticationError("no route to host")
+
+        monkeypatch.setattr(wandb, "login", unreachable)
+    run = wandb_run.start(str(tmp_path), "gapclose", None, IDENTITY)
     assert run.settings.mode == "offline"
     run.finish()
-    assert "wandb sync" in caplog.text
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == wandb_run.__name__]
+    assert "wandb sync" in warning
 
 
-def test_a_key_that_cannot_be_one_is_refused_in_one_sentence(call, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "abc")
-    answer = call("train", *SETTINGS, "hydra.run.dir=run")
-    assert answer.code == 1
-    assert answer.err.splitlines()[-1].startswith("Error: W&B's key cannot be used")
-    assert "Traceback" not in answer.err
+def test_a_run_that_must_be_online_and_cannot_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    def unreachable(**_):
+        raise wandb.errors.CommError("no route to host")
+
+    monkeypatch.setattr(wandb, "init", unreachable)
+    with pytest.raises(UserError, match=r"no route to host.*logger.offline=true"):
+        wandb_run.start(str(tmp_path), "gapclose", False, IDENTITY)
