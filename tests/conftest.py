@@ -14,6 +14,9 @@ from gapclose.envs.wall import Wall
 from gapclose.models.dynamics import MLPDynamics
 from gapclose.models.encoders import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel, WorldModel
+from tests.logging.recorded import recorded
+
+__all__ = ["recorded"]
 
 # The same examples in every run, so that a failure is a failure for everybody; HYPOTHESIS_PROFILE=search looks
 # for new ones.
@@ -21,6 +24,18 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, max_exa
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def wandb_away_from_home(tmp_path_factory):
+    """W&B finds no key of the user's, and leaves nothing in the home directory."""
+    folder = tmp_path_factory.mktemp("wandb")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "NETRC"):
+            patch.setenv(name, str(folder / name.lower()))
+        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 class PointModel(WorldModel):

@@ -12,12 +12,12 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.evaluation.gap import MEASURES, WAYS, HeldOut, measure_gap
+from gapclose.logging.metrics import flatten
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
-from gapclose.runs.logging import flatten
 from gapclose.runs.parts import pick_device
 from gapclose.seeds import generator
 

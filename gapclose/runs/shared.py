@@ -40,6 +40,12 @@ def shared_path(kind: str, groups: tuple[str, ...], config: DictConfig, simulato
     return Path(config.data_dir) / kind / f"{simulator.name}-{key}.ckpt"
 
 
+def baseline_path(config: DictConfig, simulator: Simulator) -> Path:
+    """The file of the baseline of a run."""
+    determining = ("data", "encoder", "model", "baseline", "trainer", "seed")
+    return shared_path("baselines", determining, config, simulator)
+
+
 def train_baseline(
     stage: Stage,
     world_model: LearnedWorldModel,
@@ -49,8 +55,7 @@ def train_baseline(
     logger: Logger | None,
 ) -> None:
     """Puts the baseline's weights into the world model: those of an earlier run, or newly trained ones."""
-    determining = ("data", "encoder", "model", "baseline", "trainer", "seed")
-    path = shared_path("baselines", determining, config, simulator)
+    path = baseline_path(config, simulator)
     train_once(path, stage, world_model, "world_model", trajectories, config, config.seed, logger)
 
 

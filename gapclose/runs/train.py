@@ -20,6 +20,8 @@ from gapclose.evaluation.paired import compare_models, entries, in_words
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
 from gapclose.evaluation.report import print_table, published_rows, results_rows, what_changed, write_json
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
+from gapclose.logging.recording import log_results, recording
+from gapclose.logging.results import Files, Results
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution
@@ -28,10 +30,9 @@ from gapclose.runs.composition import EXPLORER_SETTING, blaming, explorer_groups
 from gapclose.runs.entry import Interrupted
 from gapclose.runs.evaluation import Evaluation, EvaluationEachEpoch
 from gapclose.runs.folder import claim, settle
-from gapclose.runs.logging import log_results
 from gapclose.runs.parts import Parts, check_run
 from gapclose.runs.search import check_metric, optimized_value
-from gapclose.runs.shared import train_baseline
+from gapclose.runs.shared import baseline_path, train_baseline
 from gapclose.runs.stage import Stage
 from gapclose.seeds import derive_seed
 
@@ -117,12 +118,15 @@ class Preparation:
 
 
 def train(plan: Preparation, config: DictConfig, folder: Path, began: float) -> None:
-    """The run itself, up to metrics.json."""
+    """The run itself, up to metrics.json, under the eyes of its logger."""
+    with recording(config, folder) as logger:
+        work(plan, config, folder, logger, began)
+
+
+def work(plan: Preparation, config: DictConfig, folder: Path, logger: Logger | None, began: float) -> None:
+    """Data, baseline, finetuning, evaluation."""
     simulator, world_model = plan.parts.simulator, plan.world_model
     trajectories = plan.parts.data.load(simulator)
-    logger: Logger | None = instantiate(config.logger, save_dir=str(folder))
-    if logger:
-        logger.log_hyperparams(OmegaConf.to_container(config))
     plan.parts.train_policy(trajectories, config, logger)
     if plan.explorer is not plan.parts:
         plan.explorer.train_policy(trajectories, config, logger)
@@ -195,7 +199,16 @@ def conclude(
         sentence = in_words("finetuned", "baseline", by_column["success"], by_column["world_model_error"])
         print(f"Open loop, {sentence}")
     print(f"Everything is in {folder}.")
-    log_results(logger, metrics, rows, pictures)
+    epochs = plan.finetune.epochs if plan.finetune else 0
+    files, simulator = files_of(plan, config, folder), plan.parts.simulator
+    log_results(logger, Results(metrics, gaps, rows, of_tasks, executions, epochs, pictures, files, simulator))
+
+
+def files_of(plan: Preparation, config: DictConfig, folder: Path) -> Files:
+    """Where the run's data and models lie."""
+    simulator = plan.parts.simulator
+    baseline = Path(config.base_checkpoint) if config.base_checkpoint else baseline_path(config, simulator)
+    return Files(plan.parts.data.path(simulator), baseline, folder / "checkpoints/last.ckpt" if plan.finetune else None)
 
 
 def draw(

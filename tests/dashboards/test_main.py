@@ -1,0 +1,67 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+from wandb_workspaces.workspaces import Workspace
+
+from gapclose.dashboards import __main__ as dashboards
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dashboards", *arguments])
+        code = 0
+        try:
+            dashboards.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_specification_can_be_looked_at_without_account_and_network(call):
+    code, out, err = call("--project", "walls", "--entity", "team", "--output", "spec.json")
+    assert (code, err) == (0, "")
+    assert "spec.json" in out
+    written = json.loads(Path("spec.json").read_text())
+    assert set(written) == {"workspace", "report"}
+    assert written["report"]["project"] == {"name": "walls", "entityName": "team"}
+
+
+def test_without_a_key_one_sentence_says_what_to_do(call):
+    code, out, err = call()
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: There is no W&B key")
+    assert err.count("\n") == 1
+    assert "wandb login" in err
+
+
+@pytest.mark.parametrize("where", ["login", "save"])
+def test_without_a_connection_one_sentence_says_so(call, monkeypatch, where):
+    def unreachable(*_, **__):
+        raise wandb.errors.CommError("no route to host")
+
+    monkeypatch.setattr(wandb, "login", unreachable if where == "login" else lambda prompt: True)
+    monkeypatch.setattr(Workspace, "save", unreachable)
+    code, _, err = call("--entity", "team")
+    assert code == 1
+    assert err.startswith("Error: W&B ")
+    assert "no route to host" in err
+    assert err.count("\n") == 1
+
+
+def test_without_the_extra_one_sentence_says_what_to_install(call, monkeypatch):
+    for name in ("pages", "panels"):
+        monkeypatch.delitem(sys.modules, f"gapclose.dashboards.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports", None)
+    code, _, err = call("--output", "spec.json")
+    assert code == 1
+    assert 'pip install "gapclose[dashboards]"' in err
+    assert not Path("spec.json").exists()

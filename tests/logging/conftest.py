@@ -1,0 +1,3 @@
+from tests.runs.conftest import call
+
+__all__ = ["call"]
