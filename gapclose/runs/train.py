@@ -22,6 +22,9 @@ from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution
+from gapclose.report.maps import make_maps
+from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
+from gapclose.report.run import write_run_report
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
 from gapclose.runs.composition import EXPLORER_SETTING, blaming, explorer_groups, with_groups
 from gapclose.runs.entry import Interrupted
@@ -31,6 +34,7 @@ from gapclose.runs.logging import log_results
 from gapclose.runs.parts import Parts, check_run
 from gapclose.runs.shared import train_baseline
 from gapclose.runs.stage import Stage
+from gapclose.runs.versions import made_with
 from gapclose.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -160,6 +164,7 @@ def conclude(
         "finetune": config.choices.finetune,
         "seed": config.seed,
         "wall_clock_seconds": time.perf_counter() - began,
+        **made_with(),
         **gaps,
     }
     if plan.finetune:
@@ -173,14 +178,37 @@ def conclude(
         metrics["published"] = OmegaConf.to_container(config.published)
         rows += published_rows(metrics["published"])
     write_outcomes(folder / "tasks.csv", outcomes(executions, plan.parts.simulator))
+    write_plans(folder / PLANS, executions, plan.parts.simulator)
     pictures = draw(plan, metrics, executions, folder)
     # metrics.json marks the run as finished; the logger may still fail, for want of a network.
     write_json(folder / "metrics.json", metrics)
     title = f"{metrics['env']}, {len(evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
     print_table(rows, title)
     print(what_changed(metrics))
+    leave_report(plan, models, executions, folder)
     print(f"Everything is in {folder}.")
     log_results(logger, metrics, rows, pictures)
+
+
+def leave_report(
+    plan: Preparation,
+    models: dict[str, WorldModel],
+    executions: dict[str, dict[str, Execution]],
+    folder: Path,
+) -> None:
+    """Writes report.html, and what it shows beyond the plans; should that fail, the run is finished all the same."""
+    evaluation = plan.evaluation
+    try:
+        maps = make_maps(models, executions, evaluation.simulator, evaluation.objective, evaluation.seed)
+        write_arrays(folder / MAPS, maps)
+        write_run_report(folder)
+    except Exception as error:
+        log.warning(
+            "The run is finished, but its report could not be written (%s: %s); try python -m gapclose.report %s.",
+            type(error).__name__,
+            error,
+            folder,
+        )
 
 
 def draw(

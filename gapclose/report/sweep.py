@@ -1,0 +1,8 @@
+"""The report of a sweep."""
+
+from pathlib import Path
+
+
+def write_sweep_report(folder: Path) -> Path:
+    """Later."""
+    raise NotImplementedError
