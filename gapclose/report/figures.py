@@ -69,8 +69,8 @@ def error_section(maps: Mapping[str, NDArray], world: World) -> Section | None:
         charts.append(chart(NAMES[name], [heat, *outline(world)], **square(world)))
     text = (
         "How far off the model is after a single step from each place, for random actions (root mean square, in the "
-        "world's units of length). Light is right, dark is wrong. Expert data holds hardly a collision, so a model "
-        "knows little about walls until it has run into them."
+        "world's units of length). Light is right, dark is wrong. A model knows little about what its data hardly "
+        "holds, such as running into a wall; and that is where planners go."
     )
     return Section("Where the model errs", text, charts)
 
