@@ -140,13 +140,15 @@ def learning_section(metrics: Mapping[str, Any], epochs: int | None) -> Section 
 
     Args:
         metrics: of the run.
-        epochs: of finetuning.
+        epochs: of finetuning; none if that is not known.
     """
     history, each = metrics.get("rollouts", []), metrics.get("each_epoch", [])
     if not history and not each:
         return None
     ends = {0: metrics.get("baseline"), epochs: metrics.get("finetuned")}
-    measured = {epoch: gap for epoch, gap in ends.items() if gap} | {entry["epoch"]: entry for entry in each}
+    measured = {epoch: gap for epoch, gap in ends.items() if gap and epoch is not None} | {
+        entry["epoch"]: entry for entry in each
+    }
     held_out = [{"epoch": epoch, **measured[epoch]["open_loop"]} for epoch in sorted(measured)]
     charts = []
     for key, title, axis in (
