@@ -99,7 +99,7 @@ def cost_section(maps: Mapping[str, NDArray]) -> Section | None:
         )
         marks = [plan_mark(maps[f"cost/{other}/plan"], other, other == name) for other in names]
         axes = dict(showgrid=False, zeroline=False, showticklabels=False, ticks="", constrain="domain")
-        layout = dict(xaxis=axes, yaxis=axes | dict(scaleanchor="x"))
+        layout = dict(xaxis=axes, yaxis=axes | dict(scaleanchor="x"), margin=dict(l=8, r=8, t=8, b=8))
         charts.append(chart(NAMES[name], [heat, *marks], **layout))
     text = (
         f"What a planner minimises, for task {int(maps['cost/task'])}: each point is a whole sequence of actions, and "
