@@ -32,6 +32,8 @@ class Simulator(ABC):
         state_low: lower bounds `[S]` of the states, minus infinity where there are none.
         state_high: upper bounds `[S]` of the states.
         differentiable: whether `step` passes gradients from its result to its arguments; an engine's does not.
+        success_radius: how near to the goal counts as reached, for drawings; none where that is no matter of the
+            position alone.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Simulator(ABC):
     state_low: Tensor
     state_high: Tensor
     differentiable: bool = False
+    success_radius: float | None = None
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ from gapclose.logging.results import Files, Results
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution
+from gapclose.report.maps import make_maps
+from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
+from gapclose.report.run import write_run_report
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
 from gapclose.runs.composition import EXPLORER_SETTING, blaming, explorer_groups, with_groups
 from gapclose.runs.entry import Interrupted
@@ -34,6 +37,7 @@ from gapclose.runs.parts import Parts, check_run
 from gapclose.runs.search import check_metric, optimized_value
 from gapclose.runs.shared import baseline_path, train_baseline
 from gapclose.runs.stage import Stage
+from gapclose.runs.versions import made_with
 from gapclose.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -172,6 +176,7 @@ def conclude(
         "finetune": config.choices.finetune,
         "seed": config.seed,
         "wall_clock_seconds": time.perf_counter() - began,
+        **made_with(),
         **gaps,
     }
     if plan.finetune:
@@ -186,6 +191,7 @@ def conclude(
         rows += published_rows(metrics["published"])
     of_tasks = outcomes(executions, plan.parts.simulator)
     write_outcomes(folder / "tasks.csv", of_tasks)
+    write_plans(folder / PLANS, executions, plan.parts.simulator)
     if compared := compare_models(of_tasks, "finetuned", "baseline"):
         metrics["paired"] = entries(compared)
     pictures = draw(plan, metrics, executions, folder)
@@ -198,6 +204,7 @@ def conclude(
         by_column = compared["open_loop"]
         sentence = in_words("finetuned", "baseline", by_column["success"], by_column["world_model_error"])
         print(f"Open loop, {sentence}")
+    leave_report(plan, models, executions, folder)
     print(f"Everything is in {folder}.")
     epochs = plan.finetune.epochs if plan.finetune else 0
     files, simulator = files_of(plan, config, folder), plan.parts.simulator
@@ -209,6 +216,27 @@ def files_of(plan: Preparation, config: DictConfig, folder: Path) -> Files:
     simulator = plan.parts.simulator
     baseline = Path(config.base_checkpoint) if config.base_checkpoint else baseline_path(config, simulator)
     return Files(plan.parts.data.path(simulator), baseline, folder / "checkpoints/last.ckpt" if plan.finetune else None)
+
+
+def leave_report(
+    plan: Preparation,
+    models: dict[str, WorldModel],
+    executions: dict[str, dict[str, Execution]],
+    folder: Path,
+) -> None:
+    """Writes report.html, and what it shows beyond the plans; should that fail, the run is finished all the same."""
+    evaluation = plan.evaluation
+    try:
+        maps = make_maps(models, executions, evaluation.simulator, evaluation.objective, evaluation.seed)
+        write_arrays(folder / MAPS, maps)
+        write_run_report(folder)
+    except Exception as error:
+        log.warning(
+            "The run is finished, but its report could not be written (%s: %s); try python -m gapclose.report %s.",
+            type(error).__name__,
+            error,
+            folder,
+        )
 
 
 def draw(

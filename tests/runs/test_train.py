@@ -12,6 +12,7 @@ import torch
 from gapclose.evaluation import sweep
 from gapclose.finetuning.adversarial import AdversarialTraining
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
+from gapclose.report.record import read_plans
 from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, TINY_PLAN, finetuned_weights, without_times
 
 EVAL = {
@@ -338,3 +339,30 @@ def test_a_sweep_that_is_run_again_repeats_nothing_and_ends_in_one_table(call, m
     assert "sweep: 4 runs" in table
     rows = [[cell.strip() for cell in line.split("│")] for line in table.splitlines()]
     assert sorted(row[2:4] for row in rows if len(row) > 5) == [["continue", "2"], ["online", "2"]]
+
+
+def test_a_run_leaves_a_report_and_what_it_is_made_from(call, trained):
+    run = trained / "run"
+    page = (run / "report.html").read_text()
+    assert "Plans: imagined and executed" in page
+    assert "Where the model errs" in page
+    assert "What the planner sees" in page
+    _, plans = read_plans(run / "plans.npz")
+    assert list(plans) == ["baseline", "finetuned", "oracle"]
+    success = plans["finetuned"]["mpc"].success.mean()
+    assert success == pytest.approx(metrics_of(run)["finetuned"]["mpc"]["success_rate"])
+    assert set(metrics_of(run)["versions"]) >= {"gapclose", "python", "torch"}
+
+
+def test_a_report_that_fails_loses_no_run(call, trained, monkeypatch):
+    def fail(folder):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("gapclose.runs.train.write_run_report", fail)
+    answer = call("train", *TINY, f"data_dir={trained / 'data'}", "hydra.run.dir=run")
+    assert answer.code == 0
+    assert (Path("run") / "metrics.json").exists()
+    (warning,) = [line for line in Path("run/train.log").read_text().splitlines() if "WARNING" in line]
+    assert "no room" in warning
+    assert "python -m gapclose.report" in warning
+    assert not Path("run/report.html").exists()

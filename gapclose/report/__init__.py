@@ -1,0 +1,1 @@
+"""The gap as a page: `report.html` of a run or of a sweep, for readers who know nothing of the project."""

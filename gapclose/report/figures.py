@@ -1,0 +1,235 @@
+"""The charts of a run's report. Their colours are names in style.css, which page.js looks up when it draws."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from gapclose.report.player import NAMES
+from gapclose.report.record import MODELS, Plans, World
+
+COLORS = {"baseline": "var(--before)", "finetuned": "var(--after)", "oracle": "var(--oracle)"}
+DASHES = {"baseline": "solid", "finetuned": "dash", "oracle": "dot"}
+SHORT = {"baseline": "before", "finetuned": "after", "oracle": "truth"}
+SCALE = "Viridis_r"
+INK, MUTED = "var(--ink)", "var(--muted)"
+
+
+class Chart(NamedTuple):
+    """A chart with what is said about it.
+
+    Attributes:
+        title: above it.
+        figure: for Plotly.
+    """
+
+    title: str
+    figure: go.Figure
+
+
+class Section(NamedTuple):
+    """Charts that belong together: the page puts them side by side where there is room.
+
+    Attributes:
+        title: the heading.
+        text: how to read them, for a reader who has never seen such charts.
+        charts: one or several.
+    """
+
+    title: str
+    text: str
+    charts: list[Chart]
+
+
+def chart(title: str, traces: Sequence[Any], height: int = 330, **layout: Any) -> Chart:
+    """A chart in the style of all; colours and fonts come with the page's theme."""
+    margin = dict(l=56, r=12, t=8, b=44)
+    legend = dict(orientation="h", y=1.02, yanchor="bottom", x=0)
+    figure = go.Figure(traces, dict(template="none", height=height, margin=margin, legend=legend) | layout)
+    return Chart(title, figure)
+
+
+def error_section(maps: Mapping[str, NDArray], world: World) -> Section | None:
+    """One-step errors over the arena, on one colour scale; none if there are no such maps."""
+    found = {name: maps[f"errors/{name}"] for name in MODELS if f"errors/{name}" in maps}
+    if not found:
+        return None
+    x, y = ((ends[1:] + ends[:-1]) / 2 for ends in maps["errors/edges"])
+    off = {name: np.sqrt(2 * errors) for name, errors in found.items()}  # Errors are means over two coordinates.
+    scale = dict(zmin=0.0, zmax=float(np.nanmax(np.stack(list(off.values())))))
+    bar = dict(thickness=10, outlinewidth=0, nticks=5)
+    charts = []
+    for name, distance in off.items():
+        hover = "x %{x:.2f}, y %{y:.2f}<br>off by %{z:.2g}<extra></extra>"
+        heat = go.Heatmap(x=x, y=y, z=distance, colorscale=SCALE, colorbar=bar, hovertemplate=hover, **scale)
+        charts.append(chart(NAMES[name], [heat, *outline(world)], **square(world)))
+    text = (
+        "How far off the model is after a single step from each place, for random actions (root mean square, in the "
+        "world's units of length). Light is right, dark is wrong. A model knows little about what its data hardly "
+        "holds, such as running into a wall; and that is where planners go."
+    )
+    return Section("Where the model errs", text, charts)
+
+
+def cost_section(maps: Mapping[str, NDArray]) -> Section | None:
+    """What each model makes of one task's plans, on one colour scale; none if there is no such map."""
+    names = [name for name in MODELS if f"cost/{name}" in maps]
+    if not names:
+        return None
+    (x, y), (low, high) = maps["cost/ticks"], decades([maps[f"cost/{name}"] for name in names])
+    ticks = np.arange(np.ceil(low), np.floor(high) + 1)
+    bar = dict(thickness=10, outlinewidth=0, tickvals=ticks, ticktext=[f"{10**tick:g}" for tick in ticks])
+    charts = []
+    for name in names:
+        cost = maps[f"cost/{name}"]
+        heat = go.Heatmap(
+            x=x,
+            y=y,
+            z=np.log10(np.maximum(cost, 10.0 ** (low - 1))).astype(np.float32),
+            customdata=cost,
+            zmin=low,
+            zmax=high,
+            colorscale=SCALE,
+            colorbar=bar,
+            hovertemplate="cost %{customdata:.2g}<extra></extra>",
+        )
+        marks = [plan_mark(maps[f"cost/{other}/plan"], other, other == name) for other in names]
+        axes = dict(showgrid=False, zeroline=False, showticklabels=False, ticks="", constrain="domain")
+        layout = dict(xaxis=axes, yaxis=axes | dict(scaleanchor="x"), margin=dict(l=8, r=8, t=8, b=8))
+        charts.append(chart(NAMES[name], [heat, *marks], **layout))
+    text = (
+        f"What a planner minimises, for task {int(maps['cost/task'])}: each point is a whole sequence of actions, and "
+        "its colour what the plan would cost (the goal's share of it). Light is good. The plane goes through the plans "
+        "that the planner found with each model; the star is the model's own. A star that is light here, but dark "
+        "at the same place under the true dynamics, is a plan that only the model believes in."
+    )
+    return Section("What the planner sees", text, charts)
+
+
+def horizon_section(plans: Mapping[str, Mapping[str, Plans]], metrics: Mapping[str, Any]) -> Section | None:
+    """The error of open-loop plans by step; none if no learned model has such plans."""
+    learned = {name: ways["open_loop"] for name, ways in plans.items() if "open_loop" in ways and name != "oracle"}
+    if not learned:
+        return None
+    traces, longest = [], 0
+    for name, one in learned.items():
+        executed = one.executed.sum(0)
+        error = np.where(one.executed, one.error, 0).sum(0) / np.maximum(executed, 1)
+        longest = max(longest, len(error))
+        line = dict(color=COLORS[name], dash=DASHES[name], width=2.5)
+        traces.append(go.Scatter(x=np.arange(1, len(error) + 1), y=error, name=NAMES[name], line=line))
+    first = next(iter(learned))
+    known = metrics[first]["expert_error"]
+    if known:
+        line = dict(color=MUTED, dash="dot")
+        name = f"{NAMES[first]}, one step, held-out data"
+        traces.append(go.Scatter(x=[1, longest], y=[known, known], mode="lines", line=line, name=name))
+    axis = dict(type="log", title="mean squared error", exponentformat="power", dtick=1)
+    text = "How far the imagined states are from the real ones, step by step along the plans, averaged over all tasks."
+    return Section(
+        "How errors add up", text, [chart("", traces, xaxis=dict(title="step of the plan"), yaxis=axis, height=380)]
+    )
+
+
+def learning_section(metrics: Mapping[str, Any], epochs: int | None) -> Section | None:
+    """Success and error by epoch of finetuning, on new and on held-out tasks; none if they were not measured.
+
+    Args:
+        metrics: of the run.
+        epochs: of finetuning; none if that is not known.
+    """
+    history, each = metrics.get("rollouts", []), metrics.get("each_epoch", [])
+    if not history and not each:
+        return None
+    ends = {0: metrics.get("baseline"), epochs: metrics.get("finetuned")}
+    measured = {epoch: gap for epoch, gap in ends.items() if gap and epoch is not None} | {
+        entry["epoch"]: entry for entry in each
+    }
+    held_out = [{"epoch": epoch, **measured[epoch]["open_loop"]} for epoch in sorted(measured)]
+    charts = []
+    for key, title, axis in (
+        ("success_rate", "success rate", dict(range=[-0.03, 1.03])),
+        ("world_model_error", "error under planning (MSE)", dict(type="log", exponentformat="power", dtick=1)),
+    ):
+        traces = []
+        # A line between the ends would claim to know what lies between them.
+        for entries, name, color, mode in (
+            (history, "new training tasks", "var(--executed)", "lines+markers"),
+            (held_out, "held-out tasks", INK, "lines+markers" if len(held_out) > 2 else "markers"),
+        ):
+            if entries:
+                x, y = [entry["epoch"] for entry in entries], [entry[key] for entry in entries]
+                marker = dict(size=9, symbol="diamond-open" if entries is held_out else "circle")
+                traces.append(
+                    go.Scatter(x=x, y=y, name=name, mode=mode, marker=marker, line=dict(color=color), cliponaxis=False)
+                )
+        charts.append(chart(title, traces, xaxis=dict(title="epochs of finetuning"), yaxis=axis))
+    text = "Open-loop plans made after each epoch: how many reach their goal, and how wrong the model is along them."
+    return Section("How it learned", text, charts)
+
+
+def training_section(folder: Path) -> Section | None:
+    """The losses that Lightning's CSV logger kept, by step; none if it did not log."""
+    tables = [pd.read_csv(path) for path in sorted(folder.glob("**/metrics.csv"))]
+    tables = [table for table in tables if "step" in table]
+    traces = []
+    for table in tables:
+        for name in table.columns:
+            values = pd.to_numeric(table[name], errors="coerce").where(lambda one: one > 0)
+            if name.endswith(("loss", "expert_error")) and values.count() > 1:
+                known = values.notna()
+                traces.append(go.Scatter(x=table["step"][known], y=values[known], name=name, mode="lines"))
+    if not traces:
+        return None
+    axes = dict(xaxis=dict(title="gradient step"), yaxis=dict(type="log", exponentformat="power", dtick=1))
+    return Section("Training", "What was logged while training.", [chart("", traces, height=400, **axes)])
+
+
+def plan_mark(place: NDArray, name: str, own: bool) -> go.Scatter:
+    """The plan of a model in the plane of the slice; a star in the slice through that model's own cost."""
+    marker = dict(color="white", line=dict(color="black", width=1.5), symbol="star" if own else "circle")
+    return go.Scatter(
+        x=place[:1],
+        y=place[1:],
+        mode="markers+text",
+        marker=marker | dict(size=17 if own else 10),
+        text=[f"<b>{SHORT[name]}</b>"],
+        textposition="top center",
+        textfont=dict(color="white", shadow="0 0 3px black, 0 0 3px black, 0 0 6px black"),
+        hovertemplate=f"the plan found with the model {NAMES[name]}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def decades(values: Sequence[NDArray]) -> tuple[float, float]:
+    """Ends of a colour scale for all positive values, as exponents of ten: their 1 % and 99 % quantiles."""
+    everything = np.concatenate([one.ravel() for one in values])
+    positive = everything[np.isfinite(everything) & (everything > 0)]
+    if not len(positive):
+        return -12.0, 0.0
+    low, high = np.log10(np.quantile(positive.astype(float), (0.01, 0.99)))
+    return float(low), float(max(high, low + 0.1))
+
+
+def outline(world: World) -> list[go.Scatter]:
+    """The world's outline as one trace."""
+    gaps = np.full((len(world.outline), 1, 2), np.nan)
+    x, y = np.concatenate((world.outline, gaps), 1).reshape(-1, 2).T
+    line = dict(color=INK, width=2)
+    return [go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)]
+
+
+def square(world: World) -> dict[str, Any]:
+    """Axes of equal scale that end where the world ends."""
+    points = world.outline.reshape(-1, 2)
+    low, high = points.min(0), points.max(0)
+    margin = 0.03 * (high - low)
+    axes = [
+        dict(range=[a, b], showgrid=False, zeroline=False, constrain="domain")
+        for a, b in zip(low - margin, high + margin)
+    ]
+    return dict(xaxis=axes[0], yaxis=axes[1] | dict(scaleanchor="x"))

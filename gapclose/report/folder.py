@@ -1,0 +1,22 @@
+"""Whose report a folder asks for."""
+
+from pathlib import Path
+
+from gapclose.errors import UserError
+from gapclose.report.run import write_run_report
+from gapclose.report.sweep import write_sweep_report
+
+
+def write_report(folder: Path) -> Path:
+    """Writes `report.html` of the finished run in a folder, or of the sweep whose runs lie below it.
+
+    Raises:
+        UserError: there is neither, or what it left is damaged.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}; give that of a run of train.py, or of a sweep.")
+    if (folder / "metrics.json").exists():
+        return write_run_report(folder)
+    if (folder / "config.yaml").exists():
+        raise UserError(f"The run in {folder} is not finished; go on with it by python train.py resume={folder}.")
+    return write_sweep_report(folder)

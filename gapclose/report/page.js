@@ -1,0 +1,77 @@
+"use strict";
+
+/* Unpacks what the page holds, and draws its charts. */
+async function openPage() {
+  for (const table of document.querySelectorAll("table[data-sortable]")) makeSortable(table);
+  if (!("DecompressionStream" in window)) {
+    document.getElementById("too-old").hidden = false;
+    return;
+  }
+  if (document.getElementById("player-data")) {
+    openPlayer(document.getElementById("player"), JSON.parse(await unpack("player-data")));
+  }
+  if (!document.getElementById("plotly-data")) return;
+  const figures = await unpack("figures-data");
+  const script = document.createElement("script");
+  script.textContent = await unpack("plotly-data");
+  document.head.append(script);
+  await drawCharts(figures);
+  const redraw = () => drawCharts(figures, true);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  matchMedia("print").addEventListener("change", redraw);
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth === width) return; // A phone's address bar comes and goes.
+    width = innerWidth;
+    redraw();
+  });
+}
+
+/* The text of an element, which is base64 of gzip. */
+async function unpack(id) {
+  const letters = atob(document.getElementById(id).textContent);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i); // Thirty times as fast as Uint8Array.from.
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+/* Draws all charts in the colours that the style sheet has now; unless at once, the page stays usable between them. */
+async function drawCharts(text, atOnce = false) {
+  const style = getComputedStyle(document.documentElement);
+  const color = (name) => style.getPropertyValue(name).trim();
+  const figures = JSON.parse(text.replace(/var\((--[a-z]+)\)/g, (_, name) => color(name)));
+  const axis = { gridcolor: color("--line"), linecolor: color("--muted"), zerolinecolor: color("--line"), automargin: true };
+  const theme = {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", colorway: ["--executed", "--imagined", "--goal", "--before"].map(color),
+    font: { color: color("--ink"), family: "system-ui, sans-serif", size: 13 }, xaxis: axis, yaxis: axis,
+    hoverlabel: { bgcolor: color("--panel"), font: { color: color("--ink") } }, dragmode: false,
+  };
+  for (const element of document.querySelectorAll(".chart")) {
+    const { data, layout } = figures[element.dataset.figure];
+    const themed = { ...layout, template: { layout: theme }, width: element.clientWidth };
+    Plotly.react(element, data, themed, { displayModeBar: false });
+    if (!atOnce) await new Promise((drawn) => setTimeout(drawn));
+  }
+}
+
+/* A click on the head of a column sorts by it: numbers by their value, a second click the other way round. */
+function makeSortable(table) {
+  const body = table.tBodies[0];
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.onclick = () => {
+      const down = head.getAttribute("aria-sort") !== "descending";
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const value = (row) => row.cells[column].textContent.trim();
+      const compare = (a, b) => {
+        const [x, y] = [a, b].map((text) => parseFloat(text.replaceAll(",", "")));
+        return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+      };
+      body.append(...[...body.rows].sort((a, b) => (down ? -1 : 1) * compare(value(a), value(b))));
+    };
+  });
+}

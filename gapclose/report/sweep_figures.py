@@ -1,0 +1,172 @@
+"""The charts of a sweep's report."""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from gapclose.evaluation.statistics import Estimate
+from gapclose.report.figures import SCALE, Section, chart
+
+MOST_MAPS = 3
+"""How many pairs of settings have a heat map: those that matter most."""
+
+
+def outcome_section(estimates: Mapping[str, Mapping[str, Estimate]]) -> Section:
+    """Success and error of each setting with their 95 % intervals, the best setting on top.
+
+    Args:
+        estimates: by setting and measure.
+    """
+    names = sorted(estimates, key=lambda name: estimates[name]["success"].mean)
+    shown = {
+        "success": [
+            ("success", "open loop", "circle", "var(--executed)"),
+            ("MPC success", "MPC", "square", "var(--goal)"),
+        ],
+        "error under planning (MSE)": [("model error", "open loop", "circle", "var(--imagined)")],
+    }
+    charts = []
+    for title, measures in shown.items():
+        traces = []
+        for measure, words, symbol, color in measures:
+            # The true dynamics have no error, and a logarithm has no place for one.
+            known = [name for name in names if measure in estimates[name]]
+            known = [name for name in known if "error" not in measure or estimates[name][measure].mean > 1e-9]
+            values = [estimates[name][measure] for name in known]
+            if not values:
+                continue
+            bars = dict(
+                type="data",
+                symmetric=False,
+                array=[value.high - value.mean for value in values],
+                arrayminus=[value.mean - value.low for value in values],
+            )
+            marker = dict(symbol=symbol, color=color, size=9)
+            x = [value.mean for value in values]
+            traces.append(go.Scatter(x=x, y=known, error_x=bars, mode="markers", marker=marker, name=words))
+        error = "error" in title
+        x_axis = dict(type="log", exponentformat="power", dtick=1) if error else dict(range=[-0.03, 1.03])
+        y_axis = dict(categoryorder="array", categoryarray=names, automargin=True, range=[-0.6, len(names) - 0.4])
+        height = 110 + 30 * max(len(names), 3)
+        charts.append(chart(title, traces, height=height, xaxis=x_axis, yaxis=y_axis))
+    return Section(
+        "What came of it", "Means over tasks and seeds with 95 % intervals, the best setting on top.", charts
+    )
+
+
+def effects(table: pd.DataFrame, keys: list[str]) -> dict[str, pd.Series]:
+    """Mean success by value of each setting, ascending; what matters most comes first.
+
+    Only runs that differ in nothing else are compared, so that a setting is not credited with what another one does; a
+    setting without such runs is left out.
+
+    Args:
+        table: the runs, with `success`.
+        keys: all settings that vary.
+    """
+    texts, found = table[keys].apply(as_text), {}
+    for key in keys:
+        others = [texts[other] for other in keys if other != key] or [pd.Series("", table.index)]
+        comparable = texts[key].groupby(others).transform("nunique") > 1
+        if comparable.any():
+            level = table["success"].groupby(others).transform("mean")
+            gains = (table["success"] - level)[comparable].groupby(texts[key][comparable]).mean()
+            found[key] = (gains + level[comparable].mean()).sort_values()
+    return dict(sorted(found.items(), key=lambda item: item[1].iloc[0] - item[1].iloc[-1]))
+
+
+def effects_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
+    """How far apart the values of each setting are; none where a single setting varies."""
+    found = effects(table, keys)
+    if len(found) < 2:
+        return None
+    traces = []
+    for key, means in reversed(found.items()):
+        line = dict(color="var(--executed)", width=3)
+        traces.append(
+            go.Scatter(
+                x=means,
+                y=[key] * len(means),
+                mode="lines+markers",
+                line=line,
+                marker=dict(size=9),
+                text=[f"{key}={value}" for value in means.index],
+                hovertemplate="%{text}: %{x:.2f}<extra></extra>",
+                showlegend=False,
+            )
+        )
+    text = (
+        "Success with each value of a setting, over runs that are alike in everything else: the longer the line, the "
+        "more the setting matters. What is no longer than the line of the seeds may be chance."
+    )
+    height = 90 + 44 * len(found)
+    layout = dict(xaxis=dict(title="success rate", range=[-0.03, 1.03]), yaxis=dict(automargin=True), height=height)
+    return Section("What matters", text, [chart("", traces, **layout)])
+
+
+def parallel_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
+    """Parallel coordinates over all that varies, a line for each run; none where a single setting varies."""
+    if len(keys) < 2:
+        return None
+    dimensions = []
+    for key in keys:
+        values = ordered(table[key])
+        codes = as_text(table[key]).map({value: code for code, value in enumerate(values)})
+        ticks = dict(tickvals=list(range(len(values))), ticktext=values)
+        dimensions.append(dict(label=key, values=codes, range=[-0.2, len(values) - 0.8], **ticks))
+    dimensions.append(dict(label="success", values=table["success"], range=[0, 1]))
+    error = pd.to_numeric(table["model error"], errors="coerce")
+    if (error > 0).all():
+        dimensions.append(dict(label="log₁₀ error", values=np.log10(error)))
+    scale = [[0, "var(--imagined)"], [1, "var(--executed)"]]
+    line = dict(color=table["success"], colorscale=scale, cmin=0, cmax=1)
+    trace = go.Parcoords(dimensions=dimensions, line=line, labelangle=-25, unselected=dict(line=dict(opacity=0.06)))
+    margin = dict(l=110, r=50, t=90, b=20)
+    text = (
+        "A line for each run, from what was set to what came of it; blue is success, orange failure. Drag along an "
+        "axis to see only the runs that pass there."
+    )
+    return Section("Every run", text, [chart("", [trace], height=420, margin=margin)])
+
+
+def heat_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
+    """Mean success by two settings at once, for the pairs that matter most; none where a single setting varies."""
+    important = [key for key in effects(table, keys) if key != "seed"]
+    charts = []
+    for x, y in combinations(important, 2):
+        columns, rows = ordered(table[x]), ordered(table[y])
+        cells = table.assign(**{key: as_text(table[key]) for key in (x, y)})
+        means = cells.pivot_table("success", y, x).reindex(rows, columns=columns)
+        if means.isna().to_numpy().mean() > 0.5 or len(charts) == MOST_MAPS:
+            continue
+        heat = go.Heatmap(
+            x=columns,
+            y=rows,
+            z=means.to_numpy(),
+            zmin=0,
+            zmax=1,
+            colorscale=SCALE,
+            texttemplate="%{z:.2f}",
+            colorbar=dict(thickness=10, outlinewidth=0),
+            hovertemplate=f"{x}=%{{x}}, {y}=%{{y}}: %{{z:.2f}}<extra></extra>",
+        )
+        axes = dict(xaxis=dict(title=x, type="category"), yaxis=dict(title=y, type="category", automargin=True))
+        charts.append(chart(f"{x} and {y}", [heat], height=140 + 40 * max(len(rows), 3), **axes))
+    if not charts:
+        return None
+    return Section("Two at a time", "Mean success by two settings at once, over all else. Dark is success.", charts)
+
+
+def ordered(values: pd.Series) -> list[str]:
+    """The different values of a setting as text: numbers by size, words by the alphabet."""
+    texts = as_text(values).unique()
+    numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
+    return sorted(texts) if numbers.isna().any() else [texts[i] for i in numbers.argsort()]
+
+
+def as_text(values: pd.Series) -> pd.Series:
+    """Values of a setting as text; runs that do not name it have its default."""
+    return values.astype(object).where(values.notna(), "default").astype(str)

@@ -1,0 +1,135 @@
+"""A run's folder as train.py leaves it, made without training, and a browser to look at its report."""
+
+import json
+import os
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from gapclose.envs.simulator import Tasks
+from gapclose.evaluation.outcomes import outcomes, write_outcomes
+from gapclose.planning.execution import Execution
+from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
+
+NUM_TASKS, STEPS = 4, 8
+
+
+def executed(simulator, ghost: bool) -> Execution:
+    """Straight at the goal, which is beyond the wall for all tasks but the last; a ghost imagines to get there."""
+    start = torch.tensor([[-1.0, 1.5], [-1.2, 1.2], [-1.0, -1.5], [-1.0, 0.0]])
+    goal = torch.tensor([[1.0, 1.4], [0.8, 1.2], [1.0, -1.5], [1.0, 0.0]])
+    straight = ((goal - start) / STEPS).unsqueeze(1).expand(-1, STEPS, -1)
+    states = simulator.rollout(start, straight)
+    imagined = start.unsqueeze(1) + torch.linspace(0, 1, STEPS + 1)[None, :, None] * (goal - start).unsqueeze(1)
+    if not ghost:  # It knows the wall, and happens to be let through: what is to be seen is that the two agree.
+        states = imagined
+    done = torch.ones(NUM_TASKS, STEPS, dtype=torch.bool)
+    return Execution(Tasks(start, goal), straight, states, imagined, done, imagined[:, -1], 1.0, 10)
+
+
+def gap(success, error):
+    """The metrics of one model."""
+    result = {
+        "planner": "multistart",
+        "num_tasks": NUM_TASKS,
+        "success_rate": success,
+        "success_rate_ci95": [0.0, 1.0],
+        "goal_distance": 1.5,
+        "imagined_goal_distance": 0.01,
+        "world_model_error": error,
+        "train_test_gap": error and error / 1e-5,
+        "planning_seconds": 1.0,
+    }
+    return {"expert_error": 1e-5, "open_loop": result, "mpc": result}
+
+
+def metrics_of(models=("baseline", "finetuned", "oracle"), **changed):
+    """metrics.json of train.py."""
+    gaps = {"baseline": gap(0.25, 0.4), "finetuned": gap(1.0, 0.001), "oracle": gap(1.0, 0.0)}
+    common = {"env": "wall", "data": "expert", "model": "mlp", "finetune": "online", "seed": 0}
+    return common | {"wall_clock_seconds": 12.0, "gradient_steps": 30} | {name: gaps[name] for name in models} | changed
+
+
+@pytest.fixture
+def make_run(tmp_path, wall):
+    """Makes the folder of a run with these models."""
+
+    def make(name="run", models=("baseline", "finetuned", "oracle"), overrides=("finetune=online",), **changed):
+        folder = tmp_path / name
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(list(overrides)))
+        (folder / "config.yaml").write_text(
+            "finetune: {epochs: 2}\nmpc: {replan_every: 2}\nnote: <script>alert(1)</script>\n"
+        )
+        metrics = metrics_of(models, **changed)
+        rollouts = [{"epoch": epoch, "success_rate": 0.2 * epoch, "world_model_error": 0.1} for epoch in (0, 1)]
+        if "finetuned" in models:
+            metrics["rollouts"] = rollouts
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        plans = {model: dict.fromkeys(("open_loop", "mpc"), executed(wall, model == "baseline")) for model in models}
+        write_plans(folder / PLANS, plans, wall)
+        write_outcomes(folder / "tasks.csv", outcomes(plans, wall))
+        cells, ticks = np.linspace(-2, 2, 5, dtype=np.float32), np.linspace(-1, 1, 3, dtype=np.float32)
+        maps = {
+            "errors/edges": np.stack((cells, cells)),
+            "cost/task": np.array(0),
+            "cost/ticks": np.stack((ticks, ticks)),
+        }
+        for model in models:
+            maps[f"cost/{model}"], maps[f"cost/{model}/plan"] = np.ones((3, 3), np.float32), np.zeros(2, np.float32)
+            if model != "oracle":
+                maps[f"errors/{model}"] = np.full((4, 4), 0.01, np.float32)
+        write_arrays(folder / MAPS, maps)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window; the tests are left out where there is none."""
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    path = next(found, None)
+    if path is None:
+        pytest.skip("There is no chromium, chromium-browser or google-chrome.")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, tmp_path, request):
+    """Opens a page, and waits for its charts, unless they do not matter.
+
+    A picture of it is kept in $GAPCLOSE_SCREENSHOTS, or else in the test's folder.
+
+    Returns what was opened as `page`, the `problems` that its console told of, and the `requests` it made.
+    """
+    contexts = []
+
+    def open_page(path, charts=True, **settings):
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page, problems, requests = context.new_page(), [], []
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda made: requests.append(made.url))
+        page.goto(path.resolve().as_uri())
+        if charts:
+            page.wait_for_function(
+                "[...document.querySelectorAll('.chart')].every((chart) => chart.querySelector('.main-svg, canvas'))"
+            )
+        else:
+            page.wait_for_selector("#player optgroup", state="attached")
+        kept = os.environ.get("GAPCLOSE_SCREENSHOTS", tmp_path)
+        page.screenshot(path=f"{kept}/{request.node.name}.png", full_page=True)
+        return SimpleNamespace(page=page, problems=problems, requests=requests)
+
+    yield open_page
+    for context in contexts:
+        context.close()

@@ -1,0 +1,54 @@
+import numpy as np
+
+from gapclose.report import player as of_player
+from gapclose.report.player import MARGIN, WIDTH, Drawing, parting, player
+from gapclose.report.record import Plans, World
+from tests.report.conftest import NUM_TASKS, STEPS, executed
+
+
+def world_and_plans(wall):
+    ghost, knowing = executed(wall, True), executed(wall, False)
+    plans = {"baseline": {"open_loop": Plans.of(ghost, wall)}, "finetuned": {"open_loop": Plans.of(knowing, wall)}}
+    return World.of(ghost, wall), plans
+
+
+def test_the_world_fills_the_drawing_and_y_points_down(wall):
+    place = Drawing(wall.outline().numpy())
+    corners = np.array([[-2.0, -2.0], [2.0, 2.0]])
+    assert place(corners) == [MARGIN, WIDTH - MARGIN, WIDTH - MARGIN, MARGIN]
+    assert place.height == WIDTH
+
+
+def test_what_is_shown_are_the_plans(wall):
+    world, plans = world_and_plans(wall)
+    data = player(world, plans, replan_every=5)
+    ghost = data["models"]["baseline"]["ways"]["open_loop"]
+    assert (data["left"], data["right"], data["way"]) == ("baseline", "finetuned", "open_loop")
+    assert len(ghost["states"]) == NUM_TASKS
+    assert len(ghost["states"][0]) == 2 * (STEPS + 1)
+    assert ghost["imagined"][0][-2:] == data["goal"][:2]
+    assert ghost["states"][0][-2] < WIDTH / 2 < ghost["imagined"][0][-2]
+    assert ghost["success"] == [False, False, False, True]
+    assert data["ways"]["open_loop"]["replan"] is None
+
+
+def test_a_ghost_parts_from_the_truth_at_the_wall(wall):
+    world, plans = world_and_plans(wall)
+    parts = parting(plans["baseline"]["open_loop"], world)
+    imagined, states = plans["baseline"]["open_loop"].imagined[0], plans["baseline"]["open_loop"].states[0]
+    distance = np.linalg.norm(imagined - states, axis=-1)
+    assert distance[parts[0]] > 0.125 >= distance[parts[0] - 1]
+    assert parts[3] == -1
+    assert (parting(plans["finetuned"]["open_loop"], world) == -1).all()
+
+
+def test_a_page_holds_no_more_than_it_may_but_always_the_telling_task(wall, monkeypatch):
+    world, plans = world_and_plans(wall)
+    monkeypatch.setattr(of_player, "MOST_NUMBERS", 1)
+    last = {
+        name: {"open_loop": ways["open_loop"]._replace(error=ways["open_loop"].error[::-1])}
+        for name, ways in plans.items()
+    }
+    data = player(world, last, None)
+    assert data["tasks"][data["task"]] == of_player.telling_task(world, last)
+    assert len(data["tasks"]) <= 2

@@ -1,0 +1,168 @@
+"""The report of a run, without a browser."""
+
+import base64
+import gzip
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from gapclose.errors import UserError
+from gapclose.report import __main__ as command
+from gapclose.report.folder import write_report
+from gapclose.report.record import MAPS, PLANS, World
+from gapclose.report.run import write_run_report
+from tests.report.conftest import NUM_TASKS, executed
+
+VOID = {"meta", "link", "input", "br"}
+
+
+class Structure(HTMLParser):
+    """Checks that elements are closed in the order in which they were opened, and collects what they refer to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.references, self.ids, self.headings = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.references += [attributes[name] for name in ("src", "href") if name in attributes]
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data.strip())
+
+
+def held(text, name):
+    """What page.js unpacks."""
+    packed = re.search(rf'id="{name}-data">([^<]*)<', text).group(1)
+    return gzip.decompress(base64.b64decode(packed)).decode()
+
+
+def test_the_page_is_well_formed_self_contained_and_small(make_run):
+    path = write_run_report(make_run())
+    text = path.read_text()
+    structure = Structure(text)
+    assert not structure.open
+    assert len(set(structure.ids)) == len(structure.ids)
+    assert structure.references == ["data:,"]
+    assert not re.search(r"""(src|href|url|import|fetch)\s*[=(]\s*["']?(https?:)?//""", text)
+    assert path.stat().st_size < 5e6
+    assert held(text, "plotly").lstrip().startswith("/**\n* plotly.js")
+    assert not list(path.parent.glob(".report*"))
+
+
+def test_the_page_holds_what_the_run_left(make_run, wall):
+    text = write_run_report(make_run(overrides=("finetune=online", "note='a b'"))).read_text()
+    player, figures = json.loads(held(text, "player")), json.loads(held(text, "figures"))
+    states = player["models"]["baseline"]["ways"]["open_loop"]["states"]
+    expected = executed(wall, True).states.numpy()
+    world = World.of(executed(wall, True), wall)
+    scale = (player["height"] - 80) / np.ptp(world.outline[..., 1])
+    found = (np.array(states).reshape(expected.shape)[..., 0] - 40) / scale - 2
+    np.testing.assert_allclose(found, expected[..., 0], atol=1 / scale)
+    assert len(player["tasks"]) == NUM_TASKS
+    assert player["ways"]["mpc"]["replan"] == 2
+    assert len(figures) == len(re.findall('class="chart"', text)) == 8
+    assert "python train.py finetune=online &#39;note=&#39;" in text
+    assert "<script>alert" not in text
+    assert "25 % of the plans reached their goal before" in text
+    for cell in ("0.25 [0.00, 1.00]", "40,000", "wall", "12 s"):
+        assert cell in text
+
+
+EVERYTHING = {"Where the model errs", "What the planner sees", "How errors add up", "How it learned"}
+
+
+@pytest.mark.parametrize(
+    ("models", "without", "missing"),
+    [
+        (("baseline", "finetuned", "oracle"), [], set()),
+        (("baseline", "oracle"), [], {"How it learned"}),
+        (("oracle",), [MAPS], EVERYTHING),
+        (("finetuned",), [MAPS], {"Where the model errs", "What the planner sees"}),
+        (("baseline", "finetuned"), [PLANS, MAPS], EVERYTHING - {"How it learned"}),
+        (
+            ("baseline", "finetuned"),
+            [PLANS, MAPS, "config.yaml", ".hydra/overrides.yaml"],
+            EVERYTHING - {"How it learned"},
+        ),
+    ],
+)
+def test_sections_stand_where_there_is_data(make_run, models, without, missing):
+    folder = make_run(models=models, finetune="online" if "finetuned" in models else "none")
+    for name in without:
+        (folder / name).unlink()
+    text = write_run_report(folder).read_text()
+    headings = set(Structure(text).headings)
+    assert headings & EVERYTHING == EVERYTHING - missing
+    assert ("Plans: imagined and executed" in headings) == (PLANS not in without)
+    assert ("python train.py" in text) == (".hydra/overrides.yaml" not in without)
+
+
+def test_lightnings_curves_are_shown_if_they_were_logged(make_run):
+    folder = make_run()
+    (folder / "version_0").mkdir()
+    lines = ["step,finetune/loss,epoch", "10,0.5,0", "20,,0", "30,0.1,1"]
+    (folder / "version_0" / "metrics.csv").write_text("\n".join(lines))
+    text = write_run_report(folder).read_text()
+    assert "Training" in Structure(text).headings
+    assert json.loads(held(text, "figures"))[-1]["data"][0]["name"] == "finetune/loss"
+
+
+def test_a_resumed_run_does_not_pretend_that_resuming_makes_it_again(make_run):
+    assert "resume=somewhere" not in write_run_report(make_run(overrides=("resume=somewhere",))).read_text()
+
+
+def call(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr("sys.argv", ["report", *map(str, arguments)])
+    code = 0
+    try:
+        command.main()
+    except SystemExit as stop:
+        code = stop.code
+    return code, capsys.readouterr()
+
+
+def test_the_command_makes_a_report_again_from_the_folder(make_run, monkeypatch, capsys):
+    folder = make_run()
+    code, printed = call(monkeypatch, capsys, folder)
+    assert code == 0
+    assert str(folder / "report.html") in printed.out
+    before = (folder / "report.html").read_bytes()
+    write_report(folder)
+    assert (folder / "report.html").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("metrics.json", "{", "cannot be read"),
+        ("metrics.json", "[]", "not of train.py"),
+        ("metrics.json", '{"open_loop": {}}', "not of train.py"),
+        (PLANS, "damaged", "damaged"),
+        (MAPS, "", "damaged"),
+        ("metrics.json", None, "not finished"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_sentence(make_run, monkeypatch, capsys, name, content, sentence):
+    folder = make_run()
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    code, printed = call(monkeypatch, capsys, folder)
+    assert code == 1
+    assert sentence in printed.err
+    assert printed.err.startswith("Error: ")
+    assert len(printed.err.splitlines()) == 1
+    with pytest.raises(UserError):
+        write_report(folder / "nowhere")
