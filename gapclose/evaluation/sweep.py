@@ -16,8 +16,8 @@ from gapclose.errors import UserError
 from gapclose.evaluation.report import print_table
 from gapclose.evaluation.sweep_page import write_page
 from gapclose.evaluation.sweep_plots import draw_sweep
-from gapclose.evaluation.sweep_results import has_control, settings_of, summary, timings
-from gapclose.evaluation.sweep_runs import Missing, read_runs, varied_keys, without_repeats
+from gapclose.evaluation.sweep_results import Results, has_control, read_results, summary, timings
+from gapclose.evaluation.sweep_runs import Missing
 from gapclose.evaluation.sweep_table import caption, sentences, table_of
 from gapclose.files import replacing
 
@@ -41,20 +41,21 @@ def main() -> None:
         sys.exit(130)
 
 
-def conclude(folder: Path, page: Path | None = None) -> None:
+def conclude(folder: Path, page: Path | None = None) -> Results:
     """Prints what the finished runs of a sweep have found, and leaves it in the sweep's folder.
 
     Args:
         folder: of the sweep.
         page: a Markdown page whose generated part is written anew.
 
+    Returns:
+        What was read there.
+
     Raises:
         UserError: there is no finished run, or the page has no place for the results, or a file cannot be written.
     """
-    runs, missing = read_runs(folder)
-    keys = varied_keys(runs)
-    runs, repeated = without_repeats(runs, keys)
-    missing = sorted([*missing, *repeated])
+    results = read_results(folder)
+    runs, missing, settings = results.runs, results.missing, results.settings
     try:
         write_missing(folder, missing)
         if not runs:
@@ -62,7 +63,6 @@ def conclude(folder: Path, page: Path | None = None) -> None:
             raise UserError(
                 f"There is no finished run below {folder} ({counted(missing)}); give the folder of a sweep of train.py."
             )
-        settings = settings_of(runs, keys)
         columns, rows = table_of(settings)
         title = ", ".join(filter(None, [f"{folder}: {len(runs)} run{'s' * (len(runs) != 1)}", counted(missing)]))
         print_table(rows, title, columns, caption(settings), grouped=has_control(settings))
@@ -77,6 +77,7 @@ def conclude(folder: Path, page: Path | None = None) -> None:
     except OSError as error:
         path = error.filename2 or error.filename
         raise UserError(f"{path} cannot be written ({error.strerror}); move away what is in its place.") from error
+    return results
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

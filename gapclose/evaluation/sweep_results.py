@@ -1,6 +1,7 @@
 """What the runs of a sweep have found: averaged over tasks and seeds, and compared with a reference on the same."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from gapclose.evaluation.paired import Paired, compare_errors, compare_rates
 from gapclose.evaluation.statistics import Estimate, mean_interval, rate_interval
-from gapclose.evaluation.sweep_runs import Run, Value, order
+from gapclose.evaluation.sweep_runs import Missing, Run, Value, order, read_runs, varied_keys, without_repeats
 from gapclose.progress import track
 
 METHOD = ("finetune", "attack", "radii", "baseline", "adaptation", "objective")
@@ -59,6 +60,34 @@ class Setting(NamedTuple):
     def values(self) -> dict[str, Value]:
         """Of everything that is varied."""
         return self.scene | self.method
+
+
+class Results(NamedTuple):
+    """All that there is of a sweep.
+
+    Attributes:
+        runs: the finished ones, no two of them with equal values and seeds.
+        missing: the others.
+        keys: the settings and groups that are varied.
+        settings: what the runs have found; empty if there are none.
+    """
+
+    runs: list[Run]
+    missing: list[Missing]
+    keys: list[str]
+    settings: list[Setting]
+
+
+def read_results(folder: Path) -> Results:
+    """What lies in the folder of a sweep.
+
+    Raises:
+        UserError: there is no such folder, or no run in it.
+    """
+    runs, missing = read_runs(folder)
+    keys = varied_keys(runs)
+    runs, repeated = without_repeats(runs, keys)
+    return Results(runs, sorted([*missing, *repeated]), keys, settings_of(runs, keys) if runs else [])
 
 
 def settings_of(runs: Sequence[Run], keys: Sequence[str]) -> list[Setting]:

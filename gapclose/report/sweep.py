@@ -4,27 +4,33 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from gapclose.errors import UserError
-from gapclose.evaluation.sweep_page import CAPTION, label, table_of
-from gapclose.evaluation.sweep_results import ASIDE, Setting, read_runs, settings_of
+from gapclose.evaluation.sweep_results import Results, Setting, read_results
+from gapclose.evaluation.sweep_runs import Missing
+from gapclose.evaluation.sweep_table import caption, label, named, sentences, table_of
 from gapclose.report.page import PAGE, write_page
 from gapclose.report.sweep_figures import effects, effects_section, heat_section, outcome_section, parallel_section
 
 ORACLE = "oracle"
 
 
-def write_sweep_report(folder: Path) -> Path:
+def write_sweep_report(folder: Path, results: Results | None = None) -> Path:
     """Writes `report.html` of the finished runs below a folder.
 
+    Args:
+        folder: of the sweep.
+        results: what lies in it, if that is known already.
+
     Raises:
-        UserError: there is no finished run, or one is damaged.
+        UserError: there is no finished run.
     """
-    runs, _ = read_runs(folder)
-    settings = settings_of(runs)
-    table = by_run(runs)
-    keys = swept(table)
+    results = results or read_results(folder)
+    settings = results.settings
+    if not settings:
+        raise UserError(f"There is no finished run below {folder}; give the folder of a run or of a sweep.")
+    table = by_run(results)
+    keys = [*results.keys, *(["seed"] if table["seed"].nunique() > 1 else [])]
     columns, rows = table_of(settings)
     sections = [
         outcome_section({name_of(setting): setting.estimates for setting in settings}),
@@ -32,44 +38,36 @@ def write_sweep_report(folder: Path) -> Path:
         parallel_section(table, keys),
         heat_section(table, keys),
     ]
-    failed = unfinished(folder)
-    counted = {"runs": table["folder"].nunique(), "settings": len(settings), "not finished": len(failed)}
+    counted = {"runs": len(results.runs), "settings": len(settings), "without results": len(results.missing)}
     return write_page(
         folder / PAGE,
         "sweep.html",
         list(filter(None, sections)),
         title=headline(settings),
-        findings=findings(table, keys),
+        findings=[*findings(table, keys), *sentences(settings)],
         facts=list(counted.items()),
         columns=columns,
         rows=rows,
-        caption=f"{CAPTION}; click on a column's head to sort by it",
+        caption=f"{caption(settings)}; click on a column's head to sort by it",
         keys=keys,
         runs=[run_row(run, keys, folder) for run in table.to_dict("records")],
-        failed=failed,
+        missing=[missing_row(run, folder) for run in results.missing],
     )
 
 
-def by_run(runs: pd.DataFrame) -> pd.DataFrame:
+def by_run(results: Results) -> pd.DataFrame:
     """One row for each run of a learned model: what was set, and what came of it open loop.
 
     Where a sweep holds nothing but runs of the true dynamics, these.
     """
-    learned = runs[runs["judged"] != ORACLE]
-    runs = (learned if len(learned) else runs).drop(columns="judged")
-    judged = learned["judged"] if len(learned) else pd.Series(ORACLE, index=runs.index)
-    results = [metrics[name]["open_loop"] for metrics, name in zip(runs["metrics"], judged)]
-    found = runs.drop(columns="metrics").reset_index(drop=True)
-    found["success"] = [result["success_rate"] for result in results]
-    found["model error"] = [result["world_model_error"] for result in results]
-    return found
-
-
-def swept(table: pd.DataFrame) -> list[str]:
-    """The settings that vary between runs, the seed last."""
-    results = ("folder", "success", "model error")
-    varied = [name for name in table if name not in results and table[name].nunique(dropna=False) > 1]
-    return [name for name in varied if name not in ASIDE] + [name for name in varied if name == "seed"]
+    judged = [(run, model) for run in results.runs for model in run.judged]
+    learned = [(run, model) for run, model in judged if model != ORACLE] or judged
+    rows = []
+    for run, model in learned:
+        found = run.metrics[model]["open_loop"]
+        outcome = {"success": found["success_rate"], "model error": found["world_model_error"]}
+        rows.append({**{key: run.value(key) for key in results.keys}, "seed": run.seed, "folder": run.folder} | outcome)
+    return pd.DataFrame(rows)
 
 
 def headline(settings: list[Setting]) -> str:
@@ -83,7 +81,7 @@ def headline(settings: list[Setting]) -> str:
 
 def name_of(setting: Setting) -> str:
     """A setting in words."""
-    return ", ".join([label(setting), *setting.scene.values()])
+    return ", ".join([label(setting), *named(setting.scene)])
 
 
 def findings(table: pd.DataFrame, keys: list[str]) -> list[str]:
@@ -104,29 +102,19 @@ def findings(table: pd.DataFrame, keys: list[str]) -> list[str]:
 
 def run_row(run: dict[str, Any], keys: list[str], folder: Path) -> dict[str, Any]:
     """A line of the list of runs: the link relative to the report, what was set, what came of it."""
-    path, error = run["folder"], run["model error"]
-    page = path / PAGE if (path / PAGE).exists() else path
+    path, error = Path(run["folder"]), run["model error"]
     return {
-        "name": path.relative_to(folder).as_posix(),
-        "link": page.relative_to(folder).as_posix(),
-        "values": [run[key] if isinstance(run[key], str | int) else "" for key in keys],
+        "name": path.as_posix(),
+        "link": (path / PAGE if (folder / path / PAGE).exists() else path).as_posix(),
+        "values": [run[key] for key in keys],
         "success": f"{run['success']:.2f}",
         "error": "–" if error is None or error != error else f"{error:.2g}",
     }
 
 
-def unfinished(folder: Path) -> list[dict[str, str]]:
-    """The jobs that left no metrics: their folder, the file to look into, and what they were to do."""
-    jobs = []
-    for given in sorted(folder.glob("**/.hydra/overrides.yaml")):
-        run = given.parents[1]
-        if (run / "metrics.json").exists():
-            continue
-        log = run / "train.log"
-        link = (log if log.exists() else run).relative_to(folder).as_posix()
-        try:
-            overrides = " ".join(OmegaConf.load(given))
-        except Exception as error:
-            raise UserError(f"{given} cannot be read ({type(error).__name__}); delete the folder {run}.") from error
-        jobs.append({"name": run.relative_to(folder).as_posix(), "link": link, "overrides": overrides})
-    return jobs
+def missing_row(run: Missing, folder: Path) -> dict[str, str]:
+    """A line of the list of runs without results: their folder, the file to look into, and why."""
+    path = Path(run.folder)
+    files = (name for name in ("error.txt", "train.log") if (folder / path / name).exists())
+    link = path / next(files, "")
+    return {"name": path.as_posix(), "link": link.as_posix(), "state": run.state, "reason": run.reason}

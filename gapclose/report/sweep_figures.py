@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gapclose.evaluation.statistics import Estimate
+from gapclose.evaluation.sweep_table import text
 from gapclose.report.figures import SCALE, Section, chart
 
 MOST_MAPS = 3
@@ -67,7 +68,7 @@ def effects(table: pd.DataFrame, keys: list[str]) -> dict[str, pd.Series]:
         table: the runs, with `success`.
         keys: all settings that vary.
     """
-    texts, found = table[keys].apply(as_text), {}
+    texts, found = table[keys].map(text), {}
     for key in keys:
         others = [texts[other] for other in keys if other != key] or [pd.Series("", table.index)]
         comparable = texts[key].groupby(others).transform("nunique") > 1
@@ -168,5 +169,5 @@ def ordered(values: pd.Series) -> list[str]:
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """Values of a setting as text; runs that do not name it have its default."""
-    return values.astype(object).where(values.notna(), "default").astype(str)
+    """Values of a setting as text; a dash for runs that have no such setting."""
+    return values.map(text)

@@ -131,9 +131,11 @@ class Sweep:
         """
         if summary:
             from gapclose.evaluation import sweep  # Takes seconds.
+            from gapclose.report.sweep import write_sweep_report
 
             try:
-                sweep.conclude(self.folder)
+                results = sweep.conclude(self.folder)
+                print(f"Open {write_sweep_report(self.folder, results)} in a browser.")
             except UserError as error:
                 print(error)
         failed = [str(path) for path, time in self.errors(self.folder).items() if self.earlier.get(path) != time]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from gapclose.envs.simulator import Tasks
 from gapclose.evaluation.outcomes import outcomes, write_outcomes
@@ -61,9 +62,9 @@ def make_run(tmp_path, wall):
         folder = tmp_path / name
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(list(overrides)))
-        (folder / "config.yaml").write_text(
-            "finetune: {epochs: 2}\nmpc: {replan_every: 2}\nnote: <script>alert(1)</script>\n"
-        )
+        config = {"finetune": {"epochs": 2}, "mpc": {"replan_every": 2}, "note": "<script>alert(1)</script>"}
+        chosen = dict(override.split("=", 1) for override in overrides if not override.startswith("seed="))
+        (folder / "config.yaml").write_text(yaml.safe_dump(config | {"choices": chosen}))
         metrics = metrics_of(models, **changed)
         rollouts = [{"epoch": epoch, "success_rate": 0.2 * epoch, "world_model_error": 0.1} for epoch in (0, 1)]
         if "finetuned" in models:

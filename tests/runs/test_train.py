@@ -358,7 +358,7 @@ def test_a_report_that_fails_loses_no_run(call, trained, monkeypatch):
     def fail(folder):
         raise RuntimeError("no room")
 
-    monkeypatch.setattr("gapclose.runs.train.write_run_report", fail)
+    monkeypatch.setattr("gapclose.runs.conclusion.write_run_report", fail)
     answer = call("train", *TINY, f"data_dir={trained / 'data'}", "hydra.run.dir=run")
     assert answer.code == 0
     assert (Path("run") / "metrics.json").exists()

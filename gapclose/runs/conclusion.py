@@ -1,0 +1,145 @@
+"""The end of a run of train.py: its models are measured, and what was found is left in its folder."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from gapclose.data.trajectories import Trajectories
+from gapclose.evaluation.outcomes import outcomes, write_outcomes
+from gapclose.evaluation.paired import compare_models, entries, in_words
+from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
+from gapclose.evaluation.report import print_table, published_rows, results_rows, what_changed, write_json
+from gapclose.logging.recording import log_results
+from gapclose.logging.results import Files, Results
+from gapclose.models.world_model import WorldModel
+from gapclose.planning.execution import Execution
+from gapclose.report.maps import make_maps
+from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
+from gapclose.report.run import write_run_report
+from gapclose.runs.preparation import Preparation
+from gapclose.runs.shared import baseline_path
+from gapclose.runs.versions import made_with
+
+log = logging.getLogger(__name__)
+
+Executions = dict[str, dict[str, Execution]]
+"""By model and way to execute."""
+
+
+def conclude(
+    plan: Preparation,
+    config: DictConfig,
+    folder: Path,
+    models: dict[str, WorldModel],
+    trajectories: Trajectories,
+    by_epoch: list[dict[str, Any]],
+    logger: Logger | None,
+    began: float,
+) -> None:
+    """Evaluates the models on held-out tasks and writes metrics, table, pictures and report."""
+    simulator = plan.parts.simulator
+    gaps, executions = measure(plan, config, models, trajectories)
+    of_tasks = outcomes(executions, simulator)
+    compared = compare_models(of_tasks, "finetuned", "baseline")
+    metrics = {
+        "env": config.choices.env,
+        "data": config.choices.data,
+        "model": config.choices.model,
+        "finetune": config.choices.finetune,
+        "seed": config.seed,
+        "wall_clock_seconds": time.perf_counter() - began,
+        **made_with(),
+        **gaps,
+        **extent(plan),
+        **({"each_epoch": by_epoch} if by_epoch else {}),
+        **({"published": OmegaConf.to_container(config.published)} if config.published is not None else {}),
+        **({"paired": entries(compared)} if compared else {}),
+    }
+    write_outcomes(folder / "tasks.csv", of_tasks)
+    write_plans(folder / PLANS, executions, simulator)
+    pictures = draw(plan, metrics, executions, folder)
+    # metrics.json marks the run as finished; report and logger may still fail, the one for want of a network.
+    write_json(folder / "metrics.json", metrics)
+    rows = results_rows(gaps) + published_rows(metrics.get("published", {}))
+    print_table(
+        rows, f"{metrics['env']}, {len(plan.evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
+    )
+    print(what_changed(metrics))
+    if compared:
+        by_column = compared["open_loop"]
+        sentence = in_words("finetuned", "baseline", by_column["success"], by_column["world_model_error"])
+        print(f"Open loop, {sentence}")
+    leave_report(plan, models, executions, folder)
+    print(f"Everything is in {folder}.")
+    epochs, files = plan.finetune.epochs if plan.finetune else 0, files_of(plan, config, folder)
+    log_results(logger, Results(metrics, gaps, rows, of_tasks, executions, epochs, pictures, files, simulator))
+
+
+def measure(
+    plan: Preparation, config: DictConfig, models: dict[str, WorldModel], trajectories: Trajectories
+) -> tuple[dict[str, dict[str, Any]], Executions]:
+    """For each model its gap as `measure_gap` returns it, and its executions."""
+    evaluation = plan.evaluation
+    gaps, executions = {}, {}
+    for name, model in models.items():
+        log.info("Evaluating: %s", name)
+        model = model.to(evaluation.device)
+        if config.compile and name != "oracle":
+            model.compile_step()
+        gaps[name], executions[name] = evaluation.measure(model, trajectories, evaluation.device)
+    return gaps, executions
+
+
+def extent(plan: Preparation) -> dict[str, Any]:
+    """What finetuning took, for metrics.json."""
+    found: dict[str, Any] = {}
+    if plan.finetune:
+        found["gradient_steps"] = plan.finetune.gradient_steps
+    if plan.rollouts:
+        found |= {"simulator_steps": plan.rollouts.simulator_steps, "rollouts": plan.rollouts.history}
+    return found
+
+
+def files_of(plan: Preparation, config: DictConfig, folder: Path) -> Files:
+    """Where the run's data and models lie."""
+    simulator = plan.parts.simulator
+    baseline = Path(config.base_checkpoint) if config.base_checkpoint else baseline_path(config, simulator)
+    return Files(plan.parts.data.path(simulator), baseline, folder / "checkpoints/last.ckpt" if plan.finetune else None)
+
+
+def leave_report(plan: Preparation, models: dict[str, WorldModel], executions: Executions, folder: Path) -> None:
+    """Writes report.html, and what it shows beyond the plans; should that fail, the run is finished all the same."""
+    evaluation = plan.evaluation
+    try:
+        maps = make_maps(models, executions, evaluation.simulator, evaluation.objective, evaluation.seed)
+        write_arrays(folder / MAPS, maps)
+        write_run_report(folder)
+    except Exception as error:
+        log.warning(
+            "The run is finished, but its report could not be written (%s: %s); try python -m gapclose.report %s.",
+            type(error).__name__,
+            error,
+            folder,
+        )
+
+
+def draw(plan: Preparation, metrics: dict[str, Any], executions: Executions, folder: Path) -> list[Path]:
+    """The pictures of what there is: learned models' plans and errors (else the oracle's plans), and the epochs."""
+    open_loop = {name: ways["open_loop"] for name, ways in executions.items()}
+    learned = {name: execution for name, execution in open_loop.items() if name != "oracle"}
+    pictures = [plot_plans(learned or open_loop, plan.parts.simulator, folder / "plans.png")]
+    if learned:
+        first = next(iter(learned))
+        error, path = metrics[first]["expert_error"], folder / "error_along_horizon.png"
+        pictures.append(plot_error_along_horizon(learned, error, path, first))
+    history, by_epoch = metrics.get("rollouts", []), metrics.get("each_epoch", [])
+    if history or by_epoch:
+        ends = {0: metrics.get("baseline"), plan.finetune.epochs: metrics.get("finetuned")}
+        measured = {epoch: gap for epoch, gap in ends.items() if gap} | {entry["epoch"]: entry for entry in by_epoch}
+        held_out = [{"epoch": epoch, **measured[epoch]["open_loop"]} for epoch in sorted(measured)]
+        pictures.append(plot_epochs(history, held_out, folder / "finetuning_epochs.png"))
+    return pictures

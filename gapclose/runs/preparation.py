@@ -1,0 +1,71 @@
+"""What a run of train.py is made of, from its configuration."""
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from gapclose.errors import UserError
+from gapclose.finetuning.planner_rollouts import PlannerRollouts
+from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
+from gapclose.runs.composition import EXPLORER_SETTING, blaming, with_groups
+from gapclose.runs.evaluation import Evaluation
+from gapclose.runs.parts import Parts, check_run
+from gapclose.runs.search import check_metric
+from gapclose.runs.stage import Stage
+from gapclose.seeds import derive_seed
+
+
+class Preparation:
+    """All objects of a run, made before any work starts, so that impossible settings are refused at once.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        UserError: for what is wrong with it.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.parts = Parts.build(config)
+        settings = config.evaluation
+        check_run(
+            seed=config.seed, num_threads=config.num_threads, num_tasks=settings.num_tasks, task_seed=settings.seed
+        )
+        self.evaluation = Evaluation(
+            simulator=self.parts.simulator,
+            mpc=self.parts.mpc,
+            objective=self.parts.objective,
+            planner_name=config.choices.planner,
+            **OmegaConf.to_container(settings),
+        )
+        if config.choices.model == "oracle":
+            raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
+        torch.manual_seed(derive_seed(config.seed, "initial weights"))
+        self.world_model = build_world_model(config, self.parts.simulator)
+        self.parts.objective.require(self.world_model)
+        if config.base_checkpoint is not None:
+            load_weights(self.world_model, read_checkpoint(config.base_checkpoint), config.base_checkpoint)
+        self.baseline: Stage = instantiate(config.baseline)
+        self.finetune: Stage | None = instantiate(config.finetune)
+        for stage in filter(None, (self.baseline, self.finetune)):
+            stage.check(self.world_model, config)
+        if not self.finetune and set(self.evaluation.models) == {"finetuned"}:
+            raise UserError(
+                "evaluation.models is [finetuned], but finetune=none leaves no such model; add baseline or oracle."
+            )
+        check_metric(config.get("optimized_metric"), self.evaluation.possible_metrics(finetuned=bool(self.finetune)))
+        self.explorer = self.parts
+        """The parts whose planner makes the rollouts."""
+        if config.explorer is not None:
+            with blaming(EXPLORER_SETTING, config.finetune.rollouts.planner):
+                self.explorer = Parts.build(with_groups(config, config.explorer))
+                self.explorer.objective.require(self.world_model)
+        self.rollouts: PlannerRollouts | None = None
+        if self.finetune:
+            self.rollouts = self.finetune.make_rollouts(
+                config.data.steps,
+                simulator=self.parts.simulator,
+                planner=self.explorer.planner,
+                objective=self.explorer.objective,
+                seed=config.seed,
+            )
