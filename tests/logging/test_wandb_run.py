@@ -203,7 +203,8 @@ def test_each_job_of_a_sweep_is_a_run_and_a_failed_one_is_finished_as_failed(cal
     monkeypatch.setattr(PlannerRollouts, "on_train_epoch_start", fail_once)
     sweep = ["seed=1,2", "hydra.sweep.dir=multirun/seeds", f"data_dir={recorded.folder.parent / 'data'}"]
     assert call("train", "-m", *SETTINGS, *sweep).code != 0
-    (failed,), (finished,) = (runs_of(Path(f"multirun/seeds/{job}")) for job in range(2))
+    runs = [run for found in Path("multirun/seeds").glob("*/wandb") for run in runs_of(found.parent)]
+    failed, finished = sorted(runs, key=lambda run: run.exit_code, reverse=True)
     assert (failed.exit_code, finished.exit_code) == (1, 0)
     assert failed.run.run_id != finished.run.run_id
     assert failed.run.run_group == finished.run.run_group == "seeds"

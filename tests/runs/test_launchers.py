@@ -27,7 +27,7 @@ def check(tmp_path, answer, finished=2):
     assert answer.code == 1, answer.err
     assert (tmp_path / "sweep" / "99" / "error.txt").read_text().startswith("planner.num_starts is 99")
     assert "1 job has failed" in answer.err
-    assert f"{finished} runs, 1 unfinished" in answer.out
+    assert f"{finished} run{'s' * (finished > 1)}, 1 failed" in answer.out
     assert "Traceback" not in answer.out + answer.err
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gapclose.errors import UserError
-from gapclose.runs import train
+from gapclose.runs import conclusion, train
 from tests.runs.conftest import TINY
 
 optuna = pytest.importorskip("optuna")
@@ -19,7 +19,8 @@ SEARCH += ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${finetune.module.optim
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """They take longer than all the rest of a tiny job."""
-    monkeypatch.setattr(train, "draw", lambda *_: [])
+    monkeypatch.setattr(conclusion, "draw", lambda *_: [])
+    monkeypatch.setattr(conclusion, "leave_report", lambda *_: None)
 
 
 def trials():
