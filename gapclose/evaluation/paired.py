@@ -158,7 +158,7 @@ def entries(comparisons: dict[str, dict[str, Paired]]) -> dict[str, Any]:
 
 def in_words(one: str, other: str, success: Paired, error: Paired | None) -> str:
     """One sentence on how `one` compares with `other` in success and, if there is such, in model error."""
-    p_value = f"p = {success.p_value:.1g}"
+    p_value = f"p = {success.p_value:.1g}" if success.p_value >= 1e-4 else "p < 0.0001"
     test = f"McNemar {p_value}" if success.seeds == 1 else f"{p_value} over seeds and tasks"
     same = f"the same {success.tasks} tasks" + (f" and {success.seeds} seeds" if success.seeds > 1 else "")
     lower = f"; probability of a lower model error {probability(error.better)}" if error else ""

@@ -37,6 +37,12 @@ def run_dir(resume: str | None) -> str:
     return f"outputs/{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
 
 
+def output_subdir(resume: str | None) -> str | None:
+    """Where Hydra leaves the command line below the run's folder; nowhere if that has the one that started the run."""
+    return ".hydra" if resume is None else None
+
+
+OmegaConf.register_new_resolver("output_subdir", output_subdir, replace=True)
 OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
 
 

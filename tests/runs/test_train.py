@@ -112,8 +112,10 @@ def test_a_run_interrupted_in_any_epoch_resumes_to_the_same_result(call, monkeyp
     assert "resume=" in answer.err
     assert "Traceback" not in answer.err
     assert not Path("run/metrics.json").exists()
+    command = Path("run/.hydra/overrides.yaml").read_bytes()
     assert call("train", "resume=run").code == 0
     assert without_times(metrics_of("run")) == without_times(metrics_of(trained / "run"))
+    assert Path("run/.hydra/overrides.yaml").read_bytes() == command
 
 
 LEARNED = [*TINY, *TINY_FINETUNE, "finetune=adversarial", "attack=pgd", "radii=learned_adaptive"]
