@@ -63,10 +63,10 @@ def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
                 model,
                 way,
                 success(result),
-                f"{result['goal_distance']:.3f}",
-                f"{result['imagined_goal_distance']:.3f}",
+                number(result["goal_distance"], ".3f"),
+                number(result["imagined_goal_distance"], ".3f"),
                 number(error),
-                "–" if ratio is None else f"{ratio:,.0f}" if ratio < 1e6 else f"{ratio:.1e}",
+                number(ratio, ",.0f" if ratio is not None and ratio < 1e6 else ".1e"),
                 f"{result['planning_seconds']:.1f} s",
             ]
         )
@@ -84,9 +84,9 @@ def comparison_rows(planners: dict[str, dict[str, Any]]) -> list[list[str]]:
             planner,
             way,
             success(result),
-            f"{result['goal_distance']:.3f}",
-            f"{result['imagined_goal_distance']:.3f}",
-            f"{result['exploitation']:z.3f}",
+            number(result["goal_distance"], ".3f"),
+            number(result["imagined_goal_distance"], ".3f"),
+            number(result["exploitation"], "z.3f"),
             f"{result['model_calls'] / result['num_tasks']:,.0f}",
             f"{result['planning_seconds']:.2f} s",
         ]
@@ -147,15 +147,15 @@ def what_changed(metrics: dict[str, Any]) -> str:
             f"goal {change(before, after, 'goal_distance')}."
         )
     if before:
-        what = f"Perfect on paper (error {before['expert_error']:.1g} on held-out data), the model errs by"
+        what = f"Perfect on paper (error {number(before['expert_error'], '.1g')} on held-out data), the model errs by"
     elif after:
         what = f"After finetuning ({metrics['finetune']}) the model errs by"
     else:
         return f"{truth[0].upper()}{truth[1:]} of the goals."
     model = before or after
     return (
-        f"{what} {model['open_loop']['world_model_error']:.2g} under planning and reaches {reached(model)} of the "
-        f"goals{truth and f'; {truth}'}."
+        f"{what} {number(model['open_loop']['world_model_error'])} under planning and reaches {reached(model)} of "
+        f"the goals{truth and f'; {truth}'}."
     )
 
 
@@ -165,11 +165,11 @@ def reached(gap: dict[str, Any], way: str = "open_loop") -> str:
 
 
 def change(before: dict[str, Any], after: dict[str, Any], name: str) -> str:
-    """How a metric of open-loop plans changed, in words."""
+    """How a metric of open-loop plans changed, in words; of a model that diverged there is no percentage."""
     old, new = before["open_loop"][name], after["open_loop"][name]
-    if not old:
-        return f"from {old:.2g} to {new:.2g}"
-    return f"from {old:.2g} to {new:.2g} ({100 * (new - old) / old:+.1f} %)"
+    known = old and new is not None and math.isfinite(old) and math.isfinite(new)
+    percent = f" ({100 * (new - old) / old:+.1f} %)" if known else ""
+    return f"from {number(old)} to {number(new)}{percent}"
 
 
 def published_rows(published: dict[str, dict[str, float]]) -> list[list[str]]:

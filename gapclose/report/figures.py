@@ -60,7 +60,8 @@ def error_section(maps: Mapping[str, NDArray], world: World) -> Section | None:
         return None
     x, y = ((ends[1:] + ends[:-1]) / 2 for ends in maps["errors/edges"])
     off = {name: np.sqrt(2 * errors) for name, errors in found.items()}  # Errors are means over two coordinates.
-    scale = dict(zmin=0.0, zmax=float(np.nanmax(np.stack(list(off.values())))))
+    known = np.concatenate([distance[np.isfinite(distance)] for distance in off.values()])
+    scale = dict(zmin=0.0, zmax=float(known.max(initial=1e-6)))
     bar = dict(thickness=10, outlinewidth=0, nticks=5)
     charts = []
     for name, distance in off.items():

@@ -56,13 +56,17 @@ def story(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 def what_went_wrong(gap: dict[str, Any]) -> str:
     """Error, promise and outcome before finetuning."""
     result = gap["open_loop"]
+    promised = result["imagined_goal_distance"]
+    promise = (
+        "Where it promised to end is beyond all numbers" if promised is None
+        else f"It promised to end {promised:.2f} from the goal"
+    )  # fmt: skip
     return (
         f"On data like that of its training the model is nearly perfect: its mean squared error for one step is "
-        f"{gap['expert_error']:.1g}. Then a planner searched for actions through it, and found those that only the "
-        f"model believes in: along these plans its error is {number(result['world_model_error'])}, "
-        f"{factor(result['train_test_gap'])} on such data. It promised to end {result['imagined_goal_distance']:.2f} "
-        f"from the goal; in truth the plans ended {result['goal_distance']:.2f} away, and {reached(gap)} of "
-        f"{result['num_tasks']} reached it."
+        f"{amount(gap['expert_error'], '.1g')}. Then a planner searched for actions through it, and found those "
+        f"that only the model believes in: along these plans its error is {amount(result['world_model_error'])}, "
+        f"{factor(result['train_test_gap'])} on such data. {promise}; in truth the plans ended "
+        f"{amount(result['goal_distance'], '.2f')} away, and {reached(gap)} of {result['num_tasks']} reached it."
     )
 
 
@@ -79,11 +83,10 @@ def what_was_done(metrics: dict[str, Any]) -> str:
 def what_changed(before: dict[str, Any] | None, after: dict[str, Any]) -> str:
     """Error, distance and success after finetuning, beside those before."""
     new, old = after["open_loop"], before and before["open_loop"]
-    error, distance = number(new["world_model_error"]), f"{new['goal_distance']:.2f}"
+    error, distance = amount(new["world_model_error"]), amount(new["goal_distance"], ".2f")
     if old:
-        lower = 100 * (1 - ratio(after, before))
-        fell = f"{lower:.3g} % less" if lower >= 0 else f"{-lower:.3g} % more"
-        error, distance = f"{error} ({fell})", f"{distance} instead of {old['goal_distance']:.2f}"
+        error = f"{error} ({fell(before, after)})"
+        distance = f"{distance} instead of {amount(old['goal_distance'], '.2f')}"
     mpc = ""
     if "mpc" in after:
         was = f", after {reached(before, 'mpc')}" if old and "mpc" in before else ""
@@ -108,9 +111,18 @@ def factor(times: float | None) -> str:
     return f"{times:,.0f} times as much as" if times >= 10 else f"{times:.1f} times as much as"
 
 
-def number(error: float | None) -> str:
-    """An error; metrics.json has none where it was infinite."""
-    return "infinite" if error is None else f"{error:.2g}"
+def amount(value: float | None, form: str = ".2g") -> str:
+    """A number; metrics.json has none where it was infinite."""
+    return "infinite" if value is None else format(value, form)
+
+
+def fell(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """By how much the error under planning fell, in words; of an infinite one there is no part."""
+    old, new = (gap["open_loop"]["world_model_error"] for gap in (before, after))
+    if old is None or new is None:
+        return f"before: {amount(old)}"
+    lower = 100 * (1 - ratio(after, before))
+    return f"{lower:.3g} % less" if lower >= 0 else f"{-lower:.3g} % more"
 
 
 def ratio(after: dict[str, Any], before: dict[str, Any]) -> float:

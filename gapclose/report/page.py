@@ -38,7 +38,7 @@ def write_page(
         scripts=[source("page.js"), *([source("player.js")] if player else [])],
         plotly=plotly_packed() if figures else None,
         figures=packed(json.dumps(figures)),
-        player=player and packed(json.dumps(player, separators=(",", ":"))),
+        player=player and packed(json.dumps(player, separators=(",", ":"), allow_nan=False)),
         **content,
     )
     with replacing(path) as temporary:

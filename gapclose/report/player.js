@@ -84,10 +84,15 @@ function openPlayer(root, data) {
     outcome.className = `outcome ${plans.success[i] ? "reached" : "missed"}`;
     outcome.textContent = plans.success[i] ? "✓ Goal reached." : "✗ Goal missed.";
     const parted = plans.parts[i];
-    const words = ` The model promised to end ${plans.promised[i].toFixed(2)} from the goal; it was ${plans.distance[i].toFixed(2)}. `
+    const words = ` The model promised to end ${away(plans.promised[i])} from the goal; it was ${away(plans.distance[i])}. `
       + (parted < 0 ? "Imagined and executed stay together." : `Imagined and executed part at step ${parted}.`);
     caption.replaceChildren(outcome, words);
     svg.setAttribute("aria-label", `${title}, task ${data.tasks[i]}. ${caption.textContent}`);
+  }
+
+  /* A distance; that of a model that diverged is no number. */
+  function away(distance) {
+    return distance === null ? "infinitely far" : distance.toFixed(2);
   }
 
   function showTime() {

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gapclose.evaluation.report import TITLES
+from gapclose.evaluation.report import TITLES, finite
 from gapclose.report.record import Plans, World, ends_of, telling_task
 
 WIDTH, MARGIN = 1000, 40
@@ -67,14 +67,17 @@ def tasks_shown(world: World, plans: Mapping[str, Mapping[str, Plans]]) -> NDArr
 
 
 def moves(plans: Plans, shown: NDArray, place: "Drawing", world: World) -> dict[str, Any]:
-    """One model's plans, executed in one way; `parts` is the step after which imagined and executed part, or -1."""
+    """One model's plans, executed in one way; `parts` is the step after which imagined and executed part, or -1.
+
+    A distance that is no number, such as what a model promised that has diverged, is null.
+    """
     return {
         "states": place(plans.states[shown]),
         "imagined": place(plans.imagined[shown]),
         "steps": plans.executed[shown].sum(1).tolist(),
         "success": plans.success[shown].tolist(),
-        "distance": plans.distance[shown].astype(float).round(2).tolist(),
-        "promised": plans.promised[shown].astype(float).round(2).tolist(),
+        "distance": finite(plans.distance[shown].astype(float).round(2).tolist()),
+        "promised": finite(plans.promised[shown].astype(float).round(2).tolist()),
         "parts": parting(plans, world)[shown].tolist(),
     }
 
@@ -82,11 +85,12 @@ def moves(plans: Plans, shown: NDArray, place: "Drawing", world: World) -> dict[
 def parting(plans: Plans, world: World) -> NDArray:
     """The first step after which what was imagined is farther than half the success radius from the truth, `[N]`.
 
-    Where there is no such radius, a thirtieth of the world's width counts; -1 where they do not part.
+    Where there is no such radius, a thirtieth of the world's width counts; -1 where they do not part. What is no number
+    is farther than anything.
     """
     width = np.ptp(world.outline[..., 0])
     enough = width / 30 if np.isnan(world.success_radius) else world.success_radius / 2
-    apart = np.linalg.norm(plans.imagined - plans.states, axis=-1) > enough
+    apart = ~(np.linalg.norm(plans.imagined - plans.states, axis=-1) <= enough)
     return np.where(apart.any(1), apart.argmax(1), -1)
 
 

@@ -70,6 +70,21 @@ def test_a_missing_ratio_is_a_dash():
     assert row[5:7] == ["0", "–"]
 
 
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_model_that_diverged_has_a_row_and_a_sentence_too(value):
+    lost = dict.fromkeys(("imagined_goal_distance", "exploitation", "world_model_error", "train_test_gap"), value)
+    way = evaluation() | lost
+    cell = "inf" if value == float("inf") else "–"
+    (row,) = results_rows({"baseline": {"open_loop": way}})
+    assert row[4:7] == [cell] * 3
+    (row,) = comparison_rows({"cem": {"open_loop": way}})
+    assert row[4:6] == [cell] * 2
+    broken = {"expert_error": value, "open_loop": way, "mpc": way}
+    assert f"errs by {cell} under planning" in what_changed({"finetune": "none", "baseline": broken})
+    both = what_changed({"finetune": "online", "baseline": broken, "finetuned": gap_of()})
+    assert f"under planning from {cell} to 0.097 and" in both
+
+
 def test_published_figures_fill_the_columns_that_they_have():
     (row,) = published_rows({"baseline": PUBLISHED})
     assert row == ["published", "baseline", "0.00", "2.490", "", "0.74", "", ""]

@@ -31,15 +31,22 @@ def executed(simulator, ghost: bool) -> Execution:
     return Execution(Tasks(start, goal), straight, states, imagined, done, imagined[:, -1], 1.0, 10)
 
 
+def diverged(execution: Execution) -> Execution:
+    """The same with a model whose imagined states are no numbers from the third step on, and end infinitely far."""
+    imagined = execution.imagined.clone()
+    imagined[:, 3:] = torch.nan
+    return execution._replace(imagined=imagined, promised=torch.full_like(execution.promised, torch.inf))
+
+
 def gap(success, error):
-    """The metrics of one model."""
+    """The metrics of one model; without an error it is one that diverged."""
     result = {
         "planner": "multistart",
         "num_tasks": NUM_TASKS,
         "success_rate": success,
         "success_rate_ci95": [0.0, 1.0],
         "goal_distance": 1.5,
-        "imagined_goal_distance": 0.01,
+        "imagined_goal_distance": 0.01 if error is not None else None,
         "world_model_error": error,
         "train_test_gap": error and error / 1e-5,
         "planning_seconds": 1.0,
@@ -56,7 +63,7 @@ def metrics_of(models=("baseline", "finetuned", "oracle"), **changed):
 
 @pytest.fixture
 def make_run(tmp_path, wall):
-    """Makes the folder of a run with these models."""
+    """Makes the folder of a run with these models; a baseline without an error is one that diverged."""
 
     def make(name="run", models=("baseline", "finetuned", "oracle"), overrides=("finetune=online",), **changed):
         folder = tmp_path / name
@@ -71,6 +78,8 @@ def make_run(tmp_path, wall):
             metrics["rollouts"] = rollouts
         (folder / "metrics.json").write_text(json.dumps(metrics))
         plans = {model: dict.fromkeys(("open_loop", "mpc"), executed(wall, model == "baseline")) for model in models}
+        if "baseline" in models and metrics["baseline"]["open_loop"]["world_model_error"] is None:
+            plans["baseline"] = {way: diverged(execution) for way, execution in plans["baseline"].items()}
         write_plans(folder / PLANS, plans, wall)
         write_outcomes(folder / "tasks.csv", outcomes(plans, wall))
         cells, ticks = np.linspace(-2, 2, 5, dtype=np.float32), np.linspace(-1, 1, 3, dtype=np.float32)

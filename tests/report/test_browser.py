@@ -1,8 +1,11 @@
 """Reports in a browser."""
 
+import re
+
 import pytest
 
 from gapclose.report.folder import write_report
+from tests.report.conftest import gap
 
 NOW = ".panel[data-side=left] .now.executed"
 OUTPUT = "() => document.querySelector('#player output').textContent"
@@ -27,6 +30,14 @@ def test_it_loads_without_network_or_errors_and_shows_a_ghost_beside_what_finetu
     assert not seen.page.locator(".panel[data-side=right] .parting").is_visible()
     groups = seen.page.eval_on_selector_all("#player .task optgroup", "all => all.map(group => group.label)")
     assert groups == ["missed → reached (3)", "reached → reached (1)"]
+
+
+def test_a_model_that_diverged_is_shown_as_such(make_run, visit):
+    seen = visit(write_report(make_run(baseline=gap(0.0, None))))
+    assert seen.problems == []
+    caption = seen.page.inner_text(".panel[data-side=left] figcaption")
+    assert "promised to end infinitely far from the goal" in caption
+    assert re.search("part at step [123]", caption)
 
 
 def test_the_player_plays_scrubs_and_changes_tasks_models_and_ways(make_run, visit):

@@ -30,4 +30,6 @@ def test_more_error_than_before_is_said_and_infinite_error_does_not_break_it():
     assert "100 % more" in dict(worse)["What changed"]
     broken = metrics_of(baseline=gap(0.0, None), finetuned=gap(0.0, None))
     assert "infinite" in dict(story(broken))["What went wrong"]
+    assert "promised to end is beyond all numbers" in dict(story(broken))["What went wrong"]
+    assert "errs by infinite (before: infinite)" in dict(story(broken))["What changed"]
     assert headline(broken)

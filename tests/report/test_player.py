@@ -3,7 +3,7 @@ import numpy as np
 from gapclose.report import player as of_player
 from gapclose.report.player import MARGIN, WIDTH, Drawing, parting, player
 from gapclose.report.record import Plans, World
-from tests.report.conftest import NUM_TASKS, STEPS, executed
+from tests.report.conftest import NUM_TASKS, STEPS, diverged, executed
 
 
 def world_and_plans(wall):
@@ -40,6 +40,15 @@ def test_a_ghost_parts_from_the_truth_at_the_wall(wall):
     assert distance[parts[0]] > 0.125 >= distance[parts[0] - 1]
     assert parts[3] == -1
     assert (parting(plans["finetuned"]["open_loop"], world) == -1).all()
+
+
+def test_a_model_that_diverged_parts_where_its_states_are_no_numbers_and_promises_none(wall):
+    world, plans = world_and_plans(wall)
+    plans["baseline"]["open_loop"] = Plans.of(diverged(executed(wall, False)), wall)
+    assert (parting(plans["baseline"]["open_loop"], world) == 3).all()
+    ghost = player(world, plans, None)["models"]["baseline"]["ways"]["open_loop"]
+    assert ghost["promised"] == [None] * NUM_TASKS
+    assert None not in ghost["distance"]
 
 
 def test_a_page_holds_no_more_than_it_may_but_always_the_telling_task(wall, monkeypatch):

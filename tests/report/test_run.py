@@ -12,9 +12,9 @@ import pytest
 from gapclose.errors import UserError
 from gapclose.report import __main__ as command
 from gapclose.report.folder import write_report
-from gapclose.report.record import MAPS, PLANS, World
+from gapclose.report.record import MAPS, PLANS, World, read_arrays, write_arrays
 from gapclose.report.run import write_run_report
-from tests.report.conftest import NUM_TASKS, executed
+from tests.report.conftest import NUM_TASKS, executed, gap
 
 VOID = {"meta", "link", "input", "br"}
 
@@ -78,6 +78,17 @@ def test_the_page_holds_what_the_run_left(make_run, wall):
     assert "25 % of the plans reached their goal before" in text
     for cell in ("0.25 [0.00, 1.00]", "40,000", "wall", "12 s"):
         assert cell in text
+
+
+def test_a_model_that_diverged_has_a_report_that_a_browser_can_read(make_run):
+    folder = make_run(baseline=gap(0.0, None))
+    maps = read_arrays(folder / MAPS)
+    maps["errors/baseline"][:], maps["cost/baseline"][:] = np.nan, np.inf
+    write_arrays(folder / MAPS, maps)
+    text = write_run_report(folder).read_text()
+    json.loads(held(text, "player"), parse_constant=pytest.fail)
+    json.loads(held(text, "figures"), parse_constant=pytest.fail)
+    assert "<td>–</td>" in text
 
 
 EVERYTHING = {"Where the model errs", "What the planner sees", "How errors add up", "How it learned"}
