@@ -1,21 +1,20 @@
 """The pictures of a sweep: methods in their scenes; heat maps and main effects of what is varied."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from gapclose.evaluation.plots import ERROR, SUCCESS, means_and_bars, save
-from gapclose.evaluation.statistics import Estimate
-from gapclose.evaluation.sweep_results import Setting, estimate
-from gapclose.evaluation.sweep_runs import Value, order
+from gapclose.evaluation.sweep_effects import crossed, effects, learned, levels, main_effect, pair_means
+from gapclose.evaluation.sweep_results import Setting
+from gapclose.evaluation.sweep_runs import Value
 from gapclose.evaluation.sweep_table import by_scene, label, short
 
 SHOWN = {"success": "success rate", "model error": "model error under planning (MSE)"}
@@ -69,15 +68,16 @@ def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> d
     """Main effects, and a heat map for each pair of keys that are varied against each other, as far as there are such.
 
     Args:
-        settings: of the sweep; the true dynamics, which know nothing of most keys, are left out.
+        settings: of the sweep; the true dynamics beside learned models are left out.
         folder: for the pictures.
         prefix: of their names.
 
     Returns:
         The pictures by title.
     """
-    settings = [setting for setting in settings if setting.method.get("finetune") != "oracle"]
-    keys = [key for key in settings[0].values if len(levels(comparable(settings, key), key)) > 1] if settings else []
+    settings = learned(settings)
+    known = effects(settings)
+    keys = [key for key in settings[0].values if key in known]
     titles = dict(zip(keys, short(keys)))
     pictures = {}
     if keys:
@@ -90,44 +90,6 @@ def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> d
             title = f"{titles[one]} against {titles[other]}"
             pictures[title] = plot_heat_maps(settings, {down: titles[down], across: titles[across]}, path)
     return pictures
-
-
-def levels(settings: Sequence[Setting], key: str) -> list[Value]:
-    """The values of a key among those that have one, in order."""
-    return sorted({setting.values[key] for setting in settings} - {""}, key=order)
-
-
-def comparable(settings: Sequence[Setting], key: str) -> list[Setting]:
-    """The settings in which nothing but the values of a key differs: those whose other values all of its values have.
-
-    A value that shares its other values with none is left out. So a value that has been tried in the easier scenes
-    alone does not look better for it.
-    """
-    others: dict[Value, set[tuple]] = {}
-    for setting in settings:
-        if setting.values[key] != "":
-            others.setdefault(setting.values[key], set()).add(rest(setting, key))
-    shared = {
-        value: found
-        for value, found in others.items()
-        if any(found & more for other, more in others.items() if other != value)
-    }
-    common = set.intersection(*shared.values()) if shared else set()
-    return [one for one in settings if one.values[key] in shared and rest(one, key) in common]
-
-
-def rest(setting: Setting, key: str) -> tuple:
-    """The values of everything but a key."""
-    return tuple(value for name, value in setting.values.items() if name != key)
-
-
-def crossed(settings: Sequence[Setting], one: str, other: str) -> bool:
-    """Whether two values of a key both meet the same two of the other: less says nothing of the two together."""
-    met = {
-        value: {setting.values[other] for setting in settings if setting.values[one] == value} - {""}
-        for value in levels(settings, one)
-    }
-    return any(len(met[value] & met[another]) > 1 for value, another in combinations(met, 2))
 
 
 def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Path) -> Path:
@@ -144,16 +106,7 @@ def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Pa
         1, 2, figsize=(3.2 + 1.8 * len(columns), 2.2 + 0.6 * len(rows)), layout="constrained", squeeze=False
     )
     for axes, (name, title) in zip(panels[0], SHOWN.items()):
-        cells = np.full((len(rows), len(columns)), np.nan)
-        for place in np.ndindex(cells.shape):
-            values = (rows[place[0]], columns[place[1]])
-            means = [
-                setting.estimates[name].mean
-                for setting in settings
-                if (setting.values[down], setting.values[across]) == values
-            ]
-            cells[place] = fmean(means) if means else np.nan
-        draw_cells(figure, axes, cells, name)
+        draw_cells(figure, axes, pair_means(settings, down, across, name).to_numpy(), name)
         label_ticks(axes, columns, 0.9 * len(columns))
         axes.set_yticks(range(len(rows)), [str(value) for value in rows])
         axes.set(xlabel=titles[across], ylabel=titles[down])
@@ -211,9 +164,9 @@ def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path:
     )
     measured = False
     for column, (key, title) in enumerate(titles.items()):
-        effects = [dict(main_effects(settings, key, name)) for name in SHOWN]
-        ordered = all(isinstance(value, int | float) for value in effects[0])
-        for axes, effect, color in zip(panels[:, column], effects, (SUCCESS, ERROR)):
+        found = [main_effect(settings, key, name) for name in SHOWN]
+        ordered = all(isinstance(value, int | float) for value in found[0])
+        for axes, effect, color in zip(panels[:, column], found, (SUCCESS, ERROR)):
             means, reach = means_and_bars(effect.values())
             if color == ERROR:  # A logarithm has no place for what is without error, or diverged.
                 means = [mean if 0 < mean < np.inf else np.nan for mean in means]
@@ -221,19 +174,11 @@ def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path:
             line = dict(fmt="o-" if ordered else "o", color=color, capsize=3, markersize=5)
             axes.errorbar(range(len(means)), means, reach, **line)
             axes.grid(alpha=0.3)
-        label_ticks(panels[1, column], list(effects[0]), widths[column])
-        panels[1, column].set(xlabel=title, xlim=(-0.5, len(effects[0]) - 0.5))
+        label_ticks(panels[1, column], list(found[0]), widths[column])
+        panels[1, column].set(xlabel=title, xlim=(-0.5, len(found[0]) - 0.5))
     panels[0, 0].set(ylabel=SHOWN["success"], ylim=(-0.03, 1.03))
     panels[1, 0].set_ylabel(SHOWN["model error"])
     if measured:
         panels[1, 0].set_yscale("log")
     figure.suptitle("Means over all else that the values of a key have in common, with 95 % intervals", fontsize=11)
     return save(figure, path)
-
-
-def main_effects(settings: Sequence[Setting], key: str, name: str) -> Iterator[tuple[Value, Estimate]]:
-    """A measure at each value of a key: means over settings for each seed and task, then over seeds and tasks."""
-    settings = comparable(settings, key)
-    for value in levels(settings, key):
-        tables = [one.outcomes[name] for one in settings if one.values[key] == value]
-        yield value, estimate(name, pd.concat(tables).groupby(level=0).mean())

@@ -1,18 +1,19 @@
 """The report of a sweep: which setting is best, what matters, and the way to every run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from gapclose.errors import UserError
+from gapclose.evaluation.statistics import Estimate
+from gapclose.evaluation.sweep_effects import SEED, effects, learned, span
 from gapclose.evaluation.sweep_results import Results, Setting, read_results
-from gapclose.evaluation.sweep_runs import Missing
+from gapclose.evaluation.sweep_runs import Missing, Value
 from gapclose.evaluation.sweep_table import caption, label, named, sentences, table_of
 from gapclose.report.page import PAGE, write_page
-from gapclose.report.sweep_figures import effects, effects_section, heat_section, outcome_section, parallel_section
-
-ORACLE = "oracle"
+from gapclose.report.sweep_figures import effects_section, heat_section, outcome_section, parallel_section
 
 
 def write_sweep_report(folder: Path, results: Results | None = None) -> Path:
@@ -30,21 +31,23 @@ def write_sweep_report(folder: Path, results: Results | None = None) -> Path:
     if not settings:
         raise UserError(f"There is no finished run below {folder}; give the folder of a run or of a sweep.")
     table = by_run(results)
-    keys = [*results.keys, *(["seed"] if table["seed"].nunique() > 1 else [])]
+    keys = [*results.keys, *([SEED] if table[SEED].nunique() > 1 else [])]
     columns, rows = table_of(settings)
+    judged = learned(settings)
+    found = effects(judged)
     sections = [
         outcome_section({name_of(setting): setting.estimates for setting in settings}),
-        effects_section(table, keys),
+        effects_section(found),
         parallel_section(table, keys),
-        heat_section(table, keys),
+        heat_section(judged, [key for key in found if key != SEED]),
     ]
     counted = {"runs": len(results.runs), "settings": len(settings), "without results": len(results.missing)}
     return write_page(
         folder / PAGE,
         "sweep.html",
         list(filter(None, sections)),
-        title=headline(settings),
-        findings=[*findings(table, keys), *sentences(settings)],
+        title=headline(judged),
+        findings=[*findings(found), *sentences(settings)],
         facts=list(counted.items()),
         columns=columns,
         rows=rows,
@@ -61,9 +64,8 @@ def by_run(results: Results) -> pd.DataFrame:
     Where a sweep holds nothing but runs of the true dynamics, these.
     """
     judged = [(run, model) for run in results.runs for model in run.judged]
-    learned = [(run, model) for run, model in judged if model != ORACLE] or judged
     rows = []
-    for run, model in learned:
+    for run, model in [(run, model) for run, model in judged if model != "oracle"] or judged:
         found = run.metrics[model]["open_loop"]
         outcome = {"success": found["success_rate"], "model error": found["world_model_error"]}
         rows.append({**{key: run.value(key) for key in results.keys}, "seed": run.seed, "folder": run.folder} | outcome)
@@ -71,11 +73,10 @@ def by_run(results: Results) -> pd.DataFrame:
 
 
 def headline(settings: list[Setting]) -> str:
-    """Which setting is best, in one sentence."""
-    learned = [setting for setting in settings if setting.method.get("finetune") != ORACLE] or settings
-    best = max(learned, key=lambda setting: setting.estimates["success"].mean)
+    """Which setting of learned models is best, in one sentence."""
+    best = max(settings, key=lambda setting: setting.estimates["success"].mean)
     success = f"{best.estimates['success'].mean:.0%}".replace("%", " %")
-    what = f"Best of {len(learned)} settings is {name_of(best)}" if len(learned) > 1 else name_of(best)
+    what = f"Best of {len(settings)} settings is {name_of(best)}" if len(settings) > 1 else name_of(best)
     return f"{what}: {success} of its plans reach their goal."
 
 
@@ -84,19 +85,19 @@ def name_of(setting: Setting) -> str:
     return ", ".join([label(setting), *named(setting.scene)])
 
 
-def findings(table: pd.DataFrame, keys: list[str]) -> list[str]:
-    """What matters most, in sentences."""
-    found = effects(table, keys)
-    seeds = found.pop("seed", None)
-    if not found:
+def findings(found: Mapping[str, Mapping[Value, Estimate]]) -> list[str]:
+    """What matters most, in sentences, of what `effects` has found."""
+    key = next((key for key in found if key != SEED), None)
+    if key is None:
         return []
-    key, means = next(iter(found.items()))
+    effect = found[key]
+    worst, *_, best = sorted(effect, key=lambda value: effect[value].mean)
     sentences = [
-        f"What matters most is {key}: where all else is equal, {means.iloc[0]:.0%} of the plans reach their goal with "
-        f"{means.index[0]} and {means.iloc[-1]:.0%} with {means.index[-1]}.".replace("%", " %")
+        f"What matters most is {key}: where all else is equal, {effect[worst].mean:.0%} of the plans reach their goal "
+        f"with {worst} and {effect[best].mean:.0%} with {best}.".replace("%", " %")
     ]
-    if seeds is not None:
-        sentences.append(f"Seeds alone make a difference of {100 * (seeds.iloc[-1] - seeds.iloc[0]):.0f} points.")
+    if SEED in found:
+        sentences.append(f"Seeds alone make a difference of {100 * span(found[SEED]):.0f} points.")
     return sentences
 
 

@@ -1,6 +1,6 @@
 """The charts of a sweep's report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -8,8 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gapclose.evaluation.statistics import Estimate
+from gapclose.evaluation.sweep_effects import crossed, pair_means
+from gapclose.evaluation.sweep_results import Setting
+from gapclose.evaluation.sweep_runs import Value
 from gapclose.evaluation.sweep_table import text
-from gapclose.report.figures import SCALE, Section, chart
+from gapclose.report.figures import Section, chart
 
 MOST_MAPS = 3
 """How many pairs of settings have a heat map: those that matter most."""
@@ -32,7 +35,7 @@ def outcome_section(estimates: Mapping[str, Mapping[str, Estimate]]) -> Section:
     charts = []
     for title, measures in shown.items():
         traces = []
-        for measure, words, symbol, color in measures:
+        for measure, way, symbol, color in measures:
             # The true dynamics have no error, and a logarithm has no place for one.
             known = [name for name in names if measure in estimates[name]]
             known = [name for name in known if "error" not in measure or estimates[name][measure].mean > 1e-9]
@@ -47,7 +50,7 @@ def outcome_section(estimates: Mapping[str, Mapping[str, Estimate]]) -> Section:
             )
             marker = dict(symbol=symbol, color=color, size=9)
             x = [value.mean for value in values]
-            traces.append(go.Scatter(x=x, y=known, error_x=bars, mode="markers", marker=marker, name=words))
+            traces.append(go.Scatter(x=x, y=known, error_x=bars, mode="markers", marker=marker, name=way))
         error = "error" in title
         x_axis = dict(type="log", exponentformat="power", dtick=1) if error else dict(range=[-0.03, 1.03])
         y_axis = dict(categoryorder="array", categoryarray=names, automargin=True, range=[-0.6, len(names) - 0.4])
@@ -58,54 +61,32 @@ def outcome_section(estimates: Mapping[str, Mapping[str, Estimate]]) -> Section:
     )
 
 
-def effects(table: pd.DataFrame, keys: list[str]) -> dict[str, pd.Series]:
-    """Mean success by value of each setting, ascending; what matters most comes first.
-
-    Only runs that differ in nothing else are compared, so that a setting is not credited with what another one does; a
-    setting without such runs is left out.
-
-    Args:
-        table: the runs, with `success`.
-        keys: all settings that vary.
-    """
-    texts, found = table[keys].map(text), {}
-    for key in keys:
-        others = [texts[other] for other in keys if other != key] or [pd.Series("", table.index)]
-        comparable = texts[key].groupby(others).transform("nunique") > 1
-        if comparable.any():
-            level = table["success"].groupby(others).transform("mean")
-            gains = (table["success"] - level)[comparable].groupby(texts[key][comparable]).mean()
-            found[key] = (gains + level[comparable].mean()).sort_values()
-    return dict(sorted(found.items(), key=lambda item: item[1].iloc[0] - item[1].iloc[-1]))
-
-
-def effects_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
-    """How far apart the values of each setting are; none where a single setting varies."""
-    found = effects(table, keys)
+def effects_section(found: Mapping[str, Mapping[Value, Estimate]]) -> Section | None:
+    """How far apart the values of each setting are, as `effects` has found; none where a single one varies."""
     if len(found) < 2:
         return None
     traces = []
-    for key, means in reversed(found.items()):
+    for key, effect in reversed(found.items()):
         line = dict(color="var(--executed)", width=3)
         traces.append(
             go.Scatter(
-                x=means,
-                y=[key] * len(means),
+                x=[value.mean for value in effect.values()],
+                y=[key] * len(effect),
                 mode="lines+markers",
                 line=line,
                 marker=dict(size=9),
-                text=[f"{key}={value}" for value in means.index],
-                hovertemplate="%{text}: %{x:.2f}<extra></extra>",
+                text=[f"{key}={value}: {estimate:.2f}" for value, estimate in effect.items()],
+                hovertemplate="%{text}<extra></extra>",
                 showlegend=False,
             )
         )
-    text = (
+    words = (
         "Success with each value of a setting, over runs that are alike in everything else: the longer the line, the "
         "more the setting matters. What is no longer than the line of the seeds may be chance."
     )
     height = 90 + 44 * len(found)
     layout = dict(xaxis=dict(title="success rate", range=[-0.03, 1.03]), yaxis=dict(automargin=True), height=height)
-    return Section("What matters", text, [chart("", traces, **layout)])
+    return Section("What matters", words, [chart("", traces, **layout)])
 
 
 def parallel_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
@@ -126,39 +107,41 @@ def parallel_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
     line = dict(color=table["success"], colorscale=scale, cmin=0, cmax=1)
     trace = go.Parcoords(dimensions=dimensions, line=line, labelangle=-25, unselected=dict(line=dict(opacity=0.06)))
     margin = dict(l=110, r=50, t=90, b=20)
-    text = (
+    words = (
         "A line for each run, from what was set to what came of it; blue is success, orange failure. Drag along an "
         "axis to see only the runs that pass there."
     )
-    return Section("Every run", text, [chart("", [trace], height=420, margin=margin)])
+    return Section("Every run", words, [chart("", [trace], height=420, margin=margin)])
 
 
-def heat_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
-    """Mean success by two settings at once, for the pairs that matter most; none where a single setting varies."""
-    important = [key for key in effects(table, keys) if key != "seed"]
+def heat_section(settings: Sequence[Setting], keys: Sequence[str]) -> Section | None:
+    """Mean success by two settings at once; none where no two were varied against each other.
+
+    Args:
+        settings: of learned models.
+        keys: the settings that have a main effect; what matters most comes first.
+    """
+    pairs = [pair for pair in combinations(keys, 2) if crossed(settings, *pair)]
     charts = []
-    for x, y in combinations(important, 2):
-        columns, rows = ordered(table[x]), ordered(table[y])
-        cells = table.assign(**{key: as_text(table[key]) for key in (x, y)})
-        means = cells.pivot_table("success", y, x).reindex(rows, columns=columns)
-        if means.isna().to_numpy().mean() > 0.5 or len(charts) == MOST_MAPS:
-            continue
+    for x, y in pairs[:MOST_MAPS]:
+        means = pair_means(settings, y, x, "success")
         heat = go.Heatmap(
-            x=columns,
-            y=rows,
+            x=[text(value) for value in means.columns],
+            y=[text(value) for value in means.index],
             z=means.to_numpy(),
             zmin=0,
             zmax=1,
-            colorscale=SCALE,
+            colorscale="Viridis",
             texttemplate="%{z:.2f}",
             colorbar=dict(thickness=10, outlinewidth=0),
             hovertemplate=f"{x}=%{{x}}, {y}=%{{y}}: %{{z:.2f}}<extra></extra>",
         )
         axes = dict(xaxis=dict(title=x, type="category"), yaxis=dict(title=y, type="category", automargin=True))
-        charts.append(chart(f"{x} and {y}", [heat], height=140 + 40 * max(len(rows), 3), **axes))
+        charts.append(chart(f"{x} and {y}", [heat], height=140 + 40 * max(len(means), 3), **axes))
     if not charts:
         return None
-    return Section("Two at a time", "Mean success by two settings at once, over all else. Dark is success.", charts)
+    words = "Mean success by two settings at once, over all else that has finished. Light is success."
+    return Section("Two at a time", words, charts)
 
 
 def ordered(values: pd.Series) -> list[str]:
