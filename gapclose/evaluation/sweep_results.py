@@ -180,8 +180,10 @@ def seconds(metrics: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def mean_of(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over rows; what none has is NaN."""
-    return pd.DataFrame(rows).astype(float).mean().to_dict()
+    """Means over rows; NaN for what one of them lacks, such as the gap of a model that diverged: the mean of the others
+    would look better than the seeds are.
+    """
+    return pd.DataFrame(rows).astype(float).mean(skipna=False).to_dict()
 
 
 def has_control(settings: Sequence[Setting]) -> bool:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from gapclose.evaluation.sweep_results import has_control, summary, timings
@@ -74,11 +76,13 @@ def test_a_single_setting_is_a_sweep_too(tmp_path):
     assert setting.values == {"finetune": "online"}
 
 
-def test_a_model_that_diverged_leaves_a_gap_and_the_others_their_results(methods):
+def test_a_model_that_diverged_leaves_its_setting_without_a_gap_and_the_others_with_theirs(methods):
     path = methods / "run1" / "metrics.json"
     path.write_text(path.read_text().replace("10000.0", "null"))
     assert "null" in path.read_text()
-    assert len(summary(found_in(methods))) == 3
+    gaps = summary(found_in(methods))["gap"].tolist()
+    assert gaps[:2] == pytest.approx([2500, 30000])
+    assert math.isnan(gaps[2])
 
 
 def test_infinite_errors_have_no_interval_and_no_probability(tmp_path):
