@@ -11,7 +11,7 @@ from gapclose.evaluation.statistics import Estimate
 from gapclose.evaluation.sweep_effects import SEED, effects, learned, span
 from gapclose.evaluation.sweep_results import Results, Setting, read_results
 from gapclose.evaluation.sweep_runs import Missing, Value
-from gapclose.evaluation.sweep_table import caption, label, named, sentences, table_of
+from gapclose.evaluation.sweep_table import best_first, caption, label, named, sentences, table_of
 from gapclose.report.page import PAGE, write_page
 from gapclose.report.sweep_figures import effects_section, heat_section, outcome_section, parallel_section
 
@@ -74,7 +74,7 @@ def by_run(results: Results) -> pd.DataFrame:
 
 def headline(settings: list[Setting]) -> str:
     """Which setting of learned models is best, in one sentence."""
-    best = max(settings, key=lambda setting: setting.estimates["success"].mean)
+    best = best_first(settings)[0]
     success = f"{best.estimates['success'].mean:.0%}".replace("%", " %")
     what = f"Best of {len(settings)} settings is {name_of(best)}" if len(settings) > 1 else name_of(best)
     return f"{what}: {success} of its plans reach their goal."

@@ -44,6 +44,17 @@ def test_the_page_names_the_best_setting_and_links_to_every_run(sweep):
     assert len(text) < 5e6
 
 
+def test_of_equally_successful_settings_the_headline_names_the_first_row_of_the_table(make_run):
+    for model, error in (("ensemble", 0.2), ("mlp", 0.1)):
+        run = make_run(f"ties/{model}", overrides=(f"model={model}", "seed=0"), model=model)
+        tasks = read_outcomes(run / "tasks.csv")
+        tasks.loc[tasks.model == "finetuned", "world_model_error"] = error
+        write_outcomes(run / "tasks.csv", tasks)
+    text = write_report(run.parent).read_text()
+    assert "Best of 2 settings is mlp" in text
+    assert text.index("<td>mlp</td>") < text.index("<td>ensemble</td>")
+
+
 def test_a_folder_without_runs_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(UserError, match="no run"):
         write_report(tmp_path)
