@@ -86,8 +86,12 @@ def by_scene(settings: Sequence[Setting]) -> dict[str, list[Setting]]:
 
 
 def label(setting: Setting) -> str:
-    """The method in words, as far as it differs from the control; adaptation has a column, that of adapted MPC."""
-    aside = ("finetune", "adaptation")
+    """The method in words, as far as it differs from the control.
+
+    Adaptation is left out where the column of adapted MPC tells of it, and with the true dynamics, which do not adapt.
+    """
+    told = "adapted MPC success" in setting.estimates or setting.method.get("finetune") == "oracle"
+    aside = ("finetune", *(["adaptation"] if told else []))
     own = {name: value for name, value in setting.method.items() if name not in aside and value != ""}
     own = {name: value for name, value in own.items() if setting.control.get(name, "") != value}
     return ", ".join([*filter(None, [setting.method.get("finetune")]), *named(own)]) or "default"

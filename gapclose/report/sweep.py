@@ -36,7 +36,7 @@ def write_sweep_report(folder: Path, results: Results | None = None) -> Path:
     judged = learned(settings)
     found = effects(judged)
     sections = [
-        outcome_section({name_of(setting): setting.estimates for setting in settings}),
+        outcome_section([(name_of(setting), setting.estimates) for setting in best_first(settings)]),
         effects_section(found),
         parallel_section(table, keys),
         heat_section(judged, [key for key in found if key != SEED]),

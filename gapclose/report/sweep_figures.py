@@ -18,13 +18,13 @@ MOST_MAPS = 3
 """How many pairs of settings have a heat map: those that matter most."""
 
 
-def outcome_section(estimates: Mapping[str, Mapping[str, Estimate]]) -> Section:
+def outcome_section(settings: Sequence[tuple[str, Mapping[str, Estimate]]]) -> Section:
     """Success and error of each setting with their 95 % intervals, the best setting on top.
 
     Args:
-        estimates: by setting and measure.
+        settings: their names, which may be equal, and estimates by measure; the best one first.
     """
-    names = sorted(estimates, key=lambda name: estimates[name]["success"].mean)
+    names = [name for name, _ in settings]
     shown = {
         "success": [
             ("success", "open loop", "circle", "var(--executed)"),
@@ -37,11 +37,14 @@ def outcome_section(estimates: Mapping[str, Mapping[str, Estimate]]) -> Section:
         traces = []
         for measure, way, symbol, color in measures:
             # The true dynamics have no error, and a logarithm has no place for one.
-            known = [name for name in names if measure in estimates[name]]
-            known = [name for name in known if "error" not in measure or estimates[name][measure].mean > 1e-9]
-            values = [estimates[name][measure] for name in known]
-            if not values:
+            known = {
+                place: estimates[measure]
+                for place, (_, estimates) in enumerate(settings)
+                if measure in estimates and ("error" not in measure or estimates[measure].mean > 1e-9)
+            }
+            if not known:
                 continue
+            values = known.values()
             bars = dict(
                 type="data",
                 symmetric=False,
@@ -49,11 +52,21 @@ def outcome_section(estimates: Mapping[str, Mapping[str, Estimate]]) -> Section:
                 arrayminus=[value.mean - value.low for value in values],
             )
             marker = dict(symbol=symbol, color=color, size=9)
-            x = [value.mean for value in values]
-            traces.append(go.Scatter(x=x, y=known, error_x=bars, mode="markers", marker=marker, name=way))
+            traces.append(
+                go.Scatter(
+                    x=[value.mean for value in values],
+                    y=list(known),
+                    error_x=bars,
+                    mode="markers",
+                    marker=marker,
+                    name=way,
+                    text=[f"{names[place]}: {value:.2g}" for place, value in known.items()],
+                    hovertemplate="%{text}",
+                )
+            )
         error = "error" in title
         x_axis = dict(type="log", exponentformat="power", dtick=1) if error else dict(range=[-0.03, 1.03])
-        y_axis = dict(categoryorder="array", categoryarray=names, automargin=True, range=[-0.6, len(names) - 0.4])
+        y_axis = dict(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6], zeroline=False)
         height = 110 + 30 * max(len(names), 3)
         charts.append(chart(title, traces, height=height, xaxis=x_axis, yaxis=y_axis))
     return Section(

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gapclose.evaluation.sweep_table import by_scene, caption, sentences, short, table_of
+from gapclose.evaluation.sweep_table import by_scene, caption, label, sentences, short, table_of
 from tests.evaluation.conftest import found_in, leave_run
 
 
@@ -39,6 +39,12 @@ def test_settings_inside_a_method_make_another_method_and_no_scene(tmp_path):
     assert [row[1] for row in table_of(settings)[1]] == [
         "none, disagreement weight 300", "online, rollouts tasks failures", "online", "continue"
     ]  # fmt: skip
+
+
+def test_settings_that_differ_in_adaptation_alone_have_two_names(tmp_path):
+    for adaptation, ways in (("none", ("open_loop", "mpc")), ("gradient", ("open_loop", "mpc", "mpc_adapted"))):
+        leave_run(tmp_path, [f"adaptation={adaptation}"], 0, [1, 0], [0.1, 0.1], ways=ways)
+    assert sorted(map(label, found_in(tmp_path))) == ["adaptation none", "default"]
 
 
 def test_a_sentence_tells_of_the_best_method_of_each_scene(methods):

@@ -5,8 +5,9 @@ import pytest
 
 from gapclose.errors import UserError
 from gapclose.evaluation.outcomes import read_outcomes, write_outcomes
+from gapclose.evaluation.statistics import Estimate
 from gapclose.report.folder import write_report
-from gapclose.report.sweep_figures import ordered
+from gapclose.report.sweep_figures import ordered, outcome_section
 from tests.report.conftest import NUM_TASKS, gap
 from tests.report.test_run import Structure
 
@@ -51,8 +52,15 @@ def test_of_equally_successful_settings_the_headline_names_the_first_row_of_the_
         tasks.loc[tasks.model == "finetuned", "world_model_error"] = error
         write_outcomes(run / "tasks.csv", tasks)
     text = write_report(run.parent).read_text()
-    assert "Best of 2 settings is mlp" in text
+    assert "Best of 2 settings is default, mlp:" in text
     assert text.index("<td>mlp</td>") < text.index("<td>ensemble</td>")
+
+
+def test_settings_of_equal_names_have_places_of_their_own():
+    estimates = {"success": Estimate(0.5, 0.4, 0.6), "model error": Estimate(0.1, 0.1, 0.2)}
+    success, error = outcome_section([("one", estimates), ("one", estimates)]).charts
+    assert [chart.figure.data[0].y for chart in (success, error)] == [(0, 1)] * 2
+    assert success.figure.layout.yaxis.ticktext == ("one", "one")
 
 
 def test_a_folder_without_runs_is_refused_in_one_sentence(tmp_path):
