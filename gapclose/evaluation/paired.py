@@ -15,6 +15,7 @@ The bootstrap cannot know from three seeds how much seeds differ; where they do,
 least.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,14 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from gapclose.evaluation.statistics import Estimate, mean_interval, rate_difference, ratio_interval, resampled_means
+from gapclose.evaluation.statistics import (
+    LEVEL,
+    Estimate,
+    mean_interval,
+    rate_difference,
+    ratio_interval,
+    resampled_means,
+)
 
 COLUMNS = ("success", "world_model_error")
 """What a run's models are compared in: columns of tasks.csv."""
@@ -122,6 +130,16 @@ def crossed_test(differences: NDArray) -> float:
     return float(2 * student.sf(abs(mean) / np.sqrt(spread / (seeds * tasks)), freedom))
 
 
+def corrected(p_values: Sequence[float]) -> list[float]:
+    """The p-values of several comparisons, of which the most telling is to be picked (Holm 1979, *A simple sequentially
+    rejective multiple test procedure*): the smallest times their number, the next times one less, and so on.
+    """
+    values = np.asarray(p_values, dtype=float)
+    order = values.argsort(kind="stable")
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    return steps[order.argsort(kind="stable")].tolist()
+
+
 def compare_models(table: pd.DataFrame, model: str, reference: str) -> dict[str, dict[str, Paired]]:
     """A model of a run against another.
 
@@ -156,20 +174,31 @@ def entries(comparisons: dict[str, dict[str, Paired]]) -> dict[str, Any]:
     }
 
 
-def in_words(one: str, other: str, success: Paired, error: Paired | None) -> str:
-    """One sentence on how `one` compares with `other` in success and, if there is such, in model error."""
+def in_words(one: str, other: str, success: Paired, error: Paired | None, best_of: int = 1) -> str:
+    """One sentence on how `one` compares with `other` in success and, if there is such, in model error.
+
+    Args:
+        one: name of the first.
+        other: name of the second.
+        success: of the first against the second; the p-value corrected, if it is the best of several.
+        error: likewise.
+        best_of: how many the first has been picked from.
+    """
     p_value = f"p = {success.p_value:.1g}" if success.p_value >= 1e-4 else "p < 0.0001"
     test = f"McNemar {p_value}" if success.seeds == 1 else f"{p_value} over seeds and tasks"
+    test += f", corrected for the best of {best_of}" if best_of > 1 else ""
     same = f"the same {success.tasks} tasks" + (f" and {success.seeds} seeds" if success.seeds > 1 else "")
     lower = f"; probability of a lower model error {probability(error.better)}" if error else ""
     return (
-        f"{one} {verdict(success)} {other}: success {success.difference:+.2f} on {same}; "
+        f"{one} {verdict(success, best_of)} {other}: success {success.difference:+.2f} on {same}; "
         f"{success.gained} tasks gained, {success.lost} lost ({test}){lower}."
     )
 
 
-def verdict(paired: Paired) -> str:
-    """Whether the interval of the difference tells the two apart."""
+def verdict(paired: Paired, best_of: int = 1) -> str:
+    """Whether the interval of the difference tells the two apart; of the best of several also the corrected p-value."""
+    if best_of > 1 and paired.p_value >= 1 - LEVEL:
+        return "is not told apart from"
     if paired.difference.low > 0:
         return "beats"
     return "loses to" if paired.difference.high < 0 else "is not told apart from"

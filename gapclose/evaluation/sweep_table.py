@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from gapclose.evaluation.paired import in_words, probability
+from gapclose.evaluation.paired import corrected, in_words, probability
 from gapclose.evaluation.statistics import Estimate
 from gapclose.evaluation.sweep_results import MEASURES, Setting, has_control
 from gapclose.evaluation.sweep_runs import Value
@@ -137,7 +137,10 @@ def count(value: float) -> str:
 
 
 def sentences(settings: Sequence[Setting]) -> list[str]:
-    """How the best method of each scene compares with the control, or else the best setting with its own baseline."""
+    """How the best method of each scene compares with the control, or else the best setting with its own baseline.
+
+    The best of many is better than the control by luck alone; its p-value is corrected for that.
+    """
     scenes = by_scene(settings) if has_control(settings) else {"": best_first(settings)}
     found = []
     for scene, members in scenes.items():
@@ -145,8 +148,10 @@ def sentences(settings: Sequence[Setting]) -> list[str]:
         if not compared:
             continue
         best = compared[0]
+        p_value, *_ = corrected([one.against["success"].p_value for one in compared])
+        success = best.against["success"]._replace(p_value=p_value)
         one, other = (label(best), "continue") if best.reference == "control" else ("finetuned", "its baseline")
         where = scene if best.reference == "control" else ", ".join(named(best.values))
-        sentence = in_words(one, other, best.against["success"], best.against.get("model error"))
+        sentence = in_words(one, other, success, best.against.get("model error"), len(compared))
         found.append(f"{where}: {sentence}" if where not in ("", "all") else sentence)
     return found

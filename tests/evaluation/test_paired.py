@@ -13,6 +13,7 @@ from gapclose.evaluation.paired import (
     compare_errors,
     compare_models,
     compare_rates,
+    corrected,
     crossed_test,
     entries,
     gains,
@@ -118,6 +119,12 @@ def test_a_sentence_says_who_is_better_and_how_sure_that_is():
     assert sentence.endswith("; probability of a lower model error > 0.999.")
     assert in_words("a", "b", compare_rates(other, one), None).startswith("a loses to b: ")
     assert in_words("a", "b", compare_rates(one, one), None).startswith("a is not told apart from b: ")
+
+
+def test_p_values_are_corrected_for_their_number():
+    assert corrected([0.01, 0.04, 0.03, 0.9]) == pytest.approx([0.04, 0.09, 0.09, 0.9])
+    assert corrected([0.6, 0.7]) == [1, 1]
+    assert corrected([0.02]) == [0.02]
 
 
 def test_a_probability_is_told_as_precisely_as_resamples_can():

@@ -54,12 +54,23 @@ def test_a_sentence_tells_of_the_best_method_of_each_scene(methods):
     assert sentence.endswith("probability of a lower model error > 0.999.")
 
 
+def test_the_best_of_many_has_to_be_better_than_luck_makes_one_of_them(tmp_path):
+    leave_run(tmp_path, ["finetune=continue"], 0, [0] * 10, [0.1] * 10, "continue")
+    leave_run(tmp_path, ["finetune=online"], 0, [1] * 6 + [0] * 4, [0.1] * 10)
+    assert sentences(found_in(tmp_path))[0].startswith("online beats continue")
+    for weight in (1, 2):
+        leave_run(tmp_path, ["finetune=online", f"objective.x={weight}"], 0, [0] * 10, [0.1] * 10)
+    (sentence,) = sentences(found_in(tmp_path))
+    assert sentence.startswith("online is not told apart from continue")
+    assert "(McNemar p = 0.09, corrected for the best of 3)" in sentence
+
+
 def test_a_sentence_tells_of_the_best_setting_against_its_own_baseline(tmp_path):
     for model in ("mlp", "ensemble"):
         leave_run(tmp_path, [f"model={model}"], 0, [1, 1], [0.1, 0.1], models=["finetuned", "baseline"])
     (sentence,) = sentences(found_in(tmp_path))
     assert sentence.startswith("ensemble: finetuned is not told apart from its baseline: success +0.00 [")
-    assert "(McNemar p = 1)" in sentence
+    assert "(McNemar p = 1, corrected for the best of 2)" in sentence
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join), unique=True, min_size=1))
