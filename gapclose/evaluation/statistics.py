@@ -97,12 +97,14 @@ def percentiles(value: float, resampled: NDArray) -> Estimate:
 def rate_interval(outcomes: NDArray) -> Estimate:
     """The rate of successes among outcomes `[S, N]` of `S` seeds and `N` tasks, with Wilson's interval.
 
-    Wilson's formula wants the number of independent trials. The seeds share their tasks, so that is less than `S · N`:
-    it is chosen such that a binomial would vary as the bootstrap over seeds and tasks does. Where that cannot say,
-    because all outcomes are equal, it is the number of tasks.
+    Wilson's formula wants the number of independent trials, which of one seed are its tasks. Several seeds share their
+    tasks, so that is less than `S · N`: it is chosen such that a binomial would vary as the bootstrap over seeds and
+    tasks does. Where that cannot say, because all outcomes are equal, it is the number of tasks.
     """
     seeds, tasks = outcomes.shape
     rate = float(outcomes.mean())
+    if seeds == 1:
+        return Estimate(rate, *wilson(rate, tasks))
     variance = resampled_means(outcomes.astype(float)).var()
     trials = float(np.clip(rate * (1 - rate) / variance, 1, seeds * tasks)) if variance > 1e-12 else float(tasks)
     return Estimate(rate, *wilson(rate, trials))

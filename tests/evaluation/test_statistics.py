@@ -67,6 +67,12 @@ def test_seeds_that_agree_count_once_and_seeds_that_do_not_count_each():
     assert independent.high - independent.low < 0.75 * (same.high - same.low)
 
 
+@given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_of_one_seed_the_interval_is_that_of_its_metrics(counts):
+    successes, n = counts
+    assert rate_interval((np.arange(n) < successes)[None]) == Estimate(successes / n, *wilson(successes / n, n))
+
+
 @pytest.mark.parametrize("outcome", [0, 1])
 def test_where_all_outcomes_are_equal_the_tasks_count(outcome):
     assert rate_interval(np.full((3, 100), outcome)) == Estimate(outcome, *wilson(outcome, 100))
