@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from gapclose.errors import UserError
 from gapclose.report.player import NAMES
 from gapclose.report.record import MODELS, Plans, World
 
@@ -174,8 +175,12 @@ def learning_section(metrics: Mapping[str, Any], epochs: int | None) -> Section 
 
 
 def training_section(folder: Path) -> Section | None:
-    """The losses that Lightning's CSV logger kept, by step; none if it did not log."""
-    tables = [pd.read_csv(path) for path in sorted(folder.glob("**/metrics.csv"))]
+    """The losses that Lightning's CSV logger kept, by step; none if it did not log.
+
+    Raises:
+        UserError: what it logged is damaged.
+    """
+    tables = [read_curves(path) for path in sorted(folder.glob("**/metrics.csv"))]
     tables = [table for table in tables if "step" in table]
     traces = []
     for table in tables:
@@ -188,6 +193,22 @@ def training_section(folder: Path) -> Section | None:
         return None
     axes = dict(xaxis=dict(title="gradient step"), yaxis=dict(type="log", exponentformat="power", dtick=1))
     return Section("Training", "What was logged while training.", [chart("", traces, height=400, **axes)])
+
+
+def read_curves(path: Path) -> pd.DataFrame:
+    """The table of Lightning's CSV logger; empty while nothing was logged.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return pd.read_csv(path)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}); delete it to have the report without it."
+        ) from error
 
 
 def plan_mark(place: NDArray, name: str, own: bool) -> go.Scatter:

@@ -3,9 +3,11 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from gapclose.errors import UserError
 from gapclose.evaluation.report import CAPTION, COLUMNS, published_rows, results_rows
@@ -21,6 +23,8 @@ from gapclose.report.page import PAGE, write_page
 from gapclose.report.player import player
 from gapclose.report.record import MAPS, MODELS, PLANS, read_arrays, read_plans
 
+Content = TypeVar("Content", DictConfig, ListConfig)
+
 
 def write_run_report(folder: Path) -> Path:
     """Writes `report.html` of a finished run of train.py. Sections stand where there is data for them.
@@ -28,10 +32,8 @@ def write_run_report(folder: Path) -> Path:
     Raises:
         UserError: what the run left is damaged, or not of train.py.
     """
-    metrics = read_metrics(folder / "metrics.json")
-    config = OmegaConf.load(folder / "config.yaml") if (folder / "config.yaml").exists() else OmegaConf.create()
-    gaps = {name: metrics[name] for name in MODELS if name in metrics}
-    rows = results_rows(gaps) + published_rows(metrics.get("published", {}))
+    metrics, config = read_metrics(folder / "metrics.json"), read_yaml(folder / "config.yaml", DictConfig)
+    told = tell(metrics, folder / "metrics.json")
     world, plans = read_plans(folder / PLANS) or (None, None)
     maps = read_arrays(folder / MAPS)
     sections = [learning_section(metrics, OmegaConf.select(config, "finetune.epochs")), training_section(folder)]
@@ -42,11 +44,8 @@ def write_run_report(folder: Path) -> Path:
         "run.html",
         list(filter(None, sections)),
         player(world, plans, OmegaConf.select(config, "mpc.replan_every")) if world else None,
-        title=headline(metrics),
-        story=story(metrics),
-        facts=facts(metrics),
+        **told,
         columns=COLUMNS,
-        rows=rows,
         caption=CAPTION,
         command=command(folder),
         settings=OmegaConf.to_yaml(config),
@@ -72,11 +71,46 @@ def read_metrics(path: Path) -> dict[str, Any]:
         ) from error
 
 
+def tell(metrics: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What the page says in words and in its table.
+
+    Raises:
+        UserError: the metrics lack what it needs.
+    """
+    try:
+        gaps = {name: metrics[name] for name in MODELS if name in metrics}
+        rows = results_rows(gaps) + published_rows(metrics.get("published", {}))
+        return {"title": headline(metrics), "story": story(metrics), "facts": facts(metrics), "rows": rows}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} lacks what train.py writes ({type(error).__name__}: {error}); delete the run's folder and run it "
+            "again."
+        ) from error
+
+
+def read_yaml(path: Path, kind: type[Content]) -> Content:
+    """A file of settings, which is to be of this kind; empty if there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = OmegaConf.load(path) if path.exists() else kind([] if kind is ListConfig else {})
+        if not isinstance(content, kind):
+            raise ValueError(f"it is no {kind.__name__}")
+        return content
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}); delete it to have the report without it."
+        ) from error
+
+
 def facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """What was run, by which versions, and how long it took."""
     names = ("env", "data", "model", "finetune", "seed")
     found = [(name, str(metrics[name])) for name in names if name in metrics]
-    found.append(("took", f"{metrics['wall_clock_seconds']:,.0f} s"))
+    if "wall_clock_seconds" in metrics:
+        found.append(("took", f"{metrics['wall_clock_seconds']:,.0f} s"))
     if metrics.get("commit"):
         found.append(("commit", metrics["commit"]))
     versions = metrics.get("versions", {})
@@ -88,7 +122,7 @@ def facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 def command(folder: Path) -> str | None:
     """The command that makes the run again; none where Hydra left no trace of it, or only that it was resumed."""
     given = folder / ".hydra" / "overrides.yaml"
-    overrides = list(OmegaConf.load(given)) if given.exists() else None
-    if overrides is None or any(override.startswith("resume=") for override in overrides):
+    overrides = [str(override) for override in read_yaml(given, ListConfig)]
+    if not given.exists() or any(override.startswith("resume=") for override in overrides):
         return None
     return shlex.join(["python", "train.py", *overrides])

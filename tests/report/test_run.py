@@ -130,6 +130,17 @@ def test_lightnings_curves_are_shown_if_they_were_logged(make_run):
     assert json.loads(held(text, "figures"))[-1]["data"][0]["name"] == "finetune/loss"
 
 
+def test_an_empty_log_and_a_run_of_unknown_duration_have_a_report_too(make_run):
+    folder = make_run()
+    (folder / "metrics.csv").touch()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["wall_clock_seconds"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    text = write_run_report(folder).read_text()
+    assert "Training" not in Structure(text).headings
+    assert "<dt>took</dt>" not in text
+
+
 def test_a_resumed_run_does_not_pretend_that_resuming_makes_it_again(make_run):
     assert "resume=somewhere" not in write_run_report(make_run(overrides=("resume=somewhere",))).read_text()
 
@@ -163,11 +174,16 @@ def test_the_command_makes_a_report_again_from_the_folder(make_run, monkeypatch,
         (PLANS, "damaged", "damaged"),
         (MAPS, "", "damaged"),
         ("metrics.json", None, "not finished"),
+        ("metrics.json", '{"finetune": "none", "baseline": {"mpc": {}}}', "lacks what train.py writes (KeyError"),
+        ("config.yaml", "a: [1", "cannot be read"),
+        ("config.yaml", "- 1", "cannot be read"),
+        (".hydra/overrides.yaml", "- [", "cannot be read"),
+        ("metrics.csv", 'step,loss\n1,"2', "cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_sentence(make_run, monkeypatch, capsys, name, content, sentence):
     folder = make_run()
-    (folder / name).unlink()
+    (folder / name).unlink(missing_ok=True)
     if content is not None:
         (folder / name).write_text(content)
     code, printed = call(monkeypatch, capsys, folder)
