@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -106,16 +107,21 @@ def run_row(run: dict[str, Any], keys: list[str], folder: Path) -> dict[str, Any
     path, error = Path(run["folder"]), run["model error"]
     return {
         "name": path.as_posix(),
-        "link": (path / PAGE if (folder / path / PAGE).exists() else path).as_posix(),
+        "link": link_to(path / PAGE if (folder / path / PAGE).exists() else path),
         "values": [run[key] for key in keys],
         "success": f"{run['success']:.2f}",
         "error": "–" if error is None or error != error else f"{error:.2g}",
     }
 
 
+def link_to(path: Path) -> str:
+    """The address of a file relative to the report; a folder's name may hold `%`, `#`, or what looks like `http:`."""
+    return f"./{quote(path.as_posix(), safe='/=,')}"
+
+
 def missing_row(run: Missing, folder: Path) -> dict[str, str]:
     """A line of the list of runs without results: their folder, the file to look into, and why."""
     path = Path(run.folder)
     files = (name for name in ("error.txt", "train.log") if (folder / path / name).exists())
-    link = path / next(files, "")
-    return {"name": path.as_posix(), "link": link.as_posix(), "state": run.state, "reason": run.reason}
+    link = link_to(path / next(files, ""))
+    return {"name": path.as_posix(), "link": link, "state": run.state, "reason": run.reason}

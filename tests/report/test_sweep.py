@@ -35,7 +35,8 @@ def test_the_page_names_the_best_setting_and_links_to_every_run(sweep):
     text = write_report(sweep).read_text()
     structure = Structure(text)
     assert not structure.open
-    assert {"mlp0/report.html", "mlp1", "ensemble0", "ensemble1", "failed/error.txt"} <= set(structure.references)
+    runs = {"./mlp0/report.html", "./mlp1", "./ensemble0", "./ensemble1", "./failed/error.txt"}
+    assert runs <= set(structure.references)
     assert not any("//" in reference for reference in structure.references)
     assert "Best of 2 settings is" in text
     assert "What matters most is model: where all else is equal, 50 % of the plans reach their goal with mlp" in text
@@ -43,6 +44,13 @@ def test_the_page_names_the_best_setting_and_links_to_every_run(sweep):
     assert {"Settings", "What came of it", "What matters", "Every run", "Without results"} <= set(structure.headings)
     assert "model=&lt;b&gt; is unknown." in text
     assert len(text) < 5e6
+
+
+def test_links_lead_to_folders_whatever_their_names_are(make_run):
+    for number, name in enumerate(("a=1,b=50%", "what?#<1>", "http:x")):
+        run = make_run(f"sweep/{name}", overrides=(f"a={number}",))
+    references = Structure(write_report(run.parent).read_text()).references
+    assert {"./a=1,b=50%25", "./what%3F%23%3C1%3E", "./http%3Ax"} <= set(references)
 
 
 def test_of_equally_successful_settings_the_headline_names_the_first_row_of_the_table(make_run):
