@@ -1,6 +1,7 @@
 """The pictures of a sweep: methods in their scenes; heat maps and main effects of what is varied."""
 
 from collections.abc import Sequence
+from glob import escape
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -67,6 +68,8 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
 def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> dict[str, Path]:
     """Main effects, and a heat map for each pair of keys that are varied against each other, as far as there are such.
 
+    Those that earlier ones have left of keys that are varied no more are removed.
+
     Args:
         settings: of the sweep; the true dynamics beside learned models are left out.
         folder: for the pictures.
@@ -89,6 +92,9 @@ def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> d
             path = folder / f"{prefix}heatmap_{titles[one]}_{titles[other]}.png".replace("/", "_")
             title = f"{titles[one]} against {titles[other]}"
             pictures[title] = plot_heat_maps(settings, {down: titles[down], across: titles[across]}, path)
+    for name in ("main_effects", "heatmap_*"):
+        for stale in set(folder.glob(f"{escape(prefix)}{name}.png")) - set(pictures.values()):
+            stale.unlink()
     return pictures
 
 

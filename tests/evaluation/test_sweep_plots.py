@@ -52,6 +52,16 @@ def test_what_does_not_vary_so_much_has_no_picture(tmp_path):
     assert list(draw_sweep(found_in(tmp_path), tmp_path)) == ["Main effects", "model against horizon"]
 
 
+def test_pictures_of_keys_that_are_varied_no_more_are_removed_and_others_left(grid, tmp_path):
+    for name in ("heatmap_lr_model.png", "page_heatmap_lr_model.png", "mine.png"):
+        (tmp_path / name).touch()
+    draw_sweep(found_in(grid), tmp_path)
+    kept = {"heatmap_action_max_horizon.png", "main_effects.png", "page_heatmap_lr_model.png", "mine.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == kept
+    draw_sweep(found_in(grid)[:1], tmp_path)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"page_heatmap_lr_model.png", "mine.png"}
+
+
 @pytest.mark.parametrize("error", [0.0, 0.1, float("inf"), float("nan")])
 def test_pictures_are_drawn_whatever_the_errors_are(tmp_path, error):
     for model in ("mlp", "ensemble"):
