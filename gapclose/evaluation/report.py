@@ -134,6 +134,19 @@ def print_table(
     console.print(table)
 
 
+def held_out_by_epoch(metrics: dict[str, Any], epochs: int | None) -> dict[int, dict[str, Any]]:
+    """The gap on held-out tasks by how many epochs of finetuning had passed, as far as it was measured.
+
+    Args:
+        metrics: of `train.py`.
+        epochs: of finetuning; none if that is not known, and so not when the finetuned model was measured.
+    """
+    ends = {0: metrics.get("baseline"), epochs: metrics.get("finetuned")}
+    known = {epoch: gap for epoch, gap in ends.items() if gap and epoch is not None}
+    between = {entry["epoch"]: entry for entry in metrics.get("each_epoch", [])}
+    return dict(sorted((known | between).items()))
+
+
 def what_changed(metrics: dict[str, Any]) -> str:
     """One sentence on what finetuning changed, for the metrics of `train.py`, as far as the models in them tell."""
     before, after, oracle = (metrics.get(name, {}) for name in ("baseline", "finetuned", "oracle"))

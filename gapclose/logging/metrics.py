@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gapclose.evaluation.report import results
+from gapclose.evaluation.report import held_out_by_epoch, results
 from gapclose.planning.execution import Execution
 
 TRAINING = ("policy", "baseline", "finetune")
@@ -69,13 +69,12 @@ def held_out_rows(metrics: Mapping[str, Any], epochs: int) -> list[dict[str, flo
     """
     if "each_epoch" in metrics or not {"baseline", "finetuned"} <= metrics.keys():
         return []
-    ends = {0: metrics["baseline"], epochs: metrics["finetuned"]}
     return [
         {
             **flatten({"expert_error": gap["expert_error"], "open_loop": gap["open_loop"]}, "held_out/"),
             AXES["held_out"]: epoch,
         }
-        for epoch, gap in ends.items()
+        for epoch, gap in held_out_by_epoch(metrics, epochs).items()
     ]
 
 

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gapclose.errors import UserError
+from gapclose.evaluation.report import held_out_by_epoch
 from gapclose.report.player import NAMES
 from gapclose.report.record import MODELS, Plans, World
 
@@ -144,14 +145,10 @@ def learning_section(metrics: Mapping[str, Any], epochs: int | None) -> Section 
         metrics: of the run.
         epochs: of finetuning; none if that is not known.
     """
-    history, each = metrics.get("rollouts", []), metrics.get("each_epoch", [])
-    if not history and not each:
+    history = metrics.get("rollouts", [])
+    if not history and not metrics.get("each_epoch"):
         return None
-    ends = {0: metrics.get("baseline"), epochs: metrics.get("finetuned")}
-    measured = {epoch: gap for epoch, gap in ends.items() if gap and epoch is not None} | {
-        entry["epoch"]: entry for entry in each
-    }
-    held_out = [{"epoch": epoch, **measured[epoch]["open_loop"]} for epoch in sorted(measured)]
+    held_out = [{"epoch": epoch, **gap["open_loop"]} for epoch, gap in held_out_by_epoch(metrics, epochs).items()]
     charts = []
     for key, title, axis in (
         ("success_rate", "success rate", dict(range=[-0.03, 1.03])),

@@ -12,7 +12,14 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.evaluation.outcomes import outcomes, write_outcomes
 from gapclose.evaluation.paired import compare_models, entries, in_words
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
-from gapclose.evaluation.report import print_table, published_rows, results_rows, what_changed, write_json
+from gapclose.evaluation.report import (
+    held_out_by_epoch,
+    print_table,
+    published_rows,
+    results_rows,
+    what_changed,
+    write_json,
+)
 from gapclose.logging.recording import log_results
 from gapclose.logging.results import Files, Results
 from gapclose.models.world_model import WorldModel
@@ -136,10 +143,9 @@ def draw(plan: Preparation, metrics: dict[str, Any], executions: Executions, fol
         first = next(iter(learned))
         error, path = metrics[first]["expert_error"], folder / "error_along_horizon.png"
         pictures.append(plot_error_along_horizon(learned, error, path, first))
-    history, by_epoch = metrics.get("rollouts", []), metrics.get("each_epoch", [])
-    if history or by_epoch:
-        ends = {0: metrics.get("baseline"), plan.finetune.epochs: metrics.get("finetuned")}
-        measured = {epoch: gap for epoch, gap in ends.items() if gap} | {entry["epoch"]: entry for entry in by_epoch}
-        held_out = [{"epoch": epoch, **measured[epoch]["open_loop"]} for epoch in sorted(measured)]
+    history = metrics.get("rollouts", [])
+    if history or "each_epoch" in metrics:
+        measured = held_out_by_epoch(metrics, plan.finetune.epochs)
+        held_out = [{"epoch": epoch, **gap["open_loop"]} for epoch, gap in measured.items()]
         pictures.append(plot_epochs(history, held_out, folder / "finetuning_epochs.png"))
     return pictures

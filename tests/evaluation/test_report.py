@@ -10,6 +10,7 @@ from gapclose.evaluation.report import (
     COMPARISON_CAPTION,
     COMPARISON_COLUMNS,
     comparison_rows,
+    held_out_by_epoch,
     print_table,
     published_rows,
     results_rows,
@@ -83,6 +84,15 @@ def test_a_model_that_diverged_has_a_row_and_a_sentence_too(value):
     assert f"errs by {cell} under planning" in what_changed({"finetune": "none", "baseline": broken})
     both = what_changed({"finetune": "online", "baseline": broken, "finetuned": gap_of()})
     assert f"under planning from {cell} to 0.097 and" in both
+
+
+def test_what_was_measured_between_the_ends_stands_between_them():
+    run = {"baseline": "before", "finetuned": "after"}
+    each = [{"epoch": 2, "open_loop": "second"}, {"epoch": 1, "open_loop": "first"}]
+    assert held_out_by_epoch(run, 3) == {0: "before", 3: "after"}
+    assert list(held_out_by_epoch(run | {"each_epoch": each}, 3)) == [0, 1, 2, 3]
+    assert held_out_by_epoch(run, None) == {0: "before"}
+    assert held_out_by_epoch({"finetuned": "after"}, 3) == {3: "after"}
 
 
 def test_published_figures_fill_the_columns_that_they_have():
