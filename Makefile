@@ -13,9 +13,11 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-# The table of docs/results/wall.md; make -j2 runs two sweeps at a time. Run again, it goes on where it was interrupted.
+# The table of docs/results/wall.md, and multirun/wall/report.html; make -j2 runs two sweeps at a time.
+# Run again, it goes on where it was interrupted.
 results: $(SWEEPS:%=sweep-%)
 	$(VENV)/bin/python -m gapclose.evaluation.sweep multirun/wall --page docs/results/wall.md
+	$(VENV)/bin/python -m gapclose.report multirun/wall
 
 $(SWEEPS:%=sweep-%): sweep-%: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(VENV)/bin/python train.py sweep=$* num_threads=1 logger=none $(ARGS)
