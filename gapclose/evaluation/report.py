@@ -174,15 +174,20 @@ def what_changed(metrics: dict[str, Any]) -> str:
 
 def reached(gap: dict[str, Any], way: str = "open_loop") -> str:
     """The success rate of a model, in words."""
-    return f"{gap[way]['success_rate']:.0%}"
+    return percent(gap[way]["success_rate"])
+
+
+def percent(share: float) -> str:
+    """A share, in words."""
+    return f"{100 * share:.0f} %"
 
 
 def change(before: dict[str, Any], after: dict[str, Any], name: str) -> str:
     """How a metric of open-loop plans changed, in words; of a model that diverged there is no percentage."""
     old, new = before["open_loop"][name], after["open_loop"][name]
     known = old and new is not None and math.isfinite(old) and math.isfinite(new)
-    percent = f" ({100 * (new - old) / old:+.1f} %)" if known else ""
-    return f"from {number(old)} to {number(new)}{percent}"
+    part = f" ({100 * (new - old) / old:+.1f} %)" if known else ""
+    return f"from {number(old)} to {number(new)}{part}"
 
 
 def published_rows(published: dict[str, dict[str, float]]) -> list[list[str]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from gapclose.evaluation.statistics import Estimate
-from gapclose.evaluation.sweep_results import Setting, estimate
+from gapclose.evaluation.sweep_results import Setting, averaged
 from gapclose.evaluation.sweep_runs import Value, order
 
 SEED = "seed"
@@ -78,7 +78,7 @@ def main_effect(settings: Sequence[Setting], key: str, name: str) -> dict[Value,
     for trial in comparable(settings, key):
         tables.setdefault(trial.values[key], []).append(trial.outcomes[name].rename(trial.values[SEED]))
     return {
-        value: estimate(name, pd.concat(tables[value], axis="columns", join="inner").T.groupby(level=0).mean())
+        value: averaged(name, pd.concat(tables[value], axis="columns", join="inner").T.groupby(level=0).mean())
         for value in sorted(tables, key=order)
     }
 

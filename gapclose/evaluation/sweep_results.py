@@ -131,7 +131,7 @@ def setting_of(values: dict[str, Value], group: Sequence[tuple[Run, str]]) -> Se
         scene={name: value for name, value in values.items() if name not in method},
         seeds=[run.seed for run, _ in group],
         outcomes=outcomes,
-        estimates={name: estimate(name, table) for name, table in outcomes.items()},
+        estimates={name: averaged(name, table) for name, table in outcomes.items()},
         reference="",
         control={},
         against={},
@@ -157,7 +157,7 @@ def by_seed(group: Sequence[tuple[Run, str]]) -> dict[str, pd.DataFrame]:
     return found
 
 
-def estimate(name: str, table: pd.DataFrame) -> Estimate:
+def averaged(name: str, table: pd.DataFrame) -> Estimate:
     """The mean of a measure with its interval."""
     return (rate_interval if "success" in name else mean_interval)(table.to_numpy(float))
 

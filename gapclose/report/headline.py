@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from gapclose.evaluation.report import reached
+
 REMEDIES = {
     "continue": "as many more gradient steps on the same data, the control",
     "online": "training on what really happened when its own plans were executed",
@@ -41,7 +43,7 @@ def story(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         told.append(("What went wrong", what_went_wrong(before)))
     if after:
         told.append(("What was done", what_was_done(metrics)))
-        told.append(("What changed" if before else "What came of it", what_changed(before, after)))
+        told.append(("What changed" if before else "What came of it", before_and_after(before, after)))
     if oracle:
         told.append(
             (
@@ -80,7 +82,7 @@ def what_was_done(metrics: dict[str, Any]) -> str:
     return f"The model was finetuned by the mode “{metrics['finetune']}”{remedy}.{cost}"
 
 
-def what_changed(before: dict[str, Any] | None, after: dict[str, Any]) -> str:
+def before_and_after(before: dict[str, Any] | None, after: dict[str, Any]) -> str:
     """Error, distance and success after finetuning, beside those before."""
     new, old = after["open_loop"], before and before["open_loop"]
     error, distance = amount(new["world_model_error"]), amount(new["goal_distance"], ".2f")
@@ -97,11 +99,6 @@ def what_changed(before: dict[str, Any] | None, after: dict[str, Any]) -> str:
         f"Along its plans the model now errs by {error}. They end {distance} from the goal, and {reached(after)} reach "
         f"it.{mpc}"
     )
-
-
-def reached(gap: dict[str, Any], way: str = "open_loop") -> str:
-    """A success rate in words."""
-    return f"{gap[way]['success_rate']:.0%}".replace("%", " %")
 
 
 def factor(times: float | None) -> str:

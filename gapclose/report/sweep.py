@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from gapclose.errors import UserError
+from gapclose.evaluation.report import percent
 from gapclose.evaluation.statistics import Estimate
 from gapclose.evaluation.sweep_effects import SEED, effects, learned, span
 from gapclose.evaluation.sweep_results import Results, Setting, read_results
@@ -76,7 +77,7 @@ def by_run(results: Results) -> pd.DataFrame:
 def headline(settings: list[Setting]) -> str:
     """Which setting of learned models is best, in one sentence."""
     best = best_first(settings)[0]
-    success = f"{best.estimates['success'].mean:.0%}".replace("%", " %")
+    success = percent(best.estimates["success"].mean)
     what = f"Best of {len(settings)} settings is {name_of(best)}" if len(settings) > 1 else name_of(best)
     return f"{what}: {success} of its plans reach their goal."
 
@@ -94,8 +95,8 @@ def findings(found: Mapping[str, Mapping[Value, Estimate]]) -> list[str]:
     effect = found[key]
     worst, *_, best = sorted(effect, key=lambda value: effect[value].mean)
     sentences = [
-        f"What matters most is {key}: where all else is equal, {effect[worst].mean:.0%} of the plans reach their goal "
-        f"with {worst} and {effect[best].mean:.0%} with {best}.".replace("%", " %")
+        f"What matters most is {key}: where all else is equal, {percent(effect[worst].mean)} of the plans reach their "
+        f"goal with {worst} and {percent(effect[best].mean)} with {best}."
     ]
     if SEED in found:
         sentences.append(f"Seeds alone make a difference of {100 * span(found[SEED]):.0f} points.")

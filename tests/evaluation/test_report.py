@@ -177,15 +177,15 @@ def test_a_caption_explains_the_columns():
 def test_the_sentence_says_what_finetuning_changed():
     sentence = what_changed(metrics(success=1.0, error=0.001, distance=0.2))
     assert sentence.startswith("Finetuning (online)")
-    assert "open-loop success from 48% to 100%" in sentence
-    assert "with the true dynamics: 97%" in sentence
+    assert "open-loop success from 48 % to 100 %" in sentence
+    assert "with the true dynamics: 97 %" in sentence
     assert "error under planning from 0.08 to 0.001 (-98.8 %)" in sentence
     assert "distance to the goal from 0.8 to 0.2 (-75.0 %)" in sentence
 
 
 def test_the_sentence_does_not_gloss_over_a_change_for_the_worse():
     sentence = what_changed(metrics(success=0.1, error=0.16, distance=0.88))
-    assert "from 48% to 10%" in sentence
+    assert "from 48 % to 10 %" in sentence
     assert "(+100.0 %)" in sentence
     assert "(+10.0 %)" in sentence
 
@@ -194,8 +194,8 @@ def test_without_finetuning_the_sentence_says_what_is_wrong():
     sentence = what_changed(metrics())
     assert "error 1e-05 on held-out data" in sentence
     assert "0.08 under planning" in sentence
-    assert "reaches 48% of the goals" in sentence
-    assert "true dynamics the same planner reaches 97%" in sentence
+    assert "reaches 48 % of the goals" in sentence
+    assert "true dynamics the same planner reaches 97 %" in sentence
 
 
 def test_the_sentence_says_what_the_models_there_are_tell():
@@ -207,19 +207,19 @@ def test_the_sentence_says_what_the_models_there_are_tell():
         alone = {name: value for name, value in everything.items() if name in ("finetune", missing)}
         sentences[f"{missing} alone"] = what_changed(alone)
     assert sentences["oracle"].startswith(
-        "Finetuning (online) took open-loop success from 48% to 100% (MPC: from 48% to"
+        "Finetuning (online) took open-loop success from 48 % to 100 % (MPC: from 48 % to"
     )
     assert "true dynamics" not in sentences["oracle"]
     assert sentences["finetuned"] == what_changed(metrics())
     assert sentences["baseline"] == (
-        "After finetuning (online) the model errs by 0.001 under planning and reaches 100% of the goals; "
-        "with the true dynamics the same planner reaches 97%."
+        "After finetuning (online) the model errs by 0.001 under planning and reaches 100 % of the goals; "
+        "with the true dynamics the same planner reaches 97 %."
     )
     assert sentences["finetuned alone"] == (
-        "After finetuning (online) the model errs by 0.001 under planning and reaches 100% of the goals."
+        "After finetuning (online) the model errs by 0.001 under planning and reaches 100 % of the goals."
     )
-    assert sentences["baseline alone"].endswith("errs by 0.08 under planning and reaches 48% of the goals.")
-    assert sentences["oracle alone"] == "With the true dynamics the same planner reaches 97% of the goals."
+    assert sentences["baseline alone"].endswith("errs by 0.08 under planning and reaches 48 % of the goals.")
+    assert sentences["oracle alone"] == "With the true dynamics the same planner reaches 97 % of the goals."
 
 
 def test_a_baseline_without_error_has_a_sentence_too():
