@@ -17,9 +17,10 @@ def headline(metrics: dict[str, Any]) -> str:
     """One sentence, from the metrics of train.py."""
     before, after, oracle = (metrics.get(name) for name in ("baseline", "finetuned", "oracle"))
     if before and after:
-        kept = ratio(after, before)
+        kept, errors = ratio(after, before), [gap["open_loop"]["world_model_error"] for gap in (before, after)]
         verdict = (
-            "closed the gap almost completely" if kept <= 0.05
+            "mended a model that had diverged" if errors[0] is None and errors[1] is not None
+            else "closed the gap almost completely" if kept <= 0.05
             else "closed most of the gap" if kept <= 0.3
             else "narrowed the gap" if kept <= 0.9
             else "did not close the gap"

@@ -28,6 +28,8 @@ def test_what_is_told_follows_from_the_models():
 def test_more_error_than_before_is_said_and_infinite_error_does_not_break_it():
     worse = story(metrics_of(finetuned=gap(0.2, 0.8)))
     assert "100 % more" in dict(worse)["What changed"]
+    assert "mended a model that had diverged: 0 %" in headline(metrics_of(baseline=gap(0.0, None)))
+    assert "did not close the gap" in headline(metrics_of(finetuned=gap(0.0, None)))
     broken = metrics_of(baseline=gap(0.0, None), finetuned=gap(0.0, None))
     assert "infinite" in dict(story(broken))["What went wrong"]
     assert "promised to end is beyond all numbers" in dict(story(broken))["What went wrong"]
