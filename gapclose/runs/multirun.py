@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.files import replacing
+from gapclose.overrides import NO_DIFFERENCE
 from gapclose.runs.explanation import explain, fail, one_line
 from gapclose.runs.folder import finished, first_process
 from gapclose.runs.search import continue_study, optimized_value
@@ -49,6 +50,7 @@ def parallel_jobs(num_threads: int | None) -> int:
     return max(1, cores // (num_threads or 1))
 
 
+OmegaConf.register_new_resolver("no_difference", lambda: list(NO_DIFFERENCE), replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
