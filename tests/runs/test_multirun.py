@@ -150,6 +150,20 @@ def test_a_job_does_not_take_the_folder_of_another_configuration(call):
     assert not Path("sweep/0,2/error.txt").exists()
 
 
+def test_what_makes_no_difference_may_be_another_when_a_sweep_goes_on(call, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "conclude", interrupt)
+        assert call("train", *SWEEP, "seed=1").code == 130
+    assert call("train", *SWEEP, "seed=0").code == 0
+    answer = call("train", *SWEEP, "num_threads=1", "logger=csv", "data_dir=elsewhere", "seed=0,1")
+    assert (answer.code, answer.err) == (0, "")
+    assert said(answer) == {0: "finished already", 1: "was interrupted, goes on"}
+    assert jobs() == ["0,2", "1,2"]
+
+
 def test_whatever_a_kill_leaves_half_written_is_written_anew(call):
     assert call("train", *SWEEP, "seed=0,1").code == 0
     expected = summary("sweep")
