@@ -132,14 +132,7 @@ class Sweep:
             broken: why not all of them have been run.
         """
         if summary:
-            from gapclose.evaluation import sweep  # Takes seconds.
-            from gapclose.report.sweep import write_sweep_report
-
-            try:
-                results = sweep.conclude(self.folder)
-                print(f"Open {write_sweep_report(self.folder, results)} in a browser.")
-            except UserError as error:
-                print(error)
+            summarize(self.folder)
         failed = [str(path) for path, time in self.errors(self.folder).items() if self.earlier.get(path) != time]
         sentences = [broken] if broken else []
         if failed:
@@ -150,6 +143,23 @@ class Sweep:
             )
         if sentences:
             fail(" ".join(sentences))
+
+
+def summarize(folder: Path) -> None:
+    """Leaves table and report of a sweep; should that fail, its jobs have been run all the same."""
+    from gapclose.evaluation import sweep  # Takes seconds.
+    from gapclose.report.sweep import write_sweep_report
+
+    try:
+        results = sweep.conclude(folder)
+        print(f"Open {write_sweep_report(folder, results)} in a browser.")
+    except UserError as error:
+        print(error)
+    except Exception as error:
+        print(
+            f"The results of the jobs could not be put together ({type(error).__name__}: {one_line(str(error))}); "
+            f"try python -m gapclose.evaluation.sweep {shlex.quote(str(folder))}."
+        )
 
 
 class BeginSweep(Callback):

@@ -13,6 +13,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gapclose.evaluation import sweep
 from gapclose.runs import conclusion, entry, train
 from gapclose.runs.multirun import job_folder
 from tests.runs.conftest import TINY, TINY_ONLINE
@@ -109,6 +110,23 @@ def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch)
     answer = call("train", *SWEEP, "seed=5,6")
     assert (answer.code, answer.err) == (0, "")
     assert jobs(name="error.txt") == ["0,99"]
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), ZeroDivisionError("a defect\nof two lines")])
+def test_a_summary_that_fails_is_named_and_nothing_else_is_lost(call, monkeypatch, error):
+    summaries = []
+
+    def fail(folder):
+        summaries.append(folder)
+        raise error
+
+    monkeypatch.setattr(sweep, "conclude", fail)
+    answer = call("train", *SWEEP, "seed=0", "planner.num_starts=99")
+    assert summaries == [Path("sweep")], "it is made once"
+    assert f"could not be put together ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.out
+    assert answer.code == 1
+    assert answer.err.startswith("Error: 1 job has failed for the reasons in sweep/0,99/error.txt")
+    assert answer.err.count("\n") == 1
 
 
 def test_ctrl_c_ends_all_jobs_and_says_how_to_go_on(call, monkeypatch):
