@@ -77,12 +77,12 @@ class WandbRun(WandbLogger):
         """The results as summary, tables, curves, pictures and videos, and the files that lead to them."""
         for row in (*held_out_rows(results.metrics, results.epochs), *horizon_rows(results.executions)):
             self.experiment.log(row)
+        # After the curves, which have left their last values under the names of some results; before what may fail.
+        self.experiment.summary.update(flatten(results.metrics))
         with staging(Path(self.save_dir) / "wandb"):
             with TemporaryDirectory() as folder:
                 self.experiment.log(tables(results) | pictures(results) | videos(results, Path(folder)))
             log_files(self.experiment, results.files, results.metrics)
-        # Last: the curves have left their last values under the names of some results.
-        self.experiment.summary.update(flatten(results.metrics))
 
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run; another process or a later resumption may go on with it."""

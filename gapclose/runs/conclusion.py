@@ -107,8 +107,10 @@ def extent(plan: Preparation) -> dict[str, Any]:
 def files_of(plan: Preparation, config: DictConfig, folder: Path) -> Files:
     """Where the run's data and models lie."""
     simulator = plan.parts.simulator
-    baseline = Path(config.base_checkpoint) if config.base_checkpoint else baseline_path(config, simulator)
-    return Files(plan.parts.data.path(simulator), baseline, folder / "checkpoints/last.ckpt" if plan.finetune else None)
+    given = config.base_checkpoint is not None
+    baseline = Path(config.base_checkpoint) if given else baseline_path(config, simulator)
+    finetuned = folder / "checkpoints/last.ckpt" if plan.finetune else None
+    return Files(plan.parts.data.path(simulator), baseline, given, finetuned)
 
 
 def leave_report(plan: Preparation, models: dict[str, WorldModel], executions: Executions, folder: Path) -> None:
