@@ -271,6 +271,29 @@ def test_a_run_stays_offline_if_the_key_or_the_server_is_no_good(tmp_path, monke
     assert "wandb sync" in warning
 
 
+@pytest.mark.parametrize(
+    ("variable", "offline", "expected"),
+    [
+        ("disabled", None, "disabled"),
+        ("online", None, "online"),
+        ("disabled", True, "offline"),
+        ("", None, "offline"),
+        ("offline", False, "online"),
+    ],
+)
+def test_the_mode_is_that_of_the_setting_then_of_the_environment(monkeypatch, variable, offline, expected):
+    monkeypatch.setattr(wandb_run, "signed_in", lambda: False)
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert wandb_run.mode(offline) == expected
+
+
+def test_a_disabled_run_leaves_nothing(call, monkeypatch, recorded):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert call("train", *SETTINGS, f"data_dir={recorded.folder.parent / 'data'}", "hydra.run.dir=run").code == 0
+    assert not list(Path("run").glob("wandb/*run-*"))
+    assert "The logger failed" not in Path("run/train.log").read_text()
+
+
 def test_a_run_that_must_be_online_and_cannot_is_refused_in_one_sentence(tmp_path, monkeypatch):
     def unreachable(**_):
         raise wandb.errors.CommError("no route to host")
