@@ -191,15 +191,22 @@ def check_names(config: DictConfig) -> None:
 def check_processes(config: DictConfig) -> None:
     """Refuses trainer=ddp with launchers whose processes cannot start further ones for the same job."""
     launcher = config.hydra.launcher._target_.rpartition(".")[2]
-    if config.trainer.get("strategy") is not None and launcher not in ("BasicLauncher", "SlurmLauncher"):
+    if distributed(config) and launcher not in ("BasicLauncher", "SlurmLauncher"):
         raise UserError(
             "trainer=ddp shares out one job over processes, and this launcher several jobs; leave out one of "
             "trainer=ddp and hydra/launcher."
         )
 
 
+def distributed(config: DictConfig) -> bool:
+    """Whether a job is shared out over processes, by trainer=ddp."""
+    return config.trainer.get("strategy") is not None
+
+
 def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> Any:
     """One job of a multirun: what `run` returns, or none if it fails, which is for the sweep to say at its end.
+
+    A job that is shared out over processes ends the sweep, unless its configuration was refused, as in all of them.
 
     Args:
         run: the job.
@@ -221,6 +228,14 @@ def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
     except Exception as error:
         if first_process():
             log.error("#%d: failed: %s", settings.job.num, leave_error(folder, error))
+        if distributed(cfg) and (explain(error) is None or isinstance(error, OSError)):
+            # Other processes may be at this job still, and would mistake what this one does in the next for their own.
+            # Hydra would go on after an Exception.
+            fail(
+                f"The sweep broke off, as #{settings.job.num} failed in one of its processes ({type(error).__name__}: "
+                f"{one_line(str(error))[:200]}); go on with the same command and "
+                f"{shlex.quote(f'hydra.sweep.dir={settings.sweep.dir}')}."
+            )
         return None
 
 

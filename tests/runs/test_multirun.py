@@ -13,6 +13,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gapclose.errors import UserError
 from gapclose.evaluation import sweep
 from gapclose.runs import conclusion, entry, train
 from gapclose.runs.multirun import job_folder
@@ -110,6 +111,29 @@ def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch)
     answer = call("train", *SWEEP, "seed=5,6")
     assert (answer.code, answer.err) == (0, "")
     assert jobs(name="error.txt") == ["0,99"]
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [(RuntimeError("gone"), False), (OSError(28, "no space left", "a"), False), (UserError("Refused."), True)],
+)
+def test_a_job_that_fails_in_one_of_its_processes_ends_the_sweep(call, monkeypatch, error, goes_on):
+    started = []
+
+    def fail(*_):
+        started.append(len(started))
+        raise error
+
+    monkeypatch.setattr(train, "train", fail)
+    answer = call("train", *SWEEP, "seed=0,1", "trainer=ddp", "trainer.accelerator=cpu")
+    assert answer.code == 1
+    assert jobs(name="error.txt") == ["0,2", "1,2"][: len(started)]
+    assert len(started) == 1 + goes_on
+    sentence = "Error: 2 jobs have failed" if goes_on else "Error: The sweep broke off, as #0 failed in one of its"
+    assert answer.err.startswith(sentence)
+    assert answer.err.count("\n") == 1
+    assert "hydra.sweep.dir=sweep" in answer.err
+    assert not Path("sweep/.sweep.lock").exists()
 
 
 @pytest.mark.parametrize("error", [OSError("no space left"), ZeroDivisionError("a defect\nof two lines")])
