@@ -40,7 +40,10 @@ def conclude(
     logger: Logger | None,
     began: float,
 ) -> None:
-    """Evaluates the models on held-out tasks and writes metrics, table, pictures and report."""
+    """Evaluates the models on held-out tasks and writes metrics, table, pictures and report.
+
+    `wall_clock_seconds` counts from `began`, of a run that was interrupted since it last went on.
+    """
     simulator = plan.parts.simulator
     gaps, executions = measure(plan, config, models, trajectories)
     of_tasks = outcomes(executions, simulator)
