@@ -1,5 +1,6 @@
 """Every option of every config group composes, and what it describes can be made."""
 
+import os
 import re
 
 import pytest
@@ -116,13 +117,14 @@ LAUNCHERS = {"parallel": "joblib", "slurm": "submitit", "slurm_here": "submitit"
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_every_launcher_composes(launcher):
+def test_every_launcher_composes(launcher, monkeypatch):
     pytest.importorskip(f"hydra_plugins.hydra_{LAUNCHERS[launcher]}_launcher")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(7), raising=False)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        settings = [f"hydra/launcher={launcher}", "num_threads=1", "hydra.sweep.dir=sweep"]
+        settings = [f"hydra/launcher={launcher}", "num_threads=2", "hydra.sweep.dir=sweep"]
         chosen = compose("train", overrides=settings, return_hydra_config=True).hydra.launcher
     assert LAUNCHERS[launcher] in chosen._target_
-    assert launcher != "parallel" or chosen.n_jobs >= 1
+    assert launcher != "parallel" or chosen.n_jobs == 3, "seven cores are enough for three jobs of two threads"
 
 
 def options_of(group):

@@ -11,12 +11,10 @@ import yaml
 
 from gapclose.errors import UserError
 from gapclose.evaluation.outcomes import read_outcomes
+from gapclose.overrides import NO_DIFFERENCE, is_among, key_and_value
 from gapclose.progress import track
 
-ASIDE = (
-    "seed", "sweep", "data_dir", "data.folder", "num_threads", "logger", "resume", "evaluation.models",
-    "evaluation.each_epoch", "evaluation.device",
-)  # fmt: skip
+ASIDE = (*NO_DIFFERENCE, "seed", "resume", "evaluation.models", "evaluation.each_epoch", "evaluation.device")
 """What does not make a setting of its own."""
 ALWAYS = ("finetune", "evaluation.seed", "evaluation.num_tasks")
 """What makes a setting of its own whether a command line names it or not: other tasks are no pairs."""
@@ -189,8 +187,8 @@ def read_yaml(path: Path, kind: type[Content]) -> Content:
 def named_in(path: Path) -> dict[str, str]:
     """What the command line of the run set, by setting or group."""
     overrides = read_yaml(path / ".hydra" / "overrides.yaml", list)
-    parts = [override.lstrip("+~").partition("=") for override in overrides if isinstance(override, str)]
-    return {name: value for name, sign, value in parts if name and sign}
+    parts = [key_and_value(override) for override in overrides if isinstance(override, str) and "=" in override]
+    return {name: value for name, value in parts if name}
 
 
 def select(config: Any, key: str, default: Any) -> Any:
@@ -248,7 +246,7 @@ def repeats(runs: Sequence[Run], keys: Sequence[str]) -> list[list[Run]]:
 
 def aside(key: str) -> bool:
     """Whether a setting makes no difference to results."""
-    return key in ASIDE or key.partition(".")[0] in ASIDE or key.startswith("choices.")
+    return is_among(key, ASIDE) or key.startswith("choices.")
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

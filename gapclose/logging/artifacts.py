@@ -1,5 +1,6 @@
 """W&B artifacts: which data and which baseline a run used, and which model it made."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,22 @@ def log_files(run: wandb.Run, files: Files, metrics: dict[str, Any]) -> None:
     """Declares the files of a run: data and baseline are used, the finetuned model is made.
 
     Data and baselines are named as their files are, by a hash of all that determines them, so that runs which share a
-    file share its artifact. Runs that finetune the same baseline in the same way make versions of one model.
+    file share its artifact; a checkpoint that was given may be called anything, and is named by its content. Runs that
+    finetune the same baseline in the same way make versions of one model.
     """
+    baseline = content_key(files.baseline) if files.baseline_given else files.baseline.stem
     use(run, artifact(files.data, f"data-{files.data.stem}", "dataset"))
-    use(run, artifact(files.baseline, f"baseline-{files.baseline.stem}", "model"))
+    use(run, artifact(files.baseline, f"baseline-{baseline}", "model"))
     if files.finetuned:
-        name = f"{metrics['finetune']}-{files.baseline.stem}"
+        name = f"{metrics['finetune']}-{baseline}"
         made = artifact(files.finetuned, name, "model", metrics.get("finetuned"))
         run.log_artifact(made, aliases=[f"seed-{metrics['seed']}", run.id])
+
+
+def content_key(path: Path) -> str:
+    """A short name for the content of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=6)).hexdigest()
 
 
 def artifact(path: Path, name: str, kind: str, metrics: dict[str, Any] | None = None) -> wandb.Artifact:

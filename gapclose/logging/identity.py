@@ -11,8 +11,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gapclose.files import replacing
+from gapclose.overrides import NO_DIFFERENCE, is_among, key_of
 
-ASIDE = ("finetune", "model", "resume", "data_dir", "num_threads", "evaluation.models")
+ASIDE = (*NO_DIFFERENCE, "finetune", "model", "resume", "evaluation.models", "hydra")
 """Settings that are in the run's name already, or do not make it differ from others."""
 
 
@@ -50,7 +51,8 @@ class Identity(NamedTuple):
         hydra, choices = HydraConfig.get(), config.choices
         overrides = list(hydra.overrides.task)
         # Choices and seed first: a name has 128 characters.
-        settings = sorted((text for text in overrides if not aside(text)), key=lambda text: "." in key_of(text))
+        settings = [text for text in overrides if not is_among(key_of(text), ASIDE)]
+        settings.sort(key=lambda text: "." in key_of(text))
         return cls(
             id=secrets.token_hex(4),
             name=" ".join([choices.finetune, choices.model, *settings])[:128],
@@ -59,14 +61,3 @@ class Identity(NamedTuple):
             tags=sorted({choices[group] for group in ("env", "data", "model", "planner", "finetune")}),
             notes=shlex.join(["python", "train.py", *overrides]),
         )
-
-
-def key_of(override: str) -> str:
-    """The group or setting that an override is for."""
-    return override.lstrip("+~").partition("=")[0]
-
-
-def aside(override: str) -> bool:
-    """Whether an override has no place in a run's name."""
-    key = key_of(override)
-    return key in ASIDE or key.partition(".")[0] in ("hydra", "logger")

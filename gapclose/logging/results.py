@@ -15,11 +15,13 @@ class Files(NamedTuple):
     Attributes:
         data: the trajectories.
         baseline: the checkpoint that finetuning starts from.
+        baseline_given: whether the configuration names that file, by `base_checkpoint`.
         finetuned: the checkpoint that it ends with; none without finetuning.
     """
 
     data: Path
     baseline: Path
+    baseline_given: bool
     finetuned: Path | None
 
 

@@ -41,7 +41,7 @@ class WandbRun(WandbLogger):
     Args:
         save_dir: the folder of the run; W&B's files go into its subfolder `wandb`.
         project: project name.
-        offline: whether to stay offline; by default, whether no API key is configured.
+        offline: whether to stay offline; by default, what WANDB_MODE says, or else whether no API key is configured.
     """
 
     def __init__(self, save_dir: str, project: str = "gapclose", offline: bool | None = None) -> None:
@@ -75,14 +75,16 @@ class WandbRun(WandbLogger):
 
     def log_results(self, results: Results) -> None:
         """The results as summary, tables, curves, pictures and videos, and the files that lead to them."""
+        if self.experiment.disabled:  # By WANDB_MODE: it records nothing, and has no place for artifacts.
+            return
         for row in (*held_out_rows(results.metrics, results.epochs), *horizon_rows(results.executions)):
             self.experiment.log(row)
+        # After the curves, which have left their last values under the names of some results; before what may fail.
+        self.experiment.summary.update(flatten(results.metrics))
         with staging(Path(self.save_dir) / "wandb"):
             with TemporaryDirectory() as folder:
                 self.experiment.log(tables(results) | pictures(results) | videos(results, Path(folder)))
             log_files(self.experiment, results.files, results.metrics)
-        # Last: the curves have left their last values under the names of some results.
-        self.experiment.summary.update(flatten(results.metrics))
 
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run; another process or a later resumption may go on with it."""
@@ -97,10 +99,8 @@ def start(save_dir: str, project: str, offline: bool | None, identity: Identity)
     Raises:
         UserError: it is to be online, and the server does not take it.
     """
-    if offline is None:
-        offline = os.environ.get("WANDB_MODE") == "offline" or not signed_in()
     settings = wandb.Settings(
-        mode="offline" if offline else "online",
+        mode=mode(offline),
         silent=True,
         console="off",
         x_transaction_log_flush_interval=1.0,  # What a killed run has logged is on the disk by then, not after 15 s.
@@ -112,6 +112,13 @@ def start(save_dir: str, project: str, offline: bool | None, identity: Identity)
         raise UserError(
             f"W&B does not take the run ({error}); mend it, or stay offline by logger.offline=true."
         ) from error
+
+
+def mode(offline: bool | None) -> str:
+    """W&B's mode: offline or not where that is set, else that of the environment, else online if there is a key."""
+    if offline is None and os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"]
+    return "offline" if offline or (offline is None and not signed_in()) else "online"
 
 
 def signed_in() -> bool:

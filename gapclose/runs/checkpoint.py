@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object, instantiate
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -15,6 +14,7 @@ from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.files import replacing
 from gapclose.models.world_model import LearnedWorldModel
+from gapclose.overrides import key_of
 
 BROUGHT = ("env", "data", "encoder", "model")
 """The groups that a checkpoint brings with it, unless the command line says otherwise."""
@@ -82,8 +82,7 @@ def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -
     Raises:
         UserError: see `require_target`.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    keys = ["env.task" if override.key_or_group == "task" else override.key_or_group for override in parsed]
+    keys = ["env.task" if key == "task" else key for key in map(key_of, overrides)]
     brought = OmegaConf.masked_copy(of_checkpoint, BROUGHT)
     brought.data.folder = config.data_dir
     for key in keys:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gapclose.errors import UserError
+from gapclose.overrides import key_of
 from gapclose.runs.explanation import explain
 from gapclose.runs.parts import Parts
 
@@ -70,15 +70,15 @@ def explorer_groups(config: DictConfig, overrides: Sequence[str]) -> dict[str, A
             f"'{EXPLORER_SETTING}=\"cem planner.iterations=10\"', or null for the run's own."
         )
     with blaming(EXPLORER_SETTING, entry):
-        chosen = {"init", "planner"} | {key for key in keys_of(entry.split()[1:]) if "." not in key}
-        shared = [text for text, key in zip(overrides, keys_of(overrides)) if key.partition(".")[0] not in chosen]
+        chosen = {"init", "planner"} | {key for key in map(key_of, entry.split()[1:]) if "." not in key}
+        shared = [text for text in overrides if key_of(text).partition(".")[0] not in chosen]
         return groups_of(entry, "train", [*shared, f"planner.horizon={config.planner.horizon}"], EXPLORER)
 
 
 def groups_of(entry: str, job: str, overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
     """What the configuration `job` would hold in these groups with the planner and the settings of the entry."""
     name, *settings = entry.split()
-    for key in keys_of(settings):
+    for key in map(key_of, settings):
         if key.partition(".")[0] not in groups:
             raise UserError(f"it sets {key}; an entry may set {', '.join(groups)} only.")
     composed = OmegaConf.to_container(compose(job, overrides=[*overrides, f"planner={name}", *settings]), resolve=True)
@@ -91,11 +91,6 @@ def with_groups(config: DictConfig, groups: Mapping[str, Any]) -> DictConfig:
     for group, content in groups.items():
         OmegaConf.update(own, group, content, merge=False)
     return own
-
-
-def keys_of(overrides: Sequence[str]) -> list[str]:
-    """The group or setting that each of these overrides is for."""
-    return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
 @contextmanager

@@ -47,7 +47,10 @@ def conclude(
     logger: Logger | None,
     began: float,
 ) -> None:
-    """Evaluates the models on held-out tasks and writes metrics, table, pictures and report."""
+    """Evaluates the models on held-out tasks and writes metrics, table, pictures and report.
+
+    `wall_clock_seconds` counts from `began`, of a run that was interrupted since it last went on.
+    """
     simulator = plan.parts.simulator
     gaps, executions = measure(plan, config, models, trajectories)
     of_tasks = outcomes(executions, simulator)
@@ -114,8 +117,10 @@ def extent(plan: Preparation) -> dict[str, Any]:
 def files_of(plan: Preparation, config: DictConfig, folder: Path) -> Files:
     """Where the run's data and models lie."""
     simulator = plan.parts.simulator
-    baseline = Path(config.base_checkpoint) if config.base_checkpoint else baseline_path(config, simulator)
-    return Files(plan.parts.data.path(simulator), baseline, folder / "checkpoints/last.ckpt" if plan.finetune else None)
+    given = config.base_checkpoint is not None
+    baseline = Path(config.base_checkpoint) if given else baseline_path(config, simulator)
+    finetuned = folder / "checkpoints/last.ckpt" if plan.finetune else None
+    return Files(plan.parts.data.path(simulator), baseline, given, finetuned)
 
 
 def leave_report(plan: Preparation, models: dict[str, WorldModel], executions: Executions, folder: Path) -> None:

@@ -114,17 +114,23 @@ def launch(name: str) -> None:
     job = Job(name)
     with multirun.Sweep() as sweep:
         try:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
+            broken = start(job, sweep)
             if sweep.folder:
-                sweep.conclude(summary=name == "train")
+                sweep.conclude(summary=name == "train", broken=broken)
         except (Interrupted, KeyboardInterrupt) as interruption:
             print(sweep.how_to_go_on() or str(interruption) or "Interrupted.", file=sys.stderr)
             sys.exit(130)
-        except Exception as error:
-            sentence = explain(error)
-            if sentence is None and sweep.folder:
-                sweep.conclude(summary=name == "train", broken=sweep.broken(error))
-            if sentence is None and job.composed:
-                raise
-            # What Hydra cannot make a configuration of is the command line's fault, whatever the error's type.
-            fail(sentence or one_line(str(error)))
+
+
+def start(job: Job, sweep: multirun.Sweep) -> str | None:
+    """Composes the configuration and runs the job, or all jobs of the sweep; returns why not all of them, if so."""
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=job.name)(job)()
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None and sweep.folder:
+            return sweep.broken(error)
+        if sentence is None and job.composed:
+            raise
+        # What Hydra cannot make a configuration of is the command line's fault, whatever the error's type.
+        fail(sentence or one_line(str(error)))

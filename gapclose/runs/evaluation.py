@@ -11,7 +11,7 @@ from pydantic import ConfigDict, PositiveInt, validate_call
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
-from gapclose.evaluation.gap import MEASURES, WAYS, HeldOut, measure_gap
+from gapclose.evaluation.gap import MEASURES, WAYS, HeldOut, measure_gap, policy_alone
 from gapclose.logging.metrics import flatten
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
@@ -80,11 +80,12 @@ class Evaluation:
         for model in self.models:
             if model == "finetuned" and not finetuned:
                 continue
-            ways = list(WAYS)
+            ways = [*WAYS, *(["open_loop_policy_alone"] if policy_alone(self.mpc.planner) else [])]
+            names = [name for name in MEASURES if name != "train_test_gap" or model != "oracle"]  # Of no error, none.
             if model != "oracle":
                 ways += ["mpc_adapted"] if self.mpc.adaptation else []
-                ways += ["open_loop_without_disagreement"] if "disagreement" in self.objective.terms else []
-            paths += [f"{model}/expert_error", *(f"{model}/{way}/{name}" for way in ways for name in MEASURES)]
+                ways += ["open_loop_without_disagreement"] if self.objective.weight("disagreement") else []
+            paths += [f"{model}/expert_error", *(f"{model}/{way}/{name}" for way in ways for name in names)]
         return paths
 
     def measure(

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.files import replacing
+from gapclose.overrides import NO_DIFFERENCE
 
 CHOICES = ("env", "data", "model", "baseline", "planner", "adaptation", "finetune", "attack", "radii")
 """The groups whose chosen options are part of the results."""
@@ -58,16 +59,20 @@ def finished(folder: Path, cfg: DictConfig) -> bool:
         return False
     config, stored = settle(cfg)[0], OmegaConf.load(folder / "config.yaml")
     stored.pop("explorer", None)  # It follows from the rest.
-    if stored != config:
-        raise another_configuration(folder)
+    require_same(stored, config, folder)
     return True
 
 
-def another_configuration(folder: Path) -> UserError:
-    """The folder cannot be used."""
-    return UserError(
-        f"{folder} holds a run of another configuration; choose another hydra.run.dir=DIR, or hydra.sweep.dir=DIR."
-    )
+def require_same(stored: DictConfig, config: DictConfig, folder: Path) -> None:
+    """Raises `UserError` if two configurations of runs in a folder differ in what makes a difference to results."""
+    stored, config = stored.copy(), config.copy()
+    for either in (stored, config):
+        for key in NO_DIFFERENCE:
+            OmegaConf.update(either, key, None, merge=False)
+    if stored != config:
+        raise UserError(
+            f"{folder} holds a run of another configuration; choose another hydra.run.dir=DIR, or hydra.sweep.dir=DIR."
+        )
 
 
 @contextmanager
@@ -87,8 +92,8 @@ def claim(folder: Path, config: DictConfig) -> Iterator[None]:
         raise UserError(f"A run is at work in {folder}; wait for it, or choose another hydra.run.dir=DIR.") from error
     try:
         stored = folder / "config.yaml"
-        if stored.exists() and OmegaConf.load(stored) != config:
-            raise another_configuration(folder)
+        if stored.exists():
+            require_same(OmegaConf.load(stored), config, folder)
         with replacing(stored) as temporary:
             OmegaConf.save(config, temporary)
         yield

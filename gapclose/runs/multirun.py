@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.files import replacing
+from gapclose.overrides import NO_DIFFERENCE
 from gapclose.runs.explanation import explain, fail, one_line
 from gapclose.runs.folder import finished, first_process
 from gapclose.runs.search import continue_study, optimized_value
@@ -49,6 +50,7 @@ def parallel_jobs(num_threads: int | None) -> int:
     return max(1, cores // (num_threads or 1))
 
 
+OmegaConf.register_new_resolver("no_difference", lambda: list(NO_DIFFERENCE), replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
@@ -130,14 +132,7 @@ class Sweep:
             broken: why not all of them have been run.
         """
         if summary:
-            from gapclose.evaluation import sweep  # Takes seconds.
-            from gapclose.report.sweep import write_sweep_report
-
-            try:
-                results = sweep.conclude(self.folder)
-                print(f"Open {write_sweep_report(self.folder, results)} in a browser.")
-            except UserError as error:
-                print(error)
+            summarize(self.folder)
         failed = [str(path) for path, time in self.errors(self.folder).items() if self.earlier.get(path) != time]
         sentences = [broken] if broken else []
         if failed:
@@ -148,6 +143,23 @@ class Sweep:
             )
         if sentences:
             fail(" ".join(sentences))
+
+
+def summarize(folder: Path) -> None:
+    """Leaves table and report of a sweep; should that fail, its jobs have been run all the same."""
+    from gapclose.evaluation import sweep  # Takes seconds.
+    from gapclose.report.sweep import write_sweep_report
+
+    try:
+        results = sweep.conclude(folder)
+        print(f"Open {write_sweep_report(folder, results)} in a browser.")
+    except UserError as error:
+        print(error)
+    except Exception as error:
+        print(
+            f"The results of the jobs could not be put together ({type(error).__name__}: {one_line(str(error))}); "
+            f"try python -m gapclose.evaluation.sweep {shlex.quote(str(folder))}."
+        )
 
 
 class BeginSweep(Callback):
@@ -179,15 +191,22 @@ def check_names(config: DictConfig) -> None:
 def check_processes(config: DictConfig) -> None:
     """Refuses trainer=ddp with launchers whose processes cannot start further ones for the same job."""
     launcher = config.hydra.launcher._target_.rpartition(".")[2]
-    if config.trainer.get("strategy") is not None and launcher not in ("BasicLauncher", "SlurmLauncher"):
+    if distributed(config) and launcher not in ("BasicLauncher", "SlurmLauncher"):
         raise UserError(
             "trainer=ddp shares out one job over processes, and this launcher several jobs; leave out one of "
             "trainer=ddp and hydra/launcher."
         )
 
 
+def distributed(config: DictConfig) -> bool:
+    """Whether a job is shared out over processes, by trainer=ddp."""
+    return config.trainer.get("strategy") is not None
+
+
 def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> Any:
     """One job of a multirun: what `run` returns, or none if it fails, which is for the sweep to say at its end.
+
+    A job that is shared out over processes ends the sweep, unless its configuration was refused, as in all of them.
 
     Args:
         run: the job.
@@ -209,6 +228,14 @@ def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
     except Exception as error:
         if first_process():
             log.error("#%d: failed: %s", settings.job.num, leave_error(folder, error))
+        if distributed(cfg) and (explain(error) is None or isinstance(error, OSError)):
+            # Other processes may be at this job still, and would mistake what this one does in the next for their own.
+            # Hydra would go on after an Exception.
+            fail(
+                f"The sweep broke off, as #{settings.job.num} failed in one of its processes ({type(error).__name__}: "
+                f"{one_line(str(error))[:200]}); go on with the same command and "
+                f"{shlex.quote(f'hydra.sweep.dir={settings.sweep.dir}')}."
+            )
         return None
 
 

@@ -50,11 +50,24 @@ def continue_study(sweeper: DictConfig) -> None:
 
     Args:
         sweeper: configuration of the sweeper, which is changed.
+
+    Raises:
+        UserError: the study was begun in another direction, or the direction is none.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, load_if_exists=True)
+    direction = getattr(sweeper.direction, "name", sweeper.direction)  # Hydra's default is an enumeration's.
+    try:
+        # A study keeps the direction that it is made with, and the sweeper will ask for its own.
+        study = optuna.create_study(
+            study_name=sweeper.study_name, storage=sweeper.storage, direction=direction, load_if_exists=True
+        )
+    except ValueError as error:
+        raise UserError(
+            f"hydra.sweeper.direction is {direction}, which this study cannot have ({error}); give minimize or "
+            "maximize as when the search began, or another hydra.sweep.dir=DIR."
+        ) from error
     trials = study.get_trials(deepcopy=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -1,6 +1,7 @@
 """What an offline run holds, read back from W&B's file."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from gapclose.errors import UserError
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.logging import wandb_run
+from gapclose.logging.artifacts import content_key
 from gapclose.logging.identity import Identity
 from gapclose.logging.metrics import AXES, flatten
 from tests.logging.offline_run import runs_of
@@ -141,6 +143,27 @@ def test_the_model_comes_from_the_baseline_and_the_data(recorded):
         assert content.size == path.stat().st_size
 
 
+def test_a_model_that_was_given_is_named_by_its_content_whatever_its_file_is_called(call, recorded):
+    given = "epoch=3-step=10.ckpt"
+    shutil.copy(recorded.folder / "checkpoints/last.ckpt", given)
+    settings = [f"data_dir={recorded.folder.parent / 'data'}", f"base_checkpoint='{given}'", "hydra.run.dir=run"]
+    assert call("train", *SETTINGS, *settings).code == 0
+    (run,) = runs_of(Path("run"))
+    names = [artifact.name for artifact in run.artifacts if artifact.type == "model"]
+    assert [name.partition("-")[0] for name in names] == ["baseline", "online"]
+    assert {name.partition("-")[2] for name in names} == {content_key(recorded.folder / "checkpoints/last.ckpt")}
+
+
+def test_the_summary_is_there_even_if_artifacts_fail(call, monkeypatch, recorded):
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(wandb_run, "log_files", fail)
+    assert call("train", *SETTINGS, f"data_dir={recorded.folder.parent / 'data'}", "hydra.run.dir=run").code == 0
+    (run,) = runs_of(Path("run"))
+    assert run.summary["finetuned/mpc/success_rate"] == metrics_of(Path("run"))["finetuned"]["mpc"]["success_rate"]
+
+
 def test_what_is_kept_for_a_later_sync_lies_in_the_run(recorded):
     for artifact in recorded.run.artifacts:
         for content in artifact.manifest.contents:
@@ -246,6 +269,29 @@ def test_a_run_stays_offline_if_the_key_or_the_server_is_no_good(tmp_path, monke
     run.finish()
     (warning,) = [record.getMessage() for record in caplog.records if record.name == wandb_run.__name__]
     assert "wandb sync" in warning
+
+
+@pytest.mark.parametrize(
+    ("variable", "offline", "expected"),
+    [
+        ("disabled", None, "disabled"),
+        ("online", None, "online"),
+        ("disabled", True, "offline"),
+        ("", None, "offline"),
+        ("offline", False, "online"),
+    ],
+)
+def test_the_mode_is_that_of_the_setting_then_of_the_environment(monkeypatch, variable, offline, expected):
+    monkeypatch.setattr(wandb_run, "signed_in", lambda: False)
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert wandb_run.mode(offline) == expected
+
+
+def test_a_disabled_run_leaves_nothing(call, monkeypatch, recorded):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert call("train", *SETTINGS, f"data_dir={recorded.folder.parent / 'data'}", "hydra.run.dir=run").code == 0
+    assert not list(Path("run").glob("wandb/*run-*"))
+    assert "The logger failed" not in Path("run/train.log").read_text()
 
 
 def test_a_run_that_must_be_online_and_cannot_is_refused_in_one_sentence(tmp_path, monkeypatch):

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from gapclose.logging.metrics import flatten
+from gapclose.models.oracle import OracleWorldModel
+from gapclose.runs.checkpoint import build_world_model
+from gapclose.runs.evaluation import Evaluation
+from gapclose.runs.parts import Parts
 from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, finetuned_weights, without_times
+from tests.test_conf import configuration
 
 
 def metrics_of(folder):
@@ -23,6 +29,32 @@ def train(call, trained):
         return metrics_of(folder), answer.out
 
     return run
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["init=policy", "adaptation=gradient"],
+        ["objective.terms.disagreement.weight=0"],
+        ["objective=calibrated"],
+        ["objective=goal"],
+    ],
+)
+def test_what_can_be_searched_for_is_what_is_measured(settings, trajectories):
+    tiny = [setting for setting in TINY if not setting.startswith("evaluation")]
+    config = configuration("train", *tiny, *settings)
+    parts = Parts.build(config)
+    models = ["baseline", "finetuned", "oracle"]
+    evaluation = Evaluation(parts.simulator, parts.mpc, parts.objective, "multistart", num_tasks=2, models=models)
+    model = build_world_model(config, parts.simulator)
+    model.fit_normalization(trajectories)
+    gaps = {"baseline": model, "oracle": OracleWorldModel(parts.simulator)}
+    gaps = {name: evaluation.measure(model, trajectories, torch.device("cpu"))[0] for name, model in gaps.items()}
+    aside = ("disagreement_weight", "num_tasks", "low", "high")
+    measured = [name for name in flatten(gaps | {"finetuned": gaps["baseline"]}) if not name.endswith(aside)]
+    assert sorted(evaluation.possible_metrics(finetuned=True)) == sorted(measured)
+    assert not any(name.startswith("finetuned") for name in evaluation.possible_metrics(finetuned=False))
 
 
 @pytest.mark.parametrize("mode", ["continue", "adversarial"])

@@ -13,6 +13,8 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gapclose.errors import UserError
+from gapclose.evaluation import sweep
 from gapclose.runs import conclusion, entry, train
 from gapclose.runs.multirun import job_folder
 from tests.runs.conftest import TINY, TINY_ONLINE
@@ -111,6 +113,46 @@ def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch)
     assert jobs(name="error.txt") == ["0,99"]
 
 
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [(RuntimeError("gone"), False), (OSError(28, "no space left", "a"), False), (UserError("Refused."), True)],
+)
+def test_a_job_that_fails_in_one_of_its_processes_ends_the_sweep(call, monkeypatch, error, goes_on):
+    started = []
+
+    def fail(*_):
+        started.append(len(started))
+        raise error
+
+    monkeypatch.setattr(train, "train", fail)
+    answer = call("train", *SWEEP, "seed=0,1", "trainer=ddp", "trainer.accelerator=cpu")
+    assert answer.code == 1
+    assert jobs(name="error.txt") == ["0,2", "1,2"][: len(started)]
+    assert len(started) == 1 + goes_on
+    sentence = "Error: 2 jobs have failed" if goes_on else "Error: The sweep broke off, as #0 failed in one of its"
+    assert answer.err.startswith(sentence)
+    assert answer.err.count("\n") == 1
+    assert "hydra.sweep.dir=sweep" in answer.err
+    assert not Path("sweep/.sweep.lock").exists()
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), ZeroDivisionError("a defect\nof two lines")])
+def test_a_summary_that_fails_is_named_and_nothing_else_is_lost(call, monkeypatch, error):
+    summaries = []
+
+    def fail(folder):
+        summaries.append(folder)
+        raise error
+
+    monkeypatch.setattr(sweep, "conclude", fail)
+    answer = call("train", *SWEEP, "seed=0", "planner.num_starts=99")
+    assert summaries == [Path("sweep")], "it is made once"
+    assert f"could not be put together ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.out
+    assert answer.code == 1
+    assert answer.err.startswith("Error: 1 job has failed for the reasons in sweep/0,99/error.txt")
+    assert answer.err.count("\n") == 1
+
+
 def test_ctrl_c_ends_all_jobs_and_says_how_to_go_on(call, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -148,6 +190,20 @@ def test_a_job_does_not_take_the_folder_of_another_configuration(call):
     answer = call("train", *SWEEP, "seed=0")
     assert (answer.code, said(answer)) == (0, {0: "finished already"})
     assert not Path("sweep/0,2/error.txt").exists()
+
+
+def test_what_makes_no_difference_may_be_another_when_a_sweep_goes_on(call, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "conclude", interrupt)
+        assert call("train", *SWEEP, "seed=1").code == 130
+    assert call("train", *SWEEP, "seed=0").code == 0
+    answer = call("train", *SWEEP, "num_threads=1", "logger=csv", "data_dir=elsewhere", "seed=0,1")
+    assert (answer.code, answer.err) == (0, "")
+    assert said(answer) == {0: "finished already", 1: "was interrupted, goes on"}
+    assert jobs() == ["0,2", "1,2"]
 
 
 def test_whatever_a_kill_leaves_half_written_is_written_anew(call):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.runs import conclusion, train
@@ -67,6 +68,22 @@ def test_a_search_goes_on_with_what_it_lacks_and_with_the_trials_that_were_inter
     answer = call("train", *SEARCH, "hydra.sweeper.n_trials=3")
     assert (answer.code, len(states())) == (0, 4)
     assert "starts" not in answer.out
+
+
+def test_a_search_for_the_largest_value_goes_on_in_its_direction_and_in_no_other(call):
+    search = [*SEARCH, "optimized_metric=finetuned/mpc/goal_distance"]
+    largest = [*search, "hydra.sweeper.direction=maximize"]
+    for n_trials in (1, 2):
+        answer = call("train", *largest, f"hydra.sweeper.n_trials={n_trials}")
+        assert (answer.code, answer.err) == (0, "")
+    assert states() == ["COMPLETE", "COMPLETE"]
+    best = OmegaConf.load("sweep/optimization_results.yaml").best_value
+    assert best == max(trial.value for trial in trials()) > min(trial.value for trial in trials())
+    answer = call("train", *search, "hydra.sweeper.n_trials=3")
+    assert answer.code == 1
+    assert answer.err.startswith("Error: hydra.sweeper.direction is minimize, which this study cannot have")
+    assert answer.err.count("\n") == 1
+    assert states() == ["COMPLETE", "COMPLETE"]
 
 
 def test_a_trial_that_fails_does_not_end_the_search_and_another_takes_its_place(call, evaluated):

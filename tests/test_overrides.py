@@ -1,0 +1,31 @@
+"""Overrides are taken apart as Hydra does, and the settings that make no difference make none anywhere."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from gapclose.evaluation import sweep_runs
+from gapclose.logging import identity
+from gapclose.overrides import NO_DIFFERENCE, is_among, key_of
+from gapclose.runs.entry import conf_dir
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=1", "+a.b=c", "++finetune.epochs=[1,2]", "~data.behaviour.shares.x", "attack@diagnostics.pgd=fgsm", "a="],
+)
+def test_an_override_is_for_what_hydra_says(override):
+    assert key_of(override) == OverridesParser.create().parse_override(override).key_or_group
+
+
+def test_what_makes_no_difference_is_one_list():
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", overrides=["data_dir=elsewhere", "seed=1"], return_hydra_config=True)
+    assert config.hydra.job.override_dirname == "seed=1"
+    assert list(config.hydra.job.config.override_dirname.exclude_keys) == list(NO_DIFFERENCE)
+    for key in (*NO_DIFFERENCE, "logger.offline"):
+        assert is_among(key, NO_DIFFERENCE)
+        assert is_among(key, identity.ASIDE)
+        assert sweep_runs.aside(key)
+    assert not is_among("data.steps", NO_DIFFERENCE)
+    assert {key.partition(".")[0] for key in NO_DIFFERENCE} <= {*config, "sweep"}, "a setting has another name"
