@@ -36,6 +36,8 @@ def settle(cfg: DictConfig) -> tuple[DictConfig, Path]:
     config = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     choices = HydraConfig.get().runtime.choices
     config.choices = {group: choices[group] for group in CHOICES if group in choices}
+    if choices.get("finetune") == "none":
+        config.finetune = None  # In a sweep, `++finetune.epochs=4` is for the other modes.
     return config, Path(HydraConfig.get().runtime.output_dir)
 
 

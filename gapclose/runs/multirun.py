@@ -35,13 +35,17 @@ LONGEST = 200
 def job_folder(settings: str) -> str:
     """The name of a job's folder: its settings, with a hash where they are too long or no name for a file.
 
+    It has no `=` and no comma, which a path on a command line would have to be quoted for.
+
     Args:
         settings: of the command line that make a difference, such as `model=mlp,seed=1`.
     """
-    safe = re.sub(r"[^\w.,=+~@%-]", "_", settings, flags=re.ASCII)
-    if safe == settings and len(safe) <= LONGEST:
-        return safe or "defaults"
-    return f"{safe[: LONGEST - 9]}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    setting = r"\w[\w.]*=[\w.-]*"
+    plain = re.fullmatch(f"({setting}(,{setting})*)?", settings, flags=re.ASCII)
+    name = re.sub(r"[^\w.+-]", "_", settings.replace("=", "-").replace(",", "+"), flags=re.ASCII)
+    if plain and len(name) <= LONGEST:
+        return name or "defaults"
+    return f"{name[: LONGEST - 9]}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
 
 
 def parallel_jobs(num_threads: int | None) -> int:
@@ -215,7 +219,7 @@ def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
     """
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
-    title = f"#{settings.job.num} {settings.job.override_dirname}"
+    title = f"#{settings.job.num} {settings.job.override_dirname.replace(',', ' ')}"
     try:
         if skip and finished(folder, cfg):
             log.info("%s: finished already", title)

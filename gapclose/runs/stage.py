@@ -54,7 +54,9 @@ class Stage:
     ) -> None:
         self.module, self.epochs, self.steps_per_epoch, self.batch_size = module, epochs, steps_per_epoch, batch_size
         self.replay = ReplayBuffer() if replay is None else replay
-        self.replay_ratio, self.rollouts, self.window = replay_ratio, rollouts, window
+        # In a sweep, `++finetune.rollouts.plans_per_epoch=50` is for the modes that make any.
+        self.rollouts = rollouts if callable(rollouts) else None
+        self.replay_ratio, self.window = replay_ratio, window
 
     def check(self, model: nn.Module, config: DictConfig) -> None:
         """Makes optimizer, schedule and Trainer once, so that impossible settings of theirs show before any work.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from gapclose.errors import UserError
 from gapclose.evaluation import sweep
 from gapclose.runs import conclusion, entry, train
 from gapclose.runs.multirun import job_folder
-from tests.runs.conftest import TINY, TINY_ONLINE
+from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${seed},${planner.num_starts}'"]
@@ -45,19 +46,39 @@ def summary(folder):
     return (Path(folder) / "summary.csv").read_bytes()
 
 
-@given(st.text(max_size=400), st.text(max_size=400))
+SETTINGS = st.text(max_size=400) | st.from_regex(r"[ab]=[01.=,+-]{0,4}(,[ab]=[01-]{0,2})?", fullmatch=True)
+
+
+@given(SETTINGS, SETTINGS)
 def test_a_job_has_a_folder_that_every_file_system_takes_and_no_other_has(settings, other):
     name = job_folder(settings)
     assert 0 < len(name.encode()) <= 200
     assert name.isascii()
-    assert not set(name) & set("/\\ '\"*?:<>|$\n\0")
+    assert not set(name) & set("/\\ '\"*?:<>|$\n\0=,")
     assert (name == job_folder(other)) == (settings == other) or "" in (settings, other)
 
 
 def test_a_folder_shows_its_jobs_settings_where_it_can():
-    assert job_folder("env.action_max=0.1,seed=2") == "env.action_max=0.1,seed=2"
-    assert job_folder("base_checkpoint=a/b c.ckpt").startswith("base_checkpoint=a_b_c.ckpt-")
+    assert job_folder("env.action_max=0.1,seed=2") == "env.action_max-0.1+seed-2"
+    assert job_folder("base_checkpoint=a/b c.ckpt").startswith("base_checkpoint-a_b_c.ckpt-")
     assert job_folder("") == "defaults"
+
+
+def test_a_folder_of_a_job_needs_no_quotes_on_a_command_line():
+    value = f"multirun/sweep/{job_folder('env.action_max=0.1,seed=2,planner=cem')}/checkpoints/last.ckpt"
+    override = OverridesParser.create().parse_override(f"checkpoint={value}")
+    assert (override.value(), override.is_sweep_override()) == (value, False)
+
+
+def test_settings_of_some_modes_are_given_to_all_in_a_sweep(call):
+    extra = [
+        "++finetune.rollouts.plans_per_epoch=4",
+        "++finetune.replay_ratio=0.5",
+        *(f"++{setting}" for setting in TINY_FINETUNE),
+    ]
+    modes = "finetune=none,continue,online"
+    answer = call("train", "-m", *TINY, "model=mlp", *extra, modes, "hydra.sweep.dir=sweep")
+    assert (answer.code, answer.err) == (0, "")
 
 
 def test_jobs_that_have_finished_are_skipped_before_anything_is_imported_and_new_ones_are_run(call, monkeypatch):
@@ -81,7 +102,7 @@ def test_folders_are_named_by_the_settings_without_those_that_make_no_difference
     few = [setting for setting in command if not setting.startswith(("planner", "baseline", "data", "eval"))]
     answer = call("train", *few, "evaluation.num_tasks=0", "seed=0,1")
     assert answer.code == 1
-    assert jobs(name="error.txt") == [f"evaluation.num_tasks=0,model.hidden_dim=16,seed={seed}" for seed in (0, 1)]
+    assert jobs(name="error.txt") == [f"evaluation.num_tasks-0+model.hidden_dim-16+seed-{seed}" for seed in (0, 1)]
     assert "There is no finished run below sweep" in answer.out
 
 
