@@ -61,8 +61,11 @@ def build(project: str, entity: str | None, swept: list[str] | None, output: Pat
         "report": report(entity or "", project, swept or SWEPT),
     }
     if output is not None:
-        with replacing(output) as temporary:
-            temporary.write_text(json.dumps({name: specification(page) for name, page in pages.items()}, indent=2))
+        try:
+            with replacing(output) as temporary:
+                temporary.write_text(json.dumps({name: specification(page) for name, page in pages.items()}, indent=2))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{str(output)!r} cannot be written ({error}); give the name of a file.") from error
         print(f"Everything is in {output}.")
         return
     for name, page in pages.items():

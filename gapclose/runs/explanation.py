@@ -46,7 +46,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         for inner_workings in ("Config search path", "See https://hydra.cc", "To append to your config use"):
             text = text.partition(inner_workings)[0]
-        return one_line(text)
+        advice = " --help lists all groups and settings." if text.startswith("Could not override") else ""
+        return one_line(text) + advice
     if isinstance(error, OSError) and error.filename:
         return (
             f"{error.filename} cannot be used ({error.strerror}); choose another place by data_dir=DIR, "

@@ -22,7 +22,7 @@ from gapclose.files import replacing
 from gapclose.overrides import NO_DIFFERENCE
 from gapclose.runs.explanation import explain, fail, one_line
 from gapclose.runs.folder import finished, first_process
-from gapclose.runs.search import continue_study, optimized_value
+from gapclose.runs.search import check_search, continue_study, optimized_value
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,9 @@ class Sweep:
             return
         check_names(config)
         check_processes(config)
+        searching = "optuna" in config.hydra.sweeper._target_
+        if searching:
+            check_search(config.hydra.sweeper, config.get("optimized_metric"))
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".sweep.lock")
@@ -105,7 +108,7 @@ class Sweep:
         self.folder, self.lock, self.earlier = folder, lock, self.errors(folder)
         # The processes that trainer=ddp starts have this command line, and must come to the same folder.
         sys.argv.append(self.setting())
-        if "optuna" in config.hydra.sweeper._target_:
+        if searching:
             continue_study(config.hydra.sweeper)
 
     def setting(self) -> str:

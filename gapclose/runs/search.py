@@ -42,6 +42,25 @@ def check_metric(metric: str | None, possible: list[str]) -> None:
         raise UserError(f"optimized_metric is {metric}, which this run will not measure; give {meant}.")
 
 
+def check_search(sweeper: DictConfig, metric: str | None) -> None:
+    """Refuses a search that has nothing to go by, or nothing to do.
+
+    Args:
+        sweeper: configuration of the sweeper.
+        metric: what the search goes by.
+
+    Raises:
+        UserError: there is no metric, or no trial.
+    """
+    if metric is None:
+        raise UserError(
+            "A search needs a number to go by; give its path in metrics.json, such as "
+            "optimized_metric=finetuned/open_loop/world_model_error."
+        )
+    if not isinstance(sweeper.n_trials, int) or sweeper.n_trials < 1:
+        raise UserError(f"hydra.sweeper.n_trials is {sweeper.n_trials}; give a whole number from 1.")
+
+
 def continue_study(sweeper: DictConfig) -> None:
     """Makes Optuna's sweeper run what a study still lacks.
 

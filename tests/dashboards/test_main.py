@@ -65,3 +65,11 @@ def test_without_the_extra_one_sentence_says_what_to_install(call, monkeypatch):
     assert code == 1
     assert 'pip install "gapclose[dashboards]"' in err
     assert not Path("spec.json").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named_in_one_sentence(call, tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path, tmp_path / "file" / "spec.json"):
+        code, _, err = call("--output", str(output))
+        assert (code, err.count("\n")) == (1, 1)
+        assert str(output) in err

@@ -103,3 +103,13 @@ def test_a_search_without_a_trial_that_succeeds_ends_in_one_line(call, evaluated
     assert answer.err.splitlines()[-1].startswith("Error: ")
     assert "1 job has failed" in answer.err
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("setting", ["optimized_metric=null", "hydra.sweeper.n_trials=0"])
+def test_a_search_with_nothing_to_go_by_or_to_do_is_refused_before_its_first_trial(call, setting):
+    answer = call("train", *SEARCH, setting)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("Error: ")
+    assert setting.partition("=")[0] in answer.err
+    assert answer.err.count("\n") == 1
+    assert not Path("sweep/study.db").exists()
