@@ -6,6 +6,8 @@ import os
 import re
 import shlex
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -210,6 +212,19 @@ def distributed(config: DictConfig) -> bool:
     return config.trainer.get("strategy") is not None
 
 
+def end_with_parent() -> None:
+    """Ends this process within a second of the launcher that started it; after a SIGKILL it would go on."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    if not any(thread.name == end_with_parent.__name__ for thread in threading.enumerate()):
+        threading.Thread(target=watch, name=end_with_parent.__name__, daemon=True).start()
+
+
 def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> Any:
     """One job of a multirun: what `run` returns, or none if it fails, which is for the sweep to say at its end.
 
@@ -221,6 +236,8 @@ def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
         skip: whether a job with metrics.json has finished.
     """
     settings = HydraConfig.get()
+    if Sweep.current is None and settings.launcher._target_.endswith("JoblibLauncher"):
+        end_with_parent()
     folder = Path(settings.runtime.output_dir)
     title = f"#{settings.job.num} {settings.job.override_dirname.replace(',', ' ')}"
     try:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
@@ -293,3 +293,18 @@ def test_a_multirun_of_twelve_jobs_that_is_killed_three_times_ends_in_the_same_s
     assert start(tmp_path / "alone", *arguments, f"data_dir={tmp_path / 'other'}").wait(600) == 0
     assert len(jobs(tmp_path / "killed")) == 12
     assert summary(tmp_path / "killed") == summary(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_jobs_of_the_parallel_launcher_end_with_the_process_that_started_them(tmp_path):
+    long = ["seed=0,1", "hydra/launcher=parallel", "baseline.epochs=100000"]
+    process = start(tmp_path / "killed", *long)
+    locks = [tmp_path / "killed" / f"{seed},2" / ".lock" for seed in (0, 1)]
+    while not all(lock.exists() for lock in locks):
+        assert process.poll() is None, (tmp_path / "log.txt").read_text()
+        time.sleep(0.1)
+    with pytest.raises(Timeout):
+        FileLock(locks[0]).acquire(blocking=False)
+    process.kill()
+    for lock in locks:
+        FileLock(lock).acquire(timeout=10)
