@@ -6,13 +6,12 @@ and writes what it would save into the file.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from gapclose.errors import UserError
+from gapclose.errors import UserError, command
 from gapclose.files import replacing
 
 SIGN_IN = "sign in by wandb login (or set WANDB_API_KEY), or write the specification by --output FILE.json"
@@ -30,11 +29,8 @@ def main() -> None:
     parser.add_argument("--swept", nargs="+", metavar="KEY", help="configuration keys of parallel coordinates")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the specification, save nothing")
     args = parser.parse_args()
-    try:
+    with command():
         build(args.project, args.entity, args.swept, args.output)
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 def build(project: str, entity: str | None, swept: list[str] | None, output: Path | None) -> None:

@@ -6,13 +6,12 @@ timings.csv, pictures, and failures.csv, if there are such, into the folder.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from gapclose.errors import UserError
+from gapclose.errors import UserError, command
 from gapclose.evaluation.report import print_table
 from gapclose.evaluation.sweep_page import write_page
 from gapclose.evaluation.sweep_plots import draw_sweep
@@ -31,14 +30,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the sweep")
     parser.add_argument("--page", type=Path, help="Markdown page whose generated part is written anew")
     args = parser.parse_args()
-    try:
+    with command():
         conclude(args.folder, args.page)
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
 
 
 def conclude(folder: Path, page: Path | None = None) -> Results:

@@ -1,10 +1,9 @@
 """`report.html`, anew from what a run or a sweep left in its folder: python -m gapclose.report FOLDER."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from gapclose.errors import UserError
+from gapclose.errors import command
 from gapclose.report.folder import write_report
 
 
@@ -12,14 +11,8 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m gapclose.report", description=__doc__)
     parser.add_argument("folder", type=Path, help="of a run of train.py, or of a sweep")
-    try:
+    with command():
         print(f"Open {write_report(parser.parse_args().folder)} in a browser.")
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

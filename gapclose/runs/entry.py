@@ -16,8 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import gapclose
+from gapclose.errors import fail
 from gapclose.runs import multirun
-from gapclose.runs.explanation import explain, fail, one_line
+from gapclose.runs.explanation import explain, one_line
 
 
 class Interrupted(BaseException):

@@ -1,8 +1,5 @@
 """Errors that a user can put right, in one sentence."""
 
-import sys
-from typing import NoReturn
-
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -16,12 +13,6 @@ PLUGINS = {
     "'hydra_plugins.hydra_ray_launcher.": "ray",
 }
 """What Hydra names when a plugin is not installed, and the extra of gapclose that brings it."""
-
-
-def fail(sentence: str) -> NoReturn:
-    """Prints the sentence and exits with code 1."""
-    print(f"Error: {sentence}", file=sys.stderr)
-    sys.exit(1)
 
 
 def explain(error: BaseException) -> str | None:

@@ -19,10 +19,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from gapclose.errors import UserError
+from gapclose.errors import UserError, fail
 from gapclose.files import replacing
 from gapclose.overrides import NO_DIFFERENCE
-from gapclose.runs.explanation import explain, fail, one_line
+from gapclose.runs.explanation import explain, one_line
 from gapclose.runs.folder import finished, first_process
 from gapclose.runs.search import check_search, continue_study, optimized_value
 
