@@ -82,7 +82,7 @@ def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -
     Raises:
         UserError: see `require_target`.
     """
-    keys = ["env.task" if key == "task" else key for key in map(key_of, overrides)]
+    keys = [key_of(override) for override in overrides]
     brought = OmegaConf.masked_copy(of_checkpoint, BROUGHT)
     brought.data.folder = config.data_dir
     for key in keys:

@@ -26,7 +26,7 @@ def test_any_checkpoint_is_planned_with_and_shown(call, trained):
 
 def test_a_checkpoint_brings_its_world_and_the_command_line_changes_it(call, trained):
     checkpoint = trained / "run" / "checkpoints" / "last.ckpt"
-    call("plan", *TINY_PLAN, f"checkpoint={checkpoint}", "task=any", "env.door=[-1,1]", "hydra.run.dir=run")
+    call("plan", *TINY_PLAN, f"checkpoint={checkpoint}", "env.task=any", "env.door=[-1,1]", "hydra.run.dir=run")
     config = Path("run/config.yaml").read_text()
     assert "task: any" in config
     assert "hidden_dim: 16" in config
