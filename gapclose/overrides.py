@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-NO_DIFFERENCE = ("sweep", "data_dir", "data.folder", "num_threads", "logger")
+NO_DIFFERENCE = ("sweep", "data_dir", "data.folder", "num_threads", "num_workers", "logger")
 """Settings and groups that runs with the same results may differ in: folders leave them out of their names, a run goes
 on with others, and tables do not tell runs apart by them."""
 

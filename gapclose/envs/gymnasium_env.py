@@ -1,5 +1,6 @@
 """Any simulator as a Gymnasium environment, for use outside gapclose."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from gapclose.envs.point_maze import PointMaze
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
@@ -80,9 +82,10 @@ class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
         return {"observation": state, "achieved_goal": state.copy(), "desired_goal": goal}
 
 
-def make_wall(render_mode: str | None = None, **settings: Any) -> SimulatorEnv:
-    """`gymnasium.make("gapclose/Wall-v0", ...)`; the settings are those of `Wall`."""
-    return SimulatorEnv(Wall(**settings), render_mode)
+def make(simulator: type[Simulator], render_mode: str | None = None, **settings: Any) -> SimulatorEnv:
+    """`gymnasium.make("gapclose/Wall-v0", ...)`, and so on; the settings are those of the simulator."""
+    return SimulatorEnv(simulator(**settings), render_mode)
 
 
-gymnasium.register("gapclose/Wall-v0", entry_point=make_wall, max_episode_steps=100)
+for name, simulator in {"Wall": Wall, "PointMaze": PointMaze}.items():
+    gymnasium.register(f"gapclose/{name}-v0", entry_point=partial(make, simulator), max_episode_steps=100)

@@ -34,6 +34,10 @@ class Simulator(ABC):
         differentiable: whether `step` passes gradients from its result to its arguments; an engine's does not.
         success_radius: how near to the goal counts as reached, for drawings; none where that is no matter of the
             position alone.
+        goal_weights: how much each coordinate of a state counts when the distance to a goal is planned with, `[S]`;
+            none for all alike.
+        scale: what differences in each coordinate are measured in where the simulator is planned with, `[S]`; none if
+            all are of one kind.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Simulator(ABC):
     state_high: Tensor
     differentiable: bool = False
     success_radius: float | None = None
+    goal_weights: Tensor | None = None
+    scale: Tensor | None = None
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:
@@ -90,6 +96,10 @@ class Simulator(ABC):
     @abstractmethod
     def position(self, state: Tensor) -> Tensor:
         """Where states `[..., S]` are drawn in the plane: `[..., 2]`."""
+
+    def figure(self, state: Tensor) -> Tensor:
+        """What is drawn of states `[..., S]` beside their position, line segments `[..., F, 2, 2]`: by default none."""
+        return state.new_zeros(*state.shape[:-1], 0, 2, 2)
 
     @abstractmethod
     def outline(self) -> Tensor:

@@ -11,24 +11,27 @@ class OracleWorldModel(WorldModel):
     """Whatever plans with a model plans with the truth: what still fails is the planner's fault, not the model's.
 
     Args:
-        simulator: the true dynamics; its states are the latents, `[N, 1, S]`.
+        simulator: the true dynamics; its states, in units of its scale, are the latents `[N, 1, S]`.
     """
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__()
         self.simulator, self.differentiable = simulator, simulator.differentiable
+        self.register_buffer("scale", simulator.scale)
 
     def encode(self, observation: Tensor) -> Tensor:
-        return observation.unsqueeze(1)
+        return (observation if self.scale is None else observation / self.scale).unsqueeze(1)
 
     def decode(self, latent: Tensor) -> Tensor:
-        return latent.squeeze(-2)
+        state = latent.squeeze(-2)
+        return state if self.scale is None else state * self.scale
 
     def step(self, latent: Tensor, action: Tensor) -> Tensor:
-        return self.simulator.step(latent.squeeze(1), action).unsqueeze(1)
+        return self.encode(self.simulator.step(self.decode(latent), action))
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
-        return self.simulator.rollout(latent.squeeze(1), actions).unsqueeze(2)
+        states = self.simulator.rollout(self.decode(latent), actions)
+        return self.encode(states.flatten(0, 1)).unflatten(0, states.shape[:2])
 
     def loss(self, window: Window) -> Tensor:
         """Raises: there is nothing to train."""

@@ -41,6 +41,8 @@ class Term(nn.Module, ABC):
 class GoalDistance(Term):
     """Mean squared distance of the latents to the goal's, over coordinates and members.
 
+    Where the objective knows how much each coordinate counts, the mean over them is weighted.
+
     Args:
         at: `last` looks at the last step; `all` averages over all steps; `nearest` takes the nearest step, and
             `soft_nearest` a smooth minimum over the steps.
@@ -60,10 +62,15 @@ class GoalDistance(Term):
     ) -> None:
         super().__init__(weight, initial_share)
         self.at, self.decay, self.temperature = at, decay, temperature
+        self.coordinates: Tensor | None = None
+        """How much each coordinate of a latent counts, `[Z]`, 1 on average; none for all alike."""
 
     def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
         steps = latents[:, -1:] if self.at == "last" else latents[:, 1:]
-        squared = (steps - goal.unsqueeze(1)).square().flatten(2).mean(2)
+        squared = (steps - goal.unsqueeze(1)).square()
+        if self.coordinates is not None:
+            squared = squared * self.coordinates.to(squared)
+        squared = squared.flatten(2).mean(2)
         if self.at == "nearest":
             return squared.amin(1)
         if self.at == "soft_nearest":
@@ -123,13 +130,18 @@ class Objective(nn.Module):
 
     Args:
         terms: the terms by name.
+        goal_weights: how much each coordinate of a latent counts in the distance to the goal, `[Z]`, relative to one
+            another; by default all count alike.
 
     Raises:
         UserError: no term that knows the goal has a positive weight.
     """
 
-    def __init__(self, terms: Mapping[str, Term]) -> None:
+    def __init__(self, terms: Mapping[str, Term], goal_weights: Tensor | None = None) -> None:
         super().__init__()
+        for term in terms.values():
+            if goal_weights is not None and isinstance(term, GoalDistance):
+                term.coordinates = goal_weights / goal_weights.mean()
         if not any(term.weight > 0 for term in terms.values() if isinstance(term, GoalDistance)):
             raise UserError(
                 f"No term of the objective ({', '.join(terms)}) says where to go; give the goal's a positive weight."

@@ -10,6 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt, validate_call
 
 from gapclose.data.collect import CollectedData
 from gapclose.data.trajectories import Trajectories
+from gapclose.engines.pool import workers
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.planning.initialization import PolicyRollouts
@@ -47,7 +48,8 @@ class Parts(NamedTuple):
             training.check(init.policy, config)
         planner = instantiate(config.planner, init=init, **bounds)
         mpc = build_mpc(config, planner) if "mpc" in config else None
-        return cls(simulator, instantiate(config.data), instantiate(config.objective), planner, mpc, training)
+        objective = instantiate(config.objective, goal_weights=simulator.goal_weights)
+        return cls(simulator, instantiate(config.data), objective, planner, mpc, training)
 
     def train_policy(self, trajectories: Trajectories, config: DictConfig, logger: Logger | None = None) -> None:
         """Trains the policy of `init=policy`, or loads it; nothing for any other `init`."""
@@ -71,17 +73,25 @@ def checked_seed(seed: NonNegativeInt) -> int:
 
 
 @validate_call
-def check_run(seed: NonNegativeInt, num_threads: PositiveInt | None, num_tasks: PositiveInt, task_seed: int) -> None:
-    """Refuses impossible settings of a run, and sets the number of threads.
+def check_run(
+    seed: NonNegativeInt,
+    num_threads: PositiveInt | None,
+    num_workers: NonNegativeInt | None,
+    num_tasks: PositiveInt,
+    task_seed: int,
+) -> None:
+    """Refuses impossible settings of a run, and sets the numbers of threads and worker processes.
 
     Args:
         seed: of the run.
         num_threads: of PyTorch; none leaves the choice to it.
+        num_workers: processes that simulate, where an engine does; none takes as many as PyTorch has threads.
         num_tasks: to evaluate on.
         task_seed: of these tasks.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
+    workers.take(torch.get_num_threads() if num_workers is None else num_workers)
 
 
 def pick_device(name: str) -> torch.device:

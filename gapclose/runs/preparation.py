@@ -29,7 +29,11 @@ class Preparation:
         self.parts = Parts.build(config)
         settings = config.evaluation
         check_run(
-            seed=config.seed, num_threads=config.num_threads, num_tasks=settings.num_tasks, task_seed=settings.seed
+            seed=config.seed,
+            num_threads=config.num_threads,
+            num_workers=config.num_workers,
+            num_tasks=settings.num_tasks,
+            task_seed=settings.seed,
         )
         self.evaluation = Evaluation(
             simulator=self.parts.simulator,

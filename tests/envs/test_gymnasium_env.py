@@ -55,3 +55,15 @@ def test_the_settings_of_the_wall_can_be_chosen():
     env = gymnasium.make("gapclose/Wall-v0", action_max=0.1)
     assert env.action_space.high.tolist() == pytest.approx([0.1, 0.1])
     assert env.render_mode is None
+
+
+def test_an_engine_steps_there_as_everywhere():
+    pytest.importorskip("gymnasium_robotics")
+    env = gymnasium.make("gapclose/PointMaze-v0", render_mode="rgb_array", maze="umaze", min_distance=1)
+    observation, _ = env.reset(seed=0)
+    maze = env.unwrapped.simulator
+    for action in env.np_random.uniform(-1, 1, (5, 2)).astype(np.float32):
+        expected = maze.step(torch.from_numpy(observation["observation"])[None], torch.from_numpy(action)[None])
+        observation = env.step(action)[0]
+        np.testing.assert_array_equal(observation["observation"], expected[0])
+    assert env.render().shape == (192, 192, 3)

@@ -1,0 +1,49 @@
+"""Any MuJoCo model as an engine."""
+
+from abc import abstractmethod
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+
+from gapclose.engines.engine import Engine
+
+
+class MujocoEngine(Engine):
+    """States are positions and velocities, `[qpos, qvel]`; actions are controls.
+
+    The solver starts every step of the engine from nothing, not from the solution of the step before, which is no part
+    of the state; up to the solver's tolerance the result is the same.
+
+    Attributes:
+        speed_limit: bound of each velocity when a step of the engine begins; none for none.
+    """
+
+    speed_limit: ClassVar[float | None] = None
+
+    @abstractmethod
+    def model(self):
+        """The `mujoco.MjModel`, built anew."""
+
+    def advance(self, states: np.ndarray, actions: np.ndarray, hold: int) -> np.ndarray:
+        model, data, batch = built(self)
+        limit = np.inf if self.speed_limit is None else self.speed_limit
+        steps = 1 if self.speed_limit is not None else hold  # Between limits, the engine may run.
+        full = np.concatenate((np.zeros((len(states), 1)), states), 1)  # Time comes first; nothing depends on it.
+        for action in actions.swapaxes(0, 1):
+            control = np.repeat(action[:, None], steps, 1)
+            for _ in range(hold // steps):
+                full[:, 1 + model.nq :] = full[:, 1 + model.nq :].clip(-limit, limit)
+                full[:, 0] = 0
+                full = batch.rollout(model, data, full, control, nstep=steps)[0][:, -1]
+        return full[:, 1:]
+
+
+@cache
+def built(engine: MujocoEngine):
+    """Model, data, and what steps batches of states; made once in a process."""
+    import mujoco
+    from mujoco.rollout import Rollout
+
+    model = engine.model()
+    return model, mujoco.MjData(model), Rollout(nthread=0)

@@ -1,0 +1,50 @@
+"""Simulators whose engine steps one state after the other, in worker processes."""
+
+import torch
+from torch import Tensor
+
+from gapclose.engines.engine import Engine
+from gapclose.engines.pool import workers
+from gapclose.envs.drawing import draw_frames
+from gapclose.envs.simulator import Simulator
+from gapclose.errors import UserError
+
+
+class EngineSimulator(Simulator):
+    """Restores states in an engine, steps them there, and spreads them over worker processes.
+
+    A step is `frameskip` steps of the engine. In it `action_block` actions follow one another, each held for an equal
+    share of the step; as one action of the simulator they stand one behind the other.
+
+    Args:
+        engine: the physics.
+        frameskip: steps of the engine in a step of the simulator.
+        action_block: how many actions there are in a step.
+
+    Raises:
+        UserError: the frameskip is no multiple of the action block.
+    """
+
+    def __init__(self, engine: Engine, frameskip: int, action_block: int) -> None:
+        if frameskip % action_block:
+            raise UserError(
+                f"env.frameskip is {frameskip} and env.action_block {action_block}; each action of the block lasts an "
+                f"equal share of the step, so choose a multiple of {action_block} as frameskip."
+            )
+        self.engine, self.hold, self.action_block = engine, frameskip // action_block, action_block
+        self.action_dim = action_block * engine.action_dim
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        return self.rollout(state, action.unsqueeze(1))[:, 1]
+
+    @torch.no_grad()
+    def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
+        low, high = self.action_low.to(actions), self.action_high.to(actions)
+        blocks = actions.clamp(low, high).unflatten(2, (self.action_block, -1))
+        visited = workers.rollout(self.engine, *(x.detach().cpu().numpy() for x in (state, blocks)), self.hold)
+        return torch.cat((state.unsqueeze(1), torch.from_numpy(visited).to(state)), 1)
+
+    def render(self, state: Tensor, goal: Tensor | None = None, size: int = 192) -> Tensor:
+        """The world's outline in black, what moves in blue, where it shall go in green; y points up."""
+        target = None if goal is None else (self.position(goal), self.figure(goal))
+        return draw_frames(self.outline(), self.position(state), self.figure(state), target, self.success_radius, size)

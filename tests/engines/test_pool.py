@@ -1,0 +1,127 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gapclose.engines.pool import SMALL, Workers
+from gapclose.errors import UserError
+from tests.engines.counting import CountingEngine, transitions
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pool():
+    pool = Workers()
+    pool.take(2)
+    yield pool
+    pool.stop()
+
+
+def expected(states, actions, hold=1):
+    return states[:, None] + hold * actions.sum(2).cumsum(1)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_any_number_of_workers_computes_the_same(pool, number):
+    pool.take(number)
+    states, actions = transitions(50)
+    for _ in range(2):
+        assert (pool.rollout(CountingEngine(), states, actions, 3) == expected(states, actions, 3)).all()
+    assert (pool.executor is None) == (number == 0)
+
+
+def test_shares_cover_all_rows_once_and_small_batches_are_not_shared_out(pool):
+    for n in (1, 2, 7, 64, 1000):
+        for steps in (1, 30):
+            rows = np.concatenate([np.arange(n)[own] for own in pool.shares(n, steps)])
+            assert (rows == np.arange(n)).all()
+    assert len(pool.shares(SMALL, 1)) == 1
+    assert len(pool.shares(1000, 10)) > 2
+    pool.rollout(CountingEngine(), *transitions(1, 1), 1)
+    assert pool.executor is None
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(pool, tmp_path, caplog, times):
+    for number in range(times):
+        (tmp_path / str(number)).touch()
+    states, actions = transitions(200)
+    states[100] = 13
+    found = pool.rollout(CountingEngine(str(tmp_path)), states, actions, 1)
+    assert (found == expected(states, actions)).all()
+    assert caplog.text.count("has died") == times
+    assert (pool.rollout(CountingEngine(), *transitions(200), 1) == expected(*transitions(200))).all()
+
+
+def test_a_worker_that_is_killed_between_two_calls_is_replaced(pool, caplog):
+    states, actions = transitions(200)
+    pool.rollout(CountingEngine(), states, actions, 1)
+    for process in list(pool.executor._processes.values()):
+        os.kill(process.pid, signal.SIGKILL)
+    assert (pool.rollout(CountingEngine(), states, actions, 1) == expected(states, actions)).all()
+    assert "has died" in caplog.text
+
+
+def test_workers_that_die_again_and_again_are_given_up(pool, tmp_path):
+    for number in range(9):
+        (tmp_path / str(number)).touch()
+    states, actions = transitions(200)
+    states[:] = 13
+    with pytest.raises(UserError, match="died 3 times in a row; if memory is short, take fewer"):
+        pool.rollout(CountingEngine(str(tmp_path)), states, actions, 1)
+
+
+def test_an_error_of_the_engine_is_told_and_the_next_call_is_served(pool):
+    states, actions = transitions(200)
+    states[0] = 14
+    with pytest.raises(ArithmeticError, match="fourteen"):
+        pool.rollout(CountingEngine(), states, actions, 1)
+    assert (pool.rollout(CountingEngine(), *transitions(200), 1) == expected(*transitions(200))).all()
+
+
+PARENT = """
+import sys, time
+from gapclose.engines.pool import workers
+from tests.engines.counting import CountingEngine, transitions
+if __name__ == "__main__":
+    workers.take(2)
+    workers.rollout(CountingEngine(), *transitions(200), 1)
+    print(*workers.executor._processes, flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+def alive(pid):
+    """Whether there is such a process that has not ended."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("ending", [None, signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_process_that_they_work_for(tmp_path, ending):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    command = [sys.executable, str(script), "0" if ending is None else "60"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as parent:
+        pids = parent.stdout.readline().split()
+        assert len(pids) == 2
+        if ending is not None:
+            parent.send_signal(ending)
+        error = parent.stderr.read() if ending != signal.SIGKILL else ""
+        parent.wait(20)
+    deadline = time.monotonic() + 20
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(alive, pids))
+    assert error.count("Traceback") == (ending == signal.SIGINT)  # Its own.
