@@ -8,7 +8,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from gapclose.errors import UserError
+from gapclose.errors import UserError, unusable
 
 PLUGINS = {
     "'hydra/launcher/joblib'": "sweeps",
@@ -51,10 +51,7 @@ def explain(error: BaseException) -> str | None:
         advice = " --help lists all groups and settings." if text.startswith("Could not override") else ""
         return one_line(text) + advice
     if isinstance(error, OSError) and error.filename:
-        return (
-            f"{error.filename} cannot be used ({error.strerror}); choose another place by data_dir=DIR, "
-            "hydra.run.dir=DIR, or the path that you gave."
-        )
+        return f"{unusable(error)}; choose another place by data_dir=DIR, hydra.run.dir=DIR, or the path that you gave."
     return None
 
 
