@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
         raise UserError("model=oracle has nothing to diagnose; it is the row that models are compared with anyway.")
     if config.trainer.get("strategy") is not None:
         raise UserError("gapclose.diagnose runs in one process; leave out trainer=ddp.")
-    check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks, task_seed=config.seed)
+    check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks)
     paths = chosen_checkpoints(config)
     checkpoints = {name: read_checkpoint(path) for name, path in paths.items()}
     configs = adopted(config, checkpoints)

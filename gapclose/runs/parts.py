@@ -16,6 +16,7 @@ from gapclose.planning.initialization import PolicyRollouts
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
+from gapclose.runs.explanation import within
 from gapclose.runs.shared import train_policy
 from gapclose.runs.stage import Stage
 from gapclose.seeds import derive_seed
@@ -44,7 +45,8 @@ class Parts(NamedTuple):
                 torch.manual_seed(derive_seed(checked_seed(config.policy.seed), "policy"))
                 init.policy = instantiate(config.policy.network, state_dim=simulator.state_dim, **bounds)
             training = instantiate(config.policy.training)
-            training.check(init.policy, config)
+            with within("policy.training.module"):
+                training.check(init.policy, config)
         planner = instantiate(config.planner, init=init, **bounds)
         mpc = build_mpc(config, planner) if "mpc" in config else None
         return cls(simulator, instantiate(config.data), instantiate(config.objective), planner, mpc, training)
@@ -71,14 +73,13 @@ def checked_seed(seed: NonNegativeInt) -> int:
 
 
 @validate_call
-def check_run(seed: NonNegativeInt, num_threads: PositiveInt | None, num_tasks: PositiveInt, task_seed: int) -> None:
+def check_run(seed: NonNegativeInt, num_threads: PositiveInt | None, num_tasks: PositiveInt = 1) -> None:
     """Refuses impossible settings of a run, and sets the number of threads.
 
     Args:
         seed: of the run.
         num_threads: of PyTorch; none leaves the choice to it.
-        num_tasks: to evaluate on.
-        task_seed: of these tasks.
+        num_tasks: to plan for, of a run without an `Evaluation`, which has its own.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)

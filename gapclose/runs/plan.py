@@ -46,7 +46,7 @@ def run(cfg: DictConfig) -> None:
         raise UserError("compile=true compiles a learned model; the oracle has nothing to compile: leave it out.")
     if config.trainer.get("strategy") is not None:
         raise UserError("plan.py runs in one process; leave out trainer=ddp.")
-    check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks, task_seed=config.seed)
+    check_run(seed=config.seed, num_threads=config.num_threads, num_tasks=config.num_tasks)
     ways = checked_ways(config.execute)
     everything = {choices.planner: Parts.build(config)} if config.compare is None else rivals(config, overrides)
     if any(of_planner.mpc.adaptation for of_planner in everything.values()):
