@@ -19,13 +19,22 @@ def fail(sentence: str) -> NoReturn:
     sys.exit(1)
 
 
+def unusable(error: OSError) -> str:
+    """Which file or folder cannot be used, and why."""
+    return f"{error.filename2 or error.filename} cannot be used ({error.strerror})"
+
+
 @contextmanager
 def command() -> Iterator[None]:
-    """Within it a command runs: a `UserError` ends it by `fail`, and Ctrl-C with code 130."""
+    """Within it a command runs: a `UserError` or a file that cannot be used ends it by `fail`, Ctrl-C with code 130."""
     try:
         yield
     except UserError as error:
         fail(str(error))
+    except OSError as error:
+        if not error.filename:
+            raise
+        fail(f"{unusable(error)}; move away what is in its place, or choose another.")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)

@@ -6,6 +6,7 @@ and writes what it would save into the file.
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ def build(project: str, entity: str | None, swept: list[str] | None, output: Pat
         output: a file to write instead.
 
     Raises:
-        UserError: wandb-workspaces is not installed; or, without `output`, there is no key or no connection.
+        UserError: wandb-workspaces is not installed, or a name is impossible; or, without `output`, there is no valid
+            key or no connection.
     """
+    check_names(project, swept or [])
     try:
         from gapclose.dashboards.pages import report, workspace
         from gapclose.dashboards.panels import SWEPT
@@ -72,17 +75,29 @@ def build(project: str, entity: str | None, swept: list[str] | None, output: Pat
         print(f"The {name} is at {page.url}.")
 
 
+def check_names(project: str, swept: list[str]) -> None:
+    """Refuses names that W&B does not give to projects, and what cannot be a configuration key."""
+    try:
+        wandb.Settings(project=project)
+    except wandb.errors.UsageError as error:
+        raise UserError(f"--project cannot be used ({error}); give the setting logger.project of the runs.") from error
+    for key in swept:
+        if not re.fullmatch(r"\w+(\.\w+)*", key):
+            raise UserError(f"--swept is {key!r}; give configuration keys, such as planner.horizon seed.")
+
+
 def signed_in(entity: str | None) -> str:
     """The entity, or else that of the API key, after making sure that the key is valid.
 
     Raises:
-        UserError: there is no key, or no connection.
+        UserError: there is no valid key, or no connection.
     """
     try:
         if wandb.login(prompt=False):
             return entity or wandb.Api().default_entity
     except Exception as error:  # Of the library's own and of its transport there are too many kinds.
-        raise UserError(f"W&B cannot be reached ({error}); try again with a connection, or {SIGN_IN}.") from error
+        reason = str(error).rstrip(".")
+        raise UserError(f"W&B cannot be signed in to ({reason}); check key and connection, or {SIGN_IN}.") from error
     raise UserError(f"There is no W&B key; {SIGN_IN}.")
 
 

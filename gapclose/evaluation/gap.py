@@ -20,7 +20,7 @@ from gapclose.seeds import generator
 
 WAYS = ("open_loop", "mpc")
 """The ways to execute plans."""
-MEASURES = (
+METRICS = (
     "success_rate",
     "goal_distance",
     "imagined_goal_distance",

@@ -15,7 +15,7 @@ from gapclose.errors import UserError, command
 from gapclose.evaluation.report import print_table
 from gapclose.evaluation.sweep_page import write_page
 from gapclose.evaluation.sweep_plots import draw_sweep
-from gapclose.evaluation.sweep_results import Results, has_control, read_results, summary, timings
+from gapclose.evaluation.sweep_results import SweepResults, has_control, read_results, summary, timings
 from gapclose.evaluation.sweep_runs import Missing
 from gapclose.evaluation.sweep_table import caption, sentences, table_of
 from gapclose.files import replacing
@@ -26,7 +26,11 @@ NAMED = 10
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m gapclose.evaluation.sweep",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", type=Path, help="of the sweep")
     parser.add_argument("--page", type=Path, help="Markdown page whose generated part is written anew")
     args = parser.parse_args()
@@ -34,7 +38,7 @@ def main() -> None:
         conclude(args.folder, args.page)
 
 
-def conclude(folder: Path, page: Path | None = None) -> Results:
+def conclude(folder: Path, page: Path | None = None) -> SweepResults:
     """Prints what the finished runs of a sweep have found, and leaves it in the sweep's folder.
 
     Args:
@@ -45,31 +49,28 @@ def conclude(folder: Path, page: Path | None = None) -> Results:
         What was read there.
 
     Raises:
-        UserError: there is no finished run, or the page has no place for the results, or a file cannot be written.
+        UserError: there is no finished run, or the page has no place for the results.
+        OSError: a file cannot be written.
     """
     results = read_results(folder)
     runs, missing, settings = results.runs, results.missing, results.settings
-    try:
-        write_missing(folder, missing)
-        if not runs:
-            print_missing(missing)
-            raise UserError(
-                f"There is no finished run below {folder} ({counted(missing)}); give the folder of a sweep of train.py."
-            )
-        columns, rows = table_of(settings)
-        title = ", ".join(filter(None, [f"{folder}: {len(runs)} run{'s' * (len(runs) != 1)}", counted(missing)]))
-        print_table(rows, title, columns, caption(settings), grouped=has_control(settings))
-        for sentence in sentences(settings):
-            print(sentence)
+    write_missing(folder, missing)
+    if not runs:
         print_missing(missing)
-        for name, table in {"summary.csv": summary(settings), "timings.csv": timings(settings)}.items():
-            write_csv(folder / name, table)
-        draw_sweep(settings, folder)
-        if page:
-            write_page(page, settings)
-    except OSError as error:
-        path = error.filename2 or error.filename
-        raise UserError(f"{path} cannot be written ({error.strerror}); move away what is in its place.") from error
+        raise UserError(
+            f"There is no finished run below {folder} ({counted(missing)}); give the folder of a sweep of train.py."
+        )
+    columns, rows = table_of(settings)
+    title = ", ".join(filter(None, [f"{folder}: {len(runs)} run{'s' * (len(runs) != 1)}", counted(missing)]))
+    print_table(rows, title, columns, caption(settings), grouped=has_control(settings))
+    for sentence in sentences(settings):
+        print(sentence)
+    print_missing(missing)
+    for name, table in {"summary.csv": summary(settings), "timings.csv": timings(settings)}.items():
+        write_csv(folder / name, table)
+    draw_sweep(settings, folder)
+    if page:
+        write_page(page, settings)
     return results
 
 

@@ -16,15 +16,21 @@ def write_page(path: Path, settings: Sequence[Setting]) -> None:
     """Puts tables and pictures between the two marks of a Markdown page; what stands around them is left alone.
 
     Raises:
-        UserError: there is such a page, but without the marks.
+        UserError: there is such a page, but without the marks, or it is no text.
     """
-    text = path.read_text() if path.exists() else f"# {path.stem}\n\n{BEGIN}\n{END}\n"
-    if BEGIN not in text or END not in text:
-        raise UserError(f"{path} has no place for results; put the lines {BEGIN} and {END} where they belong.")
-    before, rest = text.split(BEGIN, 1)
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else f"# {path.stem}\n\n{BEGIN}\n{END}\n"
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8; give a Markdown page, or the name of a new one.") from error
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(
+            f"{path} has no place for results; put the lines {BEGIN} and, below it, {END} where they belong."
+        )
     content = methods(path, settings) if has_control(settings) else plain(path, settings)
     with replacing(path) as temporary:
-        temporary.write_text("\n\n".join([before + BEGIN, *content]) + f"\n\n{END}" + rest.split(END, 1)[1])
+        temporary.write_text("\n\n".join([before + begin, *content]) + f"\n\n{end}{after}", encoding="utf-8")
 
 
 def methods(path: Path, settings: Sequence[Setting]) -> Iterator[str]:

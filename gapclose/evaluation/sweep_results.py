@@ -62,7 +62,7 @@ class Setting(NamedTuple):
         return self.scene | self.method
 
 
-class Results(NamedTuple):
+class SweepResults(NamedTuple):
     """All that there is of a sweep.
 
     Attributes:
@@ -78,7 +78,7 @@ class Results(NamedTuple):
     settings: list[Setting]
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path) -> SweepResults:
     """What lies in the folder of a sweep.
 
     Raises:
@@ -87,7 +87,7 @@ def read_results(folder: Path) -> Results:
     runs, missing = read_runs(folder)
     keys = varied_keys(runs)
     runs, repeated = without_repeats(runs, keys)
-    return Results(runs, sorted([*missing, *repeated]), keys, settings_of(runs, keys) if runs else [])
+    return SweepResults(runs, sorted([*missing, *repeated]), keys, settings_of(runs, keys) if runs else [])
 
 
 def settings_of(runs: Sequence[Run], keys: Sequence[str]) -> list[Setting]:

@@ -109,7 +109,8 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
         UserError: there is no such folder, or no run in it.
     """
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}; give the folder of a sweep, such as multirun/wall.")
+        missing = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
+        raise UserError(f"{missing}; give the folder of a sweep, such as multirun/wall.")
     runs: list[Run] = []
     missing: list[Missing] = []
     for path in track(list(run_folders(folder)), "Reading runs", "run"):

@@ -143,7 +143,7 @@ class PlannerRollouts(Callback):
         self.replay.add(states, actions)
         self.tasks.note(tasks, outcomes[:, 0] > 0)
         names = ("success_rate", "goal_distance", "world_model_error")
-        result = dict(zip(names, outcomes[new].mean(0).tolist()), simulator_steps=actions.shape[:2].numel())
+        result = dict(zip(names, outcomes[new].double().mean(0).tolist()), simulator_steps=actions.shape[:2].numel())
         self.history.append({"epoch": trainer.current_epoch, **result})
         logged = {f"rollouts/{name}": float(value) for name, value in result.items()}
         module.log_dict(logged, on_step=False, on_epoch=True)

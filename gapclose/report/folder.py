@@ -1,5 +1,6 @@
 """Whose report a folder asks for."""
 
+import shlex
 from pathlib import Path
 
 from gapclose.errors import UserError
@@ -14,9 +15,12 @@ def write_report(folder: Path) -> Path:
         UserError: there is neither, or what it left is damaged.
     """
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}; give that of a run of train.py, or of a sweep.")
+        missing = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
+        raise UserError(f"{missing}; give the folder of a run of train.py, or of a sweep.")
     if (folder / "metrics.json").exists():
         return write_run_report(folder)
     if (folder / "config.yaml").exists():
-        raise UserError(f"The run in {folder} is not finished; go on with it by python train.py resume={folder}.")
+        raise UserError(
+            f"The run in {folder} is not finished; go on with it by python train.py {shlex.quote(f'resume={folder}')}."
+        )
     return write_sweep_report(folder)

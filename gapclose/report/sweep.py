@@ -11,14 +11,14 @@ from gapclose.errors import UserError
 from gapclose.evaluation.report import percent
 from gapclose.evaluation.statistics import Estimate
 from gapclose.evaluation.sweep_effects import SEED, effects, learned, span
-from gapclose.evaluation.sweep_results import Results, Setting, read_results
+from gapclose.evaluation.sweep_results import Setting, SweepResults, read_results
 from gapclose.evaluation.sweep_runs import Missing, Value
 from gapclose.evaluation.sweep_table import best_first, caption, label, named, sentences, table_of
 from gapclose.report.page import PAGE, write_page
 from gapclose.report.sweep_figures import effects_section, heat_section, outcome_section, parallel_section
 
 
-def write_sweep_report(folder: Path, results: Results | None = None) -> Path:
+def write_sweep_report(folder: Path, results: SweepResults | None = None) -> Path:
     """Writes `report.html` of the finished runs below a folder.
 
     Args:
@@ -60,7 +60,7 @@ def write_sweep_report(folder: Path, results: Results | None = None) -> Path:
     )
 
 
-def by_run(results: Results) -> pd.DataFrame:
+def by_run(results: SweepResults) -> pd.DataFrame:
     """One row for each run of a learned model: what was set, and what came of it open loop.
 
     Where a sweep holds nothing but runs of the true dynamics, these.

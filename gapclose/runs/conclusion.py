@@ -1,6 +1,7 @@
 """The end of a run of train.py: its models are measured, and what was found is left in its folder."""
 
 import logging
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def leave_report(plan: Preparation, models: dict[str, WorldModel], executions: E
             "The run is finished, but its report could not be written (%s: %s); try python -m gapclose.report %s.",
             type(error).__name__,
             error,
-            folder,
+            shlex.quote(str(folder)),
         )
 
 

@@ -40,7 +40,6 @@ def run(cfg: DictConfig) -> None:
         num_threads=config.num_threads,
         num_workers=config.num_workers,
         num_tasks=config.num_tasks,
-        task_seed=config.seed,
     )
     paths = chosen_checkpoints(config)
     checkpoints = {name: read_checkpoint(path) for name, path in paths.items()}

@@ -12,11 +12,14 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import gapclose
 from gapclose.errors import fail
+from gapclose.overrides import key_of
 from gapclose.runs import multirun
 from gapclose.runs.explanation import explain, one_line
 
@@ -128,10 +131,28 @@ def start(job: Job, sweep: multirun.Sweep) -> str | None:
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=job.name)(job)()
     except Exception as error:
-        sentence = explain(error)
+        sentence = explain(error if sweep.folder or job.composed else misspelt(job.name) or error)
         if sentence is None and sweep.folder:
             return sweep.broken(error)
         if sentence is None and job.composed:
             raise
         # What Hydra cannot make a configuration of is the command line's fault, whatever the error's type.
         fail(sentence or one_line(str(error)))
+
+
+def misspelt(name: str) -> Exception | None:
+    """What is wrong with the settings beside the ranges of a ready-made sweep; none if there is no sweep, or nothing.
+
+    Hydra reads in the configuration that it is one. Where it cannot make one, it takes the command for that of a
+    single run, and would say of the ranges that these have none.
+    """
+    given = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
+    if not any(key_of(argument) == "sweep" for argument in given):
+        return None
+    try:
+        settings = OverridesParser.create().parse_overrides(given)
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            hydra.compose(name, [setting.input_line for setting in settings if not setting.is_sweep_override()])
+    except HydraException as error:
+        return error
+    return None

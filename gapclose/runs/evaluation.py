@@ -11,7 +11,7 @@ from pydantic import ConfigDict, PositiveInt, validate_call
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
-from gapclose.evaluation.gap import MEASURES, WAYS, HeldOut, measure_gap, policy_alone
+from gapclose.evaluation.gap import METRICS, WAYS, HeldOut, measure_gap, policy_alone
 from gapclose.logging.metrics import flatten
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
@@ -81,11 +81,10 @@ class Evaluation:
             if model == "finetuned" and not finetuned:
                 continue
             ways = [*WAYS, *(["open_loop_policy_alone"] if policy_alone(self.mpc.planner) else [])]
-            names = [name for name in MEASURES if name != "train_test_gap" or model != "oracle"]  # Of no error, none.
             if model != "oracle":
                 ways += ["mpc_adapted"] if self.mpc.adaptation else []
                 ways += ["open_loop_without_disagreement"] if self.objective.weight("disagreement") else []
-            paths += [f"{model}/expert_error", *(f"{model}/{way}/{name}" for way in ways for name in names)]
+            paths += metric_paths(model, ways)
         return paths
 
     def measure(
@@ -97,6 +96,18 @@ class Evaluation:
             objective = objective.without("disagreement")
         held_out = HeldOut.of(self.tasks, trajectories, device)
         return measure_gap(model, self.mpc, self.simulator, objective, held_out, self.seed, self.planner_name, ways)
+
+
+def metric_paths(model: str, ways: Sequence[str]) -> list[str]:
+    """The paths in metrics.json of the numbers of a model that is executed in these ways."""
+    names = [name for name in METRICS if name != "train_test_gap" or model != "oracle"]  # Of no error, none.
+    return [f"{model}/expert_error", *(f"{model}/{way}/{name}" for way in ways for name in names)]
+
+
+def all_metric_paths() -> list[str]:
+    """The paths in metrics.json of all numbers that there are in one run or another."""
+    ways = [*WAYS, "mpc_adapted", "open_loop_policy_alone", "open_loop_without_disagreement"]
+    return [path for model in MODELS for path in metric_paths(model, ways)]
 
 
 class EvaluationEachEpoch(Callback):

@@ -1,10 +1,14 @@
 """Errors that a user can put right, in one sentence."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from gapclose.errors import UserError
+from gapclose.errors import UserError, unusable
 
 PLUGINS = {
     "'hydra/launcher/joblib'": "sweeps",
@@ -19,6 +23,13 @@ def explain(error: BaseException) -> str | None:
     """The sentence for an error that a user can put right; none for a defect of the program."""
     if isinstance(error, UserError):
         return str(error)
+    if is_out_of_memory(error) or is_out_of_memory(error.__cause__):
+        asked = re.search(r"allocate ([\d.]+ \w+)", str(error))
+        return (
+            f"The memory does not suffice{f' ({asked[1]} were asked for at once)' if asked else ''}; lower "
+            "planner.horizon, planner.num_samples or planner.num_starts, the number of tasks or trajectories, a batch "
+            "size, or the size of the model."
+        )
     if isinstance(error, InstantiationException):
         key = str(error).rpartition("full_key: ")[2] if "full_key: " in str(error) else ""
         cause = error.__cause__ or error
@@ -40,11 +51,25 @@ def explain(error: BaseException) -> str | None:
         advice = " --help lists all groups and settings." if text.startswith("Could not override") else ""
         return one_line(text) + advice
     if isinstance(error, OSError) and error.filename:
-        return (
-            f"{error.filename} cannot be used ({error.strerror}); choose another place by data_dir=DIR, "
-            "hydra.run.dir=DIR, or the path that you gave."
-        )
+        return f"{unusable(error)}; choose another place by data_dir=DIR, hydra.run.dir=DIR, or the path that you gave."
     return None
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory did not suffice; of PyTorch's errors the text alone says so on a CPU."""
+    texts = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    )
+
+
+@contextmanager
+def within(key: str) -> Iterator[None]:
+    """Within it, arguments of the wrong type or out of range are settings inside this one."""
+    try:
+        yield
+    except ValidationError as error:
+        raise UserError(explain_validation(error, key)) from error
 
 
 def explain_validation(error: ValidationError, key: str) -> str:

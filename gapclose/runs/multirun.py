@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from gapclose.errors import UserError, fail
+from gapclose.errors import UserError, fail, unusable
 from gapclose.files import replacing
 from gapclose.overrides import NO_DIFFERENCE
 from gapclose.runs.explanation import explain, one_line
@@ -83,6 +84,10 @@ class Sweep:
         Sweep.current = None
         if self.lock:
             Path(self.lock.lock_file).unlink(missing_ok=True)
+            if [path.name for path in self.folder.glob("*")] == ["multirun.yaml"]:  # Hydra's, of jobs that it refused.
+                (self.folder / "multirun.yaml").unlink()
+                with suppress(OSError):
+                    self.folder.rmdir()
             self.lock.release()
 
     def begin(self, config: DictConfig) -> None:
@@ -134,28 +139,30 @@ class Sweep:
         )
 
     def conclude(self, summary: bool, broken: str | None = None) -> None:
-        """Says what the jobs have found, and which of them failed; exits with code 1 if any did.
+        """Says what the jobs have found, and which of them failed; exits with code 1 if any did, or the table.
 
         Args:
             summary: whether to make a table of their results.
             broken: why not all of them have been run.
         """
-        if summary:
-            summarize(self.folder)
-        failed = [str(path) for path, time in self.errors(self.folder).items() if self.earlier.get(path) != time]
-        sentences = [broken] if broken else []
-        if failed:
-            shown = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
-            many = "1 job has" if len(failed) == 1 else f"{len(failed)} jobs have"
-            sentences.append(
-                f"{many} failed for the reasons in {shown}; the same command with {self.setting()} tries again."
-            )
-        if sentences:
-            fail(" ".join(sentences))
+        unsummarized = summarize(self.folder) if summary else None
+        failed = [path for path, time in self.errors(self.folder).items() if self.earlier.get(path) != time]
+        try_again = f"the same command with {shlex.quote(self.setting())} tries again."
+        sentences = [broken, f"{failures(failed)}; {try_again}" if failed else None, unsummarized]
+        if any(sentences):
+            fail(" ".join(filter(None, sentences)))
 
 
-def summarize(folder: Path) -> None:
-    """Leaves table and report of a sweep; should that fail, its jobs have been run all the same."""
+def failures(errors: list[Path]) -> str:
+    """How many jobs have left these error messages, and why: the reason that all have, or where the reasons are."""
+    many = "1 job has" if len(errors) == 1 else f"{len(errors)} jobs have"
+    where = ", ".join(map(str, errors[:3])) + (f" and {len(errors) - 3} more" if len(errors) > 3 else "")
+    reason, *others = {path.read_text().partition("\n")[0] for path in errors}
+    return f"{many} failed for the reasons in {where}" if others else f"{many} failed ({where}): {reason.rstrip('.')}"
+
+
+def summarize(folder: Path) -> str | None:
+    """Leaves table and report of a sweep; returns why not, if it fails. The jobs have been run all the same."""
     from gapclose.evaluation import sweep  # Takes seconds.
     from gapclose.report.sweep import write_sweep_report
 
@@ -165,10 +172,13 @@ def summarize(folder: Path) -> None:
     except UserError as error:
         print(error)
     except Exception as error:
-        print(
-            f"The results of the jobs could not be put together ({type(error).__name__}: {one_line(str(error))}); "
-            f"try python -m gapclose.evaluation.sweep {shlex.quote(str(folder))}."
+        in_place = isinstance(error, OSError) and error.filename
+        reason = unusable(error) if in_place else f"{type(error).__name__}: {one_line(str(error))}"
+        return (
+            f"The results of the jobs could not be put together ({reason}); try python -m gapclose.evaluation.sweep "
+            f"{shlex.quote(str(folder))}."
         )
+    return None
 
 
 class BeginSweep(Callback):
@@ -252,7 +262,7 @@ def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
     except Exception as error:
         if first_process():
             log.error("#%d: failed: %s", settings.job.num, leave_error(folder, error))
-        if distributed(cfg) and (explain(error) is None or isinstance(error, OSError)):
+        if distributed(cfg) and (explain(error) is None or isinstance(error, (OSError, MemoryError, RuntimeError))):
             # Other processes may be at this job still, and would mistake what this one does in the next for their own.
             # Hydra would go on after an Exception.
             fail(

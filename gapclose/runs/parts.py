@@ -17,6 +17,7 @@ from gapclose.planning.initialization import PolicyRollouts
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
+from gapclose.runs.explanation import within
 from gapclose.runs.shared import train_policy
 from gapclose.runs.stage import Stage
 from gapclose.seeds import derive_seed
@@ -45,7 +46,8 @@ class Parts(NamedTuple):
                 torch.manual_seed(derive_seed(checked_seed(config.policy.seed), "policy"))
                 init.policy = instantiate(config.policy.network, state_dim=simulator.state_dim, **bounds)
             training = instantiate(config.policy.training)
-            training.check(init.policy, config)
+            with within("policy.training.module"):
+                training.check(init.policy, config)
         planner = instantiate(config.planner, init=init, **bounds)
         mpc = build_mpc(config, planner) if "mpc" in config else None
         objective = instantiate(config.objective, goal_weights=simulator.goal_weights)
@@ -77,8 +79,7 @@ def check_run(
     seed: NonNegativeInt,
     num_threads: PositiveInt | None,
     num_workers: NonNegativeInt | None,
-    num_tasks: PositiveInt,
-    task_seed: int,
+    num_tasks: PositiveInt = 1,
 ) -> None:
     """Refuses impossible settings of a run, and sets the numbers of threads and worker processes.
 
@@ -87,7 +88,6 @@ def check_run(
         num_threads: of PyTorch; none leaves the choice to it.
         num_workers: processes that simulate, where an engine does; none takes as many as PyTorch has threads.
         num_tasks: to evaluate on.
-        task_seed: of these tasks.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)

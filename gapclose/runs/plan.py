@@ -51,7 +51,6 @@ def run(cfg: DictConfig) -> None:
         num_threads=config.num_threads,
         num_workers=config.num_workers,
         num_tasks=config.num_tasks,
-        task_seed=config.seed,
     )
     ways = checked_ways(config.execute)
     everything = {choices.planner: Parts.build(config)} if config.compare is None else rivals(config, overrides)

@@ -9,6 +9,7 @@ from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
 from gapclose.runs.composition import EXPLORER_SETTING, blaming, with_groups
 from gapclose.runs.evaluation import Evaluation
+from gapclose.runs.explanation import within
 from gapclose.runs.parts import Parts, check_run
 from gapclose.runs.search import check_metric
 from gapclose.runs.stage import Stage
@@ -27,21 +28,15 @@ class Preparation:
 
     def __init__(self, config: DictConfig) -> None:
         self.parts = Parts.build(config)
-        settings = config.evaluation
-        check_run(
-            seed=config.seed,
-            num_threads=config.num_threads,
-            num_workers=config.num_workers,
-            num_tasks=settings.num_tasks,
-            task_seed=settings.seed,
-        )
-        self.evaluation = Evaluation(
-            simulator=self.parts.simulator,
-            mpc=self.parts.mpc,
-            objective=self.parts.objective,
-            planner_name=config.choices.planner,
-            **OmegaConf.to_container(settings),
-        )
+        check_run(seed=config.seed, num_threads=config.num_threads, num_workers=config.num_workers)
+        with within("evaluation"):
+            self.evaluation = Evaluation(
+                simulator=self.parts.simulator,
+                mpc=self.parts.mpc,
+                objective=self.parts.objective,
+                planner_name=config.choices.planner,
+                **OmegaConf.to_container(config.evaluation),
+            )
         if config.choices.model == "oracle":
             raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
         torch.manual_seed(derive_seed(config.seed, "initial weights"))
@@ -51,8 +46,10 @@ class Preparation:
             load_weights(self.world_model, read_checkpoint(config.base_checkpoint), config.base_checkpoint)
         self.baseline: Stage = instantiate(config.baseline)
         self.finetune: Stage | None = instantiate(config.finetune)
-        for stage in filter(None, (self.baseline, self.finetune)):
-            stage.check(self.world_model, config)
+        for name, stage in (("baseline", self.baseline), ("finetune", self.finetune)):
+            if stage:
+                with within(f"{name}.module"):
+                    stage.check(self.world_model, config)
         if not self.finetune and set(self.evaluation.models) == {"finetuned"}:
             raise UserError(
                 "evaluation.models is [finetuned], but finetune=none leaves no such model; add baseline or oracle."
@@ -66,10 +63,11 @@ class Preparation:
                 self.explorer.objective.require(self.world_model)
         self.rollouts: PlannerRollouts | None = None
         if self.finetune:
-            self.rollouts = self.finetune.make_rollouts(
-                config.data.steps,
-                simulator=self.parts.simulator,
-                planner=self.explorer.planner,
-                objective=self.explorer.objective,
-                seed=config.seed,
-            )
+            with within("finetune.rollouts"):
+                self.rollouts = self.finetune.make_rollouts(
+                    config.data.steps,
+                    simulator=self.parts.simulator,
+                    planner=self.explorer.planner,
+                    objective=self.explorer.objective,
+                    seed=config.seed,
+                )

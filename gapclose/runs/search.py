@@ -39,7 +39,7 @@ def check_metric(metric: str | None, possible: list[str]) -> None:
     """
     if metric is not None and metric not in possible:
         meant = " or ".join(get_close_matches(metric, possible, cutoff=0.0))
-        raise UserError(f"optimized_metric is {metric}, which this run will not measure; give {meant}.")
+        raise UserError(f"optimized_metric is {metric}, which will not be measured; give {meant}.")
 
 
 def check_search(sweeper: DictConfig, metric: str | None) -> None:
@@ -50,13 +50,16 @@ def check_search(sweeper: DictConfig, metric: str | None) -> None:
         metric: what the search goes by.
 
     Raises:
-        UserError: there is no metric, or no trial.
+        UserError: there is no metric, or one that no run has, or no trial.
     """
     if metric is None:
         raise UserError(
             "A search needs a number to go by; give its path in metrics.json, such as "
             "optimized_metric=finetuned/open_loop/world_model_error."
         )
+    from gapclose.runs.evaluation import all_metric_paths  # Takes seconds.
+
+    check_metric(metric, all_metric_paths())
     if not isinstance(sweeper.n_trials, int) or sweeper.n_trials < 1:
         raise UserError(f"hydra.sweeper.n_trials is {sweeper.n_trials}; give a whole number from 1.")
 

@@ -1,6 +1,7 @@
 """A run of train.py: data, baseline, finetuning, evaluation."""
 
 import logging
+import shlex
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -42,7 +43,8 @@ def run(cfg: DictConfig) -> float | None:
             try:
                 train(plan, config, folder, began)
             except KeyboardInterrupt as error:
-                raise Interrupted(f"Interrupted. Go on with: python train.py resume={folder}") from error
+                command = f"python train.py {shlex.quote(f'resume={folder}')}"
+                raise Interrupted(f"Interrupted. Go on with: {command}") from error
         return optimized_value(folder, config.get("optimized_metric"))
 
 

@@ -67,6 +67,29 @@ def test_without_the_extra_one_sentence_says_what_to_install(call, monkeypatch):
     assert not Path("spec.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--project", "a/b"], "Invalid project name 'a/b'"),
+        (["--project", "x" * 129], "exceeded 128 characters"),
+        (["--swept", "seed", "no key"], "--swept is 'no key'"),
+    ],
+)
+def test_impossible_names_are_refused_in_one_sentence(call, arguments, named):
+    code, out, err = call(*arguments, "--output", "spec.json")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert named in err
+    assert not Path("spec.json").exists()
+
+
+def test_a_malformed_key_is_called_that(call, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "abc")
+    code, _, err = call()
+    assert (code, err.count("\n")) == (1, 1)
+    assert "WANDB_API_KEY invalid" in err
+    assert "cannot be reached" not in err
+
+
 def test_a_file_that_cannot_be_written_is_named_in_one_sentence(call, tmp_path):
     (tmp_path / "file").touch()
     for output in (tmp_path, tmp_path / "file" / "spec.json"):

@@ -110,12 +110,21 @@ def test_where_nothing_has_finished_that_is_said_in_a_sentence(tmp_path, call):
     )  # fmt: skip
 
 
-def test_folders_without_runs_are_refused_in_a_sentence(tmp_path, call):
-    for folder in (tmp_path, tmp_path / "none"):
-        code, out, err = call(folder)
+def test_folders_without_runs_and_files_are_refused_in_a_sentence(tmp_path, call):
+    (tmp_path / "file").touch()
+    for name, begin in (
+        ("", "There is no run below"),
+        ("none", "There is no folder"),
+        ("file", f"{tmp_path}/file is a"),
+    ):
+        code, out, err = call(tmp_path / name)
         assert (code, out) == (1, "")
-        assert err.startswith("Error: There is no ")
+        assert err.startswith(f"Error: {begin}")
         assert err.count("\n") == 1
+
+
+def test_help_names_the_command(call):
+    assert call("--help")[1].startswith("usage: python -m gapclose.evaluation.sweep ")
 
 
 def test_a_folder_in_the_place_of_the_summary_is_named_and_left_alone(grid, call, no_pictures):
@@ -124,13 +133,21 @@ def test_a_folder_in_the_place_of_the_summary_is_named_and_left_alone(grid, call
     code, out, err = call(grid)
     assert code == 1
     assert "horizon" in out
-    assert err.startswith(f"Error: {grid / 'summary.csv'} cannot be written (Is a directory)")
+    assert err.startswith(f"Error: {grid / 'summary.csv'} cannot be used (Is a directory); move away")
     assert (grid / "summary.csv" / "mine").read_text() == "precious"
 
 
-def test_a_page_without_a_place_for_results_is_refused(methods, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"# Mine\n", "has no place"),
+        (f"{END}\n{BEGIN}\n".encode(), "has no place"),
+        (b"\xff\xfe", "is no text in UTF-8"),
+    ],
+)
+def test_a_page_without_a_place_for_results_is_refused(methods, tmp_path, content, sentence):
     page = tmp_path / "page.md"
-    page.write_text("# Mine\n")
-    with pytest.raises(UserError, match="has no place for results"):
+    page.write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
         write_page(page, found_in(methods))
-    assert page.read_text() == "# Mine\n"
+    assert page.read_bytes() == content

@@ -43,6 +43,14 @@ def test_every_epoch_adds_what_really_happened_and_how_it_fared(fit, ensemble, t
     )
 
 
+def test_a_share_of_successes_is_not_rounded_to_single_precision(fit, ensemble, trajectories, wall, monkeypatch):
+    monkeypatch.setattr(wall, "success", lambda state, _: torch.arange(len(state)) == 0)
+    replay = ReplayBuffer()
+    rollouts = rollouts_of(wall, replay)
+    fit(module_of(ensemble), trajectories, 1, callbacks=[rollouts], replay=replay)
+    assert rollouts.history[0]["success_rate"] == 1 / 3
+
+
 def test_an_automatic_price_is_calibrated_each_epoch_with_the_current_model_on_validation_data(
     fit, ensemble, trajectories, wall, monkeypatch
 ):

@@ -165,6 +165,17 @@ def test_the_command_makes_a_report_again_from_the_folder(make_run, monkeypatch,
     assert (folder / "report.html").read_bytes() == before
 
 
+def test_a_file_for_a_folder_and_a_folder_for_the_report_are_said_in_one_sentence(make_run, monkeypatch, capsys):
+    folder = make_run()
+    code, printed = call(monkeypatch, capsys, folder / "metrics.json")
+    assert (code, printed.err.count("\n")) == (1, 1)
+    assert printed.err.startswith(f"Error: {folder / 'metrics.json'} is a file; give the folder of")
+    (folder / "report.html").mkdir()
+    code, printed = call(monkeypatch, capsys, folder)
+    assert (code, printed.err.count("\n")) == (1, 1)
+    assert printed.err.startswith(f"Error: {folder / 'report.html'} cannot be used (Is a directory)")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [

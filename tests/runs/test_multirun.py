@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
@@ -109,7 +110,7 @@ def test_folders_are_named_by_the_settings_without_those_that_make_no_difference
 def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch):
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=2,99,1")
     assert answer.code == 1
-    assert answer.err.startswith("Error: 1 job has failed for the reasons in sweep/0,99/error.txt")
+    assert answer.err.startswith("Error: 1 job has failed (sweep/0,99/error.txt): planner.num_starts is 99, more than")
     assert answer.err.count("\n") == 1
     assert jobs() == ["0,1", "0,2"]
     assert Path("sweep/0,99/error.txt").read_text().startswith("planner.num_starts is 99")
@@ -136,7 +137,12 @@ def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch)
 
 @pytest.mark.parametrize(
     ("error", "goes_on"),
-    [(RuntimeError("gone"), False), (OSError(28, "no space left", "a"), False), (UserError("Refused."), True)],
+    [
+        (RuntimeError("gone"), False),
+        (OSError(28, "no space left", "a"), False),
+        (torch.OutOfMemoryError("CUDA out of memory."), False),
+        (UserError("Refused."), True),
+    ],
 )
 def test_a_job_that_fails_in_one_of_its_processes_ends_the_sweep(call, monkeypatch, error, goes_on):
     started = []
@@ -168,10 +174,38 @@ def test_a_summary_that_fails_is_named_and_nothing_else_is_lost(call, monkeypatc
     monkeypatch.setattr(sweep, "conclude", fail)
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=99")
     assert summaries == [Path("sweep")], "it is made once"
-    assert f"could not be put together ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.out
+    assert f"could not be put together ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.err
     assert answer.code == 1
-    assert answer.err.startswith("Error: 1 job has failed for the reasons in sweep/0,99/error.txt")
+    assert answer.err.startswith("Error: 1 job has failed (sweep/0,99/error.txt): planner.num_starts is 99")
     assert answer.err.count("\n") == 1
+
+
+def test_a_sweep_whose_table_cannot_be_written_says_so_and_exits_with_1(call):
+    Path("sweep/summary.csv").mkdir(parents=True)
+    answer = call("train", *SWEEP, "seed=0")
+    assert answer.code == 1
+    assert answer.err.startswith("Error: The results of the jobs could not be put together (sweep/summary.csv cannot")
+    assert answer.err.count("\n") == 1
+
+
+def test_a_reason_that_all_jobs_share_is_said_and_of_several_it_is_said_where_they_are(call):
+    answer = call("train", *SWEEP, "seed=0,1", "planner.num_starts=99", "hydra.sweep.dir='a sweep'")
+    assert answer.err == (
+        "Error: 2 jobs have failed (a sweep/0,99/error.txt, a sweep/1,99/error.txt): planner.num_starts is 99, more "
+        "than planner.num_samples = 8; choose at most that many; the same command with 'hydra.sweep.dir=a sweep' tries "
+        "again.\n"
+    )
+    answer = call("train", *SWEEP, "seed=0", "planner.num_starts=98,99")
+    assert answer.err.startswith(
+        "Error: 2 jobs have failed for the reasons in sweep/0,98/error.txt, sweep/0,99/error.txt; the same command"
+    )
+
+
+def test_a_sweep_that_is_refused_leaves_nothing_behind(call):
+    answer = call("train", *SWEEP, "seed=0,1", "nonsense=1,2")
+    assert answer.code == 1
+    assert answer.err.startswith("Error: Could not override 'nonsense'")
+    assert not Path("sweep").exists()
 
 
 def test_ctrl_c_ends_all_jobs_and_says_how_to_go_on(call, monkeypatch):

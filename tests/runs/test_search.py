@@ -105,7 +105,7 @@ def test_a_search_without_a_trial_that_succeeds_ends_in_one_line(call, evaluated
     assert "Traceback" not in answer.err
 
 
-@pytest.mark.parametrize("setting", ["optimized_metric=null", "hydra.sweeper.n_trials=0"])
+@pytest.mark.parametrize("setting", ["optimized_metric=null", "optimized_metric=nonsense", "hydra.sweeper.n_trials=0"])
 def test_a_search_with_nothing_to_go_by_or_to_do_is_refused_before_its_first_trial(call, setting):
     answer = call("train", *SEARCH, setting)
     assert (answer.code, answer.out) == (1, "")
