@@ -35,7 +35,6 @@ WRONG = [
     ("train", ["env.action_max=-0.1"], "env.action_max is -0.1"),
     ("train", ["env.door=[0.5,-0.5]"], "door is [0.5, -0.5]"),
     ("train", ["env.wall_x=5"], "wall_x is 5"),
-    ("train", ["task=jump"], "Could not find 'task/jump'"),
     ("train", ["data.num_trajectories=1"], "data.num_trajectories is 1"),
     ("train", ["data=nothing"], "Could not find 'data/nothing'"),
     ("train", ["data.behaviour.action_noise=-1"], "data.behaviour.action_noise is -1"),
