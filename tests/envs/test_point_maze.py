@@ -129,7 +129,7 @@ def test_walls_are_in_the_way(maze):
 
 
 def test_states_that_cannot_be_are_refused(maze):
-    with pytest.raises(UserError, match=r"start has shape \[1, 2\]; expected \[N, 4\]"):
+    with pytest.raises(UserError, match=r"start has shape \[1, 2\]; expected \[N, 4\], position first"):
         maze.validate_states(torch.zeros(1, 2), "start")
     with pytest.raises(
         UserError, match=r"start \(99, 0\) is not in a free cell of the maze; these have their middles at"
