@@ -1,8 +1,12 @@
 """What every engine does: it restores states and steps them, one after the other."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+
+from gapclose.errors import UserError
 
 
 class Engine(ABC):
@@ -37,3 +41,20 @@ class Engine(ABC):
             before = states if step == 0 else visited[:, step - 1]
             visited[:, step] = self.advance(before.astype(float), actions[:, step].astype(float), hold)
         return visited
+
+
+@contextmanager
+def installed(what: str, extra: str) -> Iterator[None]:
+    """Within it a library is imported; raises `UserError` if it is not installed.
+
+    Args:
+        what: needs it.
+        extra: of gapclose, that brings it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{what} needs {error.name}, which is not installed; get it by pip install 'gapclose[{extra}]', or in a "
+            f"checkout by pip install -e '.[{extra}]'."
+        ) from error

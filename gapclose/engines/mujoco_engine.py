@@ -1,6 +1,9 @@
 """Any MuJoCo model as an engine."""
 
+import tempfile
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import ClassVar
 
@@ -47,3 +50,15 @@ def built(engine: MujocoEngine):
 
     model = engine.model()
     return model, mujoco.MjData(model), Rollout(nthread=0)
+
+
+@contextmanager
+def temporary_files_gone() -> Iterator[None]:
+    """Within it, temporary files go to a folder that goes at its end: libraries leave models there."""
+    usual = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = usual

@@ -1,13 +1,12 @@
 """PointMaze of gymnasium-robotics: a ball that forces push through a maze."""
 
 import os
-import tempfile
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gapclose.engines.mujoco_engine import MujocoEngine
-from gapclose.errors import UserError
+from gapclose.engines.engine import installed
+from gapclose.engines.mujoco_engine import MujocoEngine, temporary_files_gone
 
 MAPS = {"umaze": "U_MAZE", "medium": "MEDIUM_MAZE", "large": "LARGE_MAZE"}
 """The library's maps by our names."""
@@ -30,25 +29,14 @@ class PointMazeEngine(MujocoEngine):
 
 
 def environment(maze: str):
-    """The library's environment with that map, its file of the model read and gone.
+    """The library's environment with that map.
 
     Raises:
         UserError: the library is not installed.
     """
-    try:
-        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # It tells news of other environments.
-            from gymnasium_robotics.envs.maze import maps
-            from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"PointMaze needs {error.name}, which is not installed; get it by pip install 'gapclose[mujoco]', or in a "
-            "checkout by pip install -e '.[mujoco]'."
-        ) from error
-    # The library writes the model to the folder of temporary files, under a name that is the time, and leaves it there.
-    usual = tempfile.tempdir
-    with tempfile.TemporaryDirectory() as folder:
-        tempfile.tempdir = folder
-        try:
-            return PointMazeEnv(getattr(maps, MAPS[maze]))
-        finally:
-            tempfile.tempdir = usual
+    # When it is imported, it tells news of its other environments.
+    with installed("PointMaze", "mujoco"), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        from gymnasium_robotics.envs.maze import maps
+        from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
+    with temporary_files_gone():
+        return PointMazeEnv(getattr(maps, MAPS[maze]))

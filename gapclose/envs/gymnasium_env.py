@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from gapclose.envs.ant_maze import AntMaze
 from gapclose.envs.point_maze import PointMaze
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.envs.wall import Wall
@@ -87,5 +88,5 @@ def make(simulator: type[Simulator], render_mode: str | None = None, **settings:
     return SimulatorEnv(simulator(**settings), render_mode)
 
 
-for name, simulator in {"Wall": Wall, "PointMaze": PointMaze}.items():
+for name, simulator in {"Wall": Wall, "PointMaze": PointMaze, "AntMaze": AntMaze}.items():
     gymnasium.register(f"gapclose/{name}-v0", entry_point=partial(make, simulator), max_episode_steps=100)

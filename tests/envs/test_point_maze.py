@@ -5,19 +5,10 @@ from pydantic import ValidationError
 from gapclose.data.behaviours import Expert, RandomWalk
 from gapclose.data.collect import collect
 from gapclose.engines import point_maze as engine
-from gapclose.engines.pool import workers
 from gapclose.envs.point_maze import PointMaze
 from gapclose.errors import UserError
 
 pytest.importorskip("gymnasium_robotics")
-
-
-@pytest.fixture(autouse=True)
-def in_this_process():
-    number = workers.number
-    workers.take(0)
-    yield
-    workers.take(number)
 
 
 @pytest.fixture(scope="module")
