@@ -94,10 +94,13 @@ def order(value: Value) -> tuple[int, float, str]:
 
 
 def run_folders(folder: Path) -> Iterator[Path]:
-    """The folders of runs below a folder, finished or not, in order; what is below a run is none."""
+    """The folders of runs below a folder, finished or not, in order.
+
+    Below a run are those that it has left for the other planners that its models were evaluated with.
+    """
     for here, below, files in os.walk(folder):
         if ".hydra" in below or {"metrics.json", "config.yaml", "error.txt"} & set(files):
-            below.clear()
+            below[:] = [name for name in below if name == "compare"]
             yield Path(here)
         below.sort()
 

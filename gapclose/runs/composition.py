@@ -16,7 +16,7 @@ from gapclose.runs.explanation import explain
 from gapclose.runs.parts import Parts
 
 RIVAL = ("init", "planner", "mpc", "adaptation")
-"""The groups in which the planners of plan.py's `compare` may differ."""
+"""The groups in which the planners of `compare` may differ."""
 EXPLORER = ("init", "planner", "objective")
 """The groups in which the planner of `finetune.rollouts.planner` may differ from the run's."""
 EXPLORER_SETTING = "finetune.rollouts.planner"
@@ -32,20 +32,30 @@ def rivals(config: DictConfig, overrides: Sequence[str]) -> dict[str, Parts]:
     Raises:
         UserError: for what is wrong with the list, or with one of its entries.
     """
-    entries = list(config.compare) if isinstance(config.compare, ListConfig) else []
-    if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
-        raise UserError(f"compare is {config.compare}; give a list of planners, such as compare=[gradient,cem].")
-    entries = [" ".join(entry.split()) for entry in entries]
-    if len(set(entries)) < len(entries):
-        raise UserError(f"compare names a planner twice ({', '.join(entries)}); name each once.")
+    listed = entries(config.compare)
     if any(override.startswith("planner=") for override in overrides):
         raise UserError("planner and compare exclude each other; put the planner into the list of compare.")
     shared = [override for override in overrides if not override.startswith("compare=")]
     everything = {}
-    for entry in entries:
+    for entry in listed:
         with blaming("compare", entry):
             everything[entry] = Parts.build(with_groups(config, groups_of(entry, "plan", shared, RIVAL)))
     return everything
+
+
+def entries(compare: Any) -> list[str]:
+    """The entries of the setting `compare`.
+
+    Raises:
+        UserError: it is no list of planners, or names one twice.
+    """
+    listed = list(compare) if isinstance(compare, ListConfig) else []
+    if not listed or not all(isinstance(entry, str) and entry.strip() for entry in listed):
+        raise UserError(f"compare is {compare}; give a list of planners, such as compare=[gradient,cem].")
+    listed = [" ".join(entry.split()) for entry in listed]
+    if len(set(listed)) < len(listed):
+        raise UserError(f"compare names a planner twice ({', '.join(listed)}); name each once.")
+    return listed
 
 
 def explorer_groups(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any] | None:
@@ -70,9 +80,33 @@ def explorer_groups(config: DictConfig, overrides: Sequence[str]) -> dict[str, A
             f"'{EXPLORER_SETTING}=\"cem planner.iterations=10\"', or null for the run's own."
         )
     with blaming(EXPLORER_SETTING, entry):
-        chosen = {"init", "planner"} | {key for key in map(key_of, entry.split()[1:]) if "." not in key}
-        shared = [text for text in overrides if key_of(text).partition(".")[0] not in chosen]
-        return groups_of(entry, "train", [*shared, f"planner.horizon={config.planner.horizon}"], EXPLORER)
+        return groups_of(entry, "train", beside(entry, config, overrides), EXPLORER)
+
+
+def rival_groups(config: DictConfig, overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The groups of each planner in train.py's setting `compare`; none if models are evaluated with the run's own only.
+
+    Each has its own defaults for `planner` and `init`, as in `explorer_groups`.
+
+    Args:
+        config: of train.py.
+        overrides: the command line.
+
+    Raises:
+        UserError: for what is wrong with the list, or with one of its entries.
+    """
+    found = {}
+    for entry in entries(config.compare) if config.compare is not None else []:
+        with blaming("compare", entry):
+            found[entry] = groups_of(entry, "train", beside(entry, config, overrides), RIVAL)
+    return found
+
+
+def beside(entry: str, config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """What another planner has of the command line: what is not for the run's own, and as long a horizon."""
+    chosen = {"compare", "init", "planner"} | {key for key in map(key_of, entry.split()[1:]) if "." not in key}
+    shared = [text for text in overrides if key_of(text).partition(".")[0] not in chosen]
+    return [*shared, f"planner.horizon={config.planner.horizon}"]
 
 
 def groups_of(entry: str, job: str, overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:

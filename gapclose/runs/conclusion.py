@@ -24,16 +24,21 @@ from gapclose.evaluation.report import (
 from gapclose.logging.recording import log_results
 from gapclose.logging.results import Files, Results
 from gapclose.models.world_model import WorldModel
+from gapclose.overrides import key_of
 from gapclose.planning.execution import Execution
 from gapclose.report.maps import make_maps
 from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
 from gapclose.report.run import write_run_report
+from gapclose.runs.evaluation import Evaluation
+from gapclose.runs.multirun import job_folder
 from gapclose.runs.preparation import Preparation
 from gapclose.runs.shared import baseline_path
 from gapclose.runs.versions import made_with
 
 log = logging.getLogger(__name__)
 
+RIVALS = "compare"
+"""Where a run leaves what it has found with other planners."""
 Executions = dict[str, dict[str, Execution]]
 """By model and way to execute."""
 
@@ -50,10 +55,43 @@ def conclude(
 ) -> None:
     """Evaluates the models on held-out tasks and writes metrics, table, pictures and report.
 
+    With each planner of `compare` it does so, too, in a folder below that of the run: as a run with that planner would
+    have left it that has trained the same models.
+
     `wall_clock_seconds` counts from `began`, of a run that was interrupted since it last went on.
     """
-    simulator = plan.parts.simulator
-    gaps, executions = measure(plan, config, models, trajectories)
+    for name, model in models.items():
+        model.to(plan.evaluation.device)
+        if config.compile and name != "oracle":
+            model.compile_step()
+    for entry, rival in plan.rivals.items():
+        own = folder / RIVALS / job_folder(",".join(named(entry)))
+        if not (own / "metrics.json").exists():
+            leave_overrides(entry, folder, own)
+            OmegaConf.save(rival.config, own / "config.yaml")
+            possible = {name: model for name, model in models.items() if name in rival.evaluation.models}
+            leave_results(plan, rival.evaluation, rival.config, own, possible, trajectories, [], began)
+    results = leave_results(plan, plan.evaluation, config, folder, models, trajectories, by_epoch, began)
+    print(f"Everything is in {folder}.")
+    log_results(logger, results)
+
+
+def leave_results(
+    plan: Preparation,
+    evaluation: Evaluation,
+    config: DictConfig,
+    folder: Path,
+    models: dict[str, WorldModel],
+    trajectories: Trajectories,
+    by_epoch: list[dict[str, Any]],
+    began: float,
+) -> Results:
+    """What `conclude` does for one planner."""
+    simulator = evaluation.simulator
+    gaps, executions = {}, {}
+    for name, model in models.items():
+        log.info("Evaluating: %s, %s", name, evaluation.planner_name)
+        gaps[name], executions[name] = evaluation.measure(model, trajectories, evaluation.device)
     of_tasks = outcomes(executions, simulator)
     compared = compare_models(of_tasks, "finetuned", "baseline")
     metrics = {
@@ -77,32 +115,31 @@ def conclude(
     write_json(folder / "metrics.json", metrics)
     rows = results_rows(gaps) + published_rows(metrics.get("published", {}))
     print_table(
-        rows, f"{metrics['env']}, {len(plan.evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
+        rows, f"{metrics['env']}, {len(evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
     )
     print(what_changed(metrics))
     if compared:
         by_column = compared["open_loop"]
         sentence = in_words("finetuned", "baseline", by_column["success"], by_column["world_model_error"])
         print(f"Open loop, {sentence}")
-    leave_report(plan, models, executions, folder)
-    print(f"Everything is in {folder}.")
+    leave_report(evaluation, models, executions, folder)
     epochs, files = plan.finetune.epochs if plan.finetune else 0, files_of(plan, config, folder)
-    log_results(logger, Results(metrics, gaps, rows, of_tasks, executions, epochs, pictures, files, simulator))
+    return Results(metrics, gaps, rows, of_tasks, executions, epochs, pictures, files, simulator)
 
 
-def measure(
-    plan: Preparation, config: DictConfig, models: dict[str, WorldModel], trajectories: Trajectories
-) -> tuple[dict[str, dict[str, Any]], Executions]:
-    """For each model its gap as `measure_gap` returns it, and its executions."""
-    evaluation = plan.evaluation
-    gaps, executions = {}, {}
-    for name, model in models.items():
-        log.info("Evaluating: %s", name)
-        model = model.to(evaluation.device)
-        if config.compile and name != "oracle":
-            model.compile_step()
-        gaps[name], executions[name] = evaluation.measure(model, trajectories, evaluation.device)
-    return gaps, executions
+def leave_overrides(entry: str, folder: Path, own: Path) -> None:
+    """Leaves the command line of a run that has the planner of an entry in the place of its own."""
+    given = folder / ".hydra" / "overrides.yaml"
+    overrides = list(OmegaConf.load(given)) if given.exists() else []
+    shared = [text for text in overrides if key_of(text).partition(".")[0] not in ("compare", "planner", "init")]
+    (own / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create([*shared, *named(entry)]), own / ".hydra" / "overrides.yaml")
+
+
+def named(entry: str) -> list[str]:
+    """An entry of `compare` as settings on a command line."""
+    name, *settings = entry.split()
+    return [f"planner={name}", *settings]
 
 
 def extent(plan: Preparation) -> dict[str, Any]:
@@ -124,9 +161,8 @@ def files_of(plan: Preparation, config: DictConfig, folder: Path) -> Files:
     return Files(plan.parts.data.path(simulator), baseline, given, finetuned)
 
 
-def leave_report(plan: Preparation, models: dict[str, WorldModel], executions: Executions, folder: Path) -> None:
+def leave_report(evaluation: Evaluation, models: dict[str, WorldModel], executions: Executions, folder: Path) -> None:
     """Writes report.html, and what it shows beyond the plans; should that fail, the run is finished all the same."""
-    evaluation = plan.evaluation
     try:
         maps = make_maps(models, executions, evaluation.simulator, evaluation.objective, evaluation.seed)
         write_arrays(folder / MAPS, maps)

@@ -60,7 +60,8 @@ def finished(folder: Path, cfg: DictConfig) -> bool:
     if not (folder / "metrics.json").exists():
         return False
     config, stored = settle(cfg)[0], OmegaConf.load(folder / "config.yaml")
-    stored.pop("explorer", None)  # It follows from the rest.
+    for name in ("explorer", "rivals"):  # They follow from the rest.
+        stored.pop(name, None)
     require_same(stored, config, folder)
     return True
 

@@ -1,11 +1,14 @@
 """What a run of train.py is made of, from its configuration."""
 
+from typing import NamedTuple
+
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
+from gapclose.models.oracle import OracleWorldModel
 from gapclose.runs.checkpoint import build_world_model, load_weights, read_checkpoint
 from gapclose.runs.composition import EXPLORER_SETTING, blaming, with_groups
 from gapclose.runs.evaluation import Evaluation
@@ -30,13 +33,7 @@ class Preparation:
         self.parts = Parts.build(config)
         check_run(seed=config.seed, num_threads=config.num_threads, num_workers=config.num_workers)
         with within("evaluation"):
-            self.evaluation = Evaluation(
-                simulator=self.parts.simulator,
-                mpc=self.parts.mpc,
-                objective=self.parts.objective,
-                planner_name=config.choices.planner,
-                **OmegaConf.to_container(config.evaluation),
-            )
+            self.evaluation = self.make_evaluation(config, self.parts)
         if config.choices.model == "oracle":
             raise UserError("model=oracle has nothing to train; plan with it by python plan.py model=oracle.")
         torch.manual_seed(derive_seed(config.seed, "initial weights"))
@@ -71,3 +68,41 @@ class Preparation:
                     objective=self.explorer.objective,
                     seed=config.seed,
                 )
+        self.rivals: dict[str, Rival] = {}
+        """What models are evaluated with beside the run's own planner, by entry of `compare`."""
+        for entry, groups in config.rivals.items():
+            with blaming("compare", entry):
+                self.rivals[entry] = self.make_rival(config, entry, groups)
+
+    def make_evaluation(self, config: DictConfig, parts: Parts) -> Evaluation:
+        """Evaluation with the planner of these parts."""
+        return Evaluation(
+            simulator=self.parts.simulator,
+            mpc=parts.mpc,
+            objective=self.parts.objective,
+            planner_name=config.choices.planner,
+            **OmegaConf.to_container(config.evaluation),
+        )
+
+    def make_rival(self, config: DictConfig, entry: str, groups: DictConfig) -> "Rival":
+        """Evaluation with another planner, of the models that it can plan with."""
+        own = with_groups(config, groups)
+        own.choices.planner, own.compare, own.rivals = entry, None, {}
+        parts = Parts.build(own)
+        if not parts.planner.can_plan_with(OracleWorldModel(parts.simulator)):
+            own.evaluation.models = [name for name in own.evaluation.models if name != "oracle"]
+        return Rival(own, parts, self.make_evaluation(own, parts))
+
+
+class Rival(NamedTuple):
+    """A planner that models are evaluated with beside the run's own.
+
+    Attributes:
+        config: that of the run, with this planner in the place of its own.
+        parts: of that configuration.
+        evaluation: with this planner.
+    """
+
+    config: DictConfig
+    parts: Parts
+    evaluation: Evaluation

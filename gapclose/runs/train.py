@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from gapclose.logging.recording import recording
 from gapclose.models.oracle import OracleWorldModel
-from gapclose.runs.composition import explorer_groups
+from gapclose.runs.composition import explorer_groups, rival_groups
 from gapclose.runs.conclusion import conclude
 from gapclose.runs.entry import Interrupted
 from gapclose.runs.evaluation import EvaluationEachEpoch
@@ -34,7 +34,8 @@ def run(cfg: DictConfig) -> float | None:
     began = time.perf_counter()
     config, folder = settle(cfg)
     if "explorer" not in config:  # A run that is resumed by its folder has it from the command that started it.
-        config.explorer = explorer_groups(config, HydraConfig.get().overrides.task)
+        overrides = HydraConfig.get().overrides.task
+        config.explorer, config.rivals = explorer_groups(config, overrides), rival_groups(config, overrides)
     plan = Preparation(config)
     with claim(folder, config):
         if (folder / "metrics.json").exists():
@@ -61,6 +62,8 @@ def work(plan: Preparation, config: DictConfig, folder: Path, logger: Logger | N
     plan.parts.train_policy(trajectories, config, logger)
     if plan.explorer is not plan.parts:
         plan.explorer.train_policy(trajectories, config, logger)
+    for rival in plan.rivals.values():
+        rival.parts.train_policy(trajectories, config)
     if config.base_checkpoint is None:
         train_baseline(plan.baseline, world_model, trajectories, simulator, config, logger)
     models = {"baseline": deepcopy(world_model)}

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gapclose.evaluation import sweep
+from gapclose.evaluation.sweep_runs import read_runs
 from gapclose.finetuning.adversarial import AdversarialTraining
 from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.report.record import read_plans
@@ -368,3 +369,30 @@ def test_a_report_that_fails_loses_no_run(call, trained, monkeypatch):
     assert "no room" in warning
     assert "python -m gapclose.report" in warning
     assert not Path("run/report.html").exists()
+
+
+def test_with_further_planners_models_fare_as_in_runs_with_these_planners(call):
+    shared = [setting for setting in TINY if not setting.startswith("planner")]
+    shared += ["finetune=continue", *TINY_FINETUNE, "planner.horizon=6"]
+    cem = ["planner=cem", "planner.iterations=1", "planner.num_samples=4", "planner.num_elites=2"]
+    entries = ["gradient", "cem planner.iterations=2 planner.num_samples=8 planner.num_elites=2"]
+    answer = call("train", *shared, *cem, f"compare={json.dumps(entries)}", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    results, missing = read_runs(Path("run"))
+    assert not missing
+    assert [run.value("planner") for run in results] == ["cem", entries[1], "gradient"]
+    assert [run.judged for run in results] == [["finetuned"]] * 3
+    models = ["baseline", "finetuned"]
+    alone = ["planner=gradient", "evaluation.models=[baseline,finetuned]", "hydra.run.dir=alone"]
+    assert call("train", *shared, *alone).code == 0
+    metrics = json.loads(Path("alone/metrics.json").read_text())
+    assert [without_times(metrics[model]) for model in models] == [
+        without_times(results[2].metrics[model]) for model in models
+    ]
+
+
+def test_a_planner_that_is_none_is_refused_before_any_work(call):
+    answer = call("train", *TINY, "compare=[gradient,teleport]")
+    assert answer.code == 1
+    assert "Of compare, the entry 'teleport': In 'train': Could not find 'planner/teleport'" in answer.err
+    assert not Path("data").exists()
