@@ -67,6 +67,7 @@ class Preparation:
         self.rollouts: PlannerRollouts | None = None
         if self.finetune:
             self.rollouts = self.finetune.make_rollouts(
+                self.world_model,
                 config.data.steps,
                 simulator=self.parts.simulator,
                 planner=self.explorer.planner,
