@@ -204,7 +204,7 @@ def test_it_learns_what_only_the_history_tells():
 
 
 def test_the_width_is_divided_among_the_heads():
-    with pytest.raises(UserError, match="model.hidden_dim is 10 and model.num_heads 4"):
+    with pytest.raises(UserError, match=r"model\.hidden_dim is 10 and model\.num_heads 4"):
         TransformerDynamics(2, 2, hidden_dim=10, num_heads=4)
 
 

@@ -62,8 +62,8 @@ WRONG = [
     (
         "train",
         ["model=transformer", "finetune=online", "model.context=7"],
-        "7 steps does not fit into plans of planner.horizon=6; make that longer, or the window, or what the model looks "
-        "back (model.context), shorter",
+        "7 steps does not fit into plans of planner.horizon=6; make that longer, or the window, or what the model "
+        "looks back (model.context), shorter",
     ),
     ("train", ["model=transformer", "compile=true"], "cannot be compiled; leave out compile=true"),
     ("train", ["baseline.epochs=0"], "baseline.epochs is 0"),

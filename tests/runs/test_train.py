@@ -83,11 +83,13 @@ TRANSFORMER = ["model=transformer", "model.num_heads=2", "model.context=3"]
 def test_a_model_that_looks_back_trains_in_every_mode_and_adapts(call, mode):
     settings = {"none": ["adaptation=gradient", "adaptation.steps=2"], "online": TINY_ONLINE[1:]}
     settings = settings.get(mode, [*TINY_FINETUNE, "finetune.window=2"])
-    answer = call("train", *TINY, *TRANSFORMER, f"finetune={mode}", *settings, "hydra.run.dir=run")
+    evaluated = "baseline" if mode == "none" else "finetuned"
+    settings += [f"finetune={mode}", f"evaluation.models=[{evaluated}]", "hydra.run.dir=run"]
+    answer = call("train", *TINY, *TRANSFORMER, *settings)
     assert answer.code == 0, answer.err
     metrics = metrics_of("run")
     assert metrics["model"] == "transformer"
-    assert set(metrics["baseline"]["mpc"]) == EVAL
+    assert set(metrics[evaluated]["mpc"]) == EVAL
     if mode == "none":
         assert set(metrics["baseline"]["mpc_adapted"]) >= EVAL
     else:
