@@ -95,7 +95,7 @@ def loss_by_trajectory(
 
 @torch.no_grad()
 def true_steps(world_model: LearnedWorldModel, simulator: Simulator, latent: Tensor, actions: Tensor) -> Tensor:
-    """The latents `[B, 1, M, Z]` to which one true step leads each member's own latent `[B, M, Z]`."""
+    """The latents `[B, 1, M, Z]` to which one true step leads each member's own latent `[B, 1, M, Z]`."""
     states = world_model.decode(latent.unsqueeze(-2))  # A member for itself, not their mean.
-    following = simulator.step(states.flatten(0, 1), actions.repeat_interleave(latent.shape[1], 0).squeeze(1))
-    return world_model.encode(simulator.observe(following))[:, 0].view_as(latent).unsqueeze(1)
+    following = simulator.step(states.flatten(0, 2), actions.repeat_interleave(latent.shape[2], 0).squeeze(1))
+    return world_model.encode(simulator.observe(following))[:, 0].view_as(latent)

@@ -38,6 +38,7 @@ class Simulator(ABC):
             none for all alike.
         scale: what differences in each coordinate are measured in where the simulator is planned with, `[S]`; none if
             all are of one kind.
+        angles: which pairs of state coordinates are sine and cosine of an angle.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Simulator(ABC):
     success_radius: float | None = None
     goal_weights: Tensor | None = None
     scale: Tensor | None = None
+    angles: tuple[tuple[int, int], ...] = ()
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:

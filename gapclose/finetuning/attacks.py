@@ -17,7 +17,7 @@ class Perturbation(NamedTuple):
     """What is added to the inputs of a rollout.
 
     Attributes:
-        latent: to where it starts, `[B, M, ...]`.
+        latent: to what it starts from, `[B, F, M, ...]`.
         actions: `[B, k, A]`.
     """
 

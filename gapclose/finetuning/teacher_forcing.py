@@ -20,8 +20,8 @@ class TeacherForcing(Training):
 
     Args:
         world_model: the model.
-        input_noise: standard deviation of the Gaussian noise on the latents that rollouts start from, in units of the
-            data's standard deviation, for each member its own; the actions and the targets stay as they are.
+        input_noise: standard deviation of the Gaussian noise on the latents that predictions start from, in units of
+            the data's standard deviation, for each member its own; the actions and the targets stay as they are.
         settings: those of `Training`.
     """
 

@@ -25,7 +25,7 @@ class AdaptedWorldModel(WorldModel):
     def __init__(self, model: LearnedWorldModel, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.model, self.weights = model, dict(weights)
-        self.members, self.longest_rollout = model.members, model.longest_rollout
+        self.members, self.context, self.longest_rollout = model.members, model.context, model.longest_rollout
 
     @classmethod
     def copies(cls, model: LearnedWorldModel, n: int) -> Self:
@@ -47,6 +47,9 @@ class AdaptedWorldModel(WorldModel):
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         return self.for_each_task("rollout", latent, actions).flatten(0, 1)
+
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        return self.for_each_task("predict", latents, actions).flatten(0, 1)
 
     def losses(self, window: Window) -> Tensor:
         """The model's training loss for each task, `[N]`."""

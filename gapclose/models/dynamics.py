@@ -1,12 +1,53 @@
 """Residual dynamics: one multilayer perceptron, or an ensemble of them in one batched network."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from pydantic import PositiveInt, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gapclose.models.normalization import deviation
 
-class MLPDynamics(nn.Module):
+
+class Dynamics(nn.Module, ABC):
+    """What predicts the next latent, in units of the training data: the scale of latent changes and of actions.
+
+    Args:
+        latent_dim: number `Z` of latent coordinates.
+        action_dim: number `A` of action coordinates.
+
+    Attributes:
+        members: number `M` of networks.
+        context: of how many steps, the present one included, a prediction takes latents and actions into account. More
+            than one take a method `predict`, as `WorldModel` has it.
+    """
+
+    members: int = 1
+    context: int = 1
+
+    def __init__(self, latent_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("action_mean", torch.zeros(action_dim))
+        self.register_buffer("action_std", torch.ones(action_dim))
+        self.register_buffer("delta_std", torch.ones(latent_dim))
+
+    def fit_normalization(self, deltas: Tensor, actions: Tensor) -> None:
+        """Takes the scale of latent changes `[B, Z]`, and mean and standard deviation of actions `[B, A]`."""
+        self.delta_std.copy_(deviation(deltas))
+        self.action_mean.copy_(actions.mean(0))
+        self.action_std.copy_(deviation(actions))
+
+    @abstractmethod
+    def forward(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`."""
+
+    @abstractmethod
+    def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
+        """Latents `[N, T+1, M, Z]` that actions `[N, T, A]` lead through from latents `[N, M, Z]`."""
+
+
+class MLPDynamics(Dynamics):
     """`z' = z + σ_Δ · MLP(z, (a - μ_a) / σ_a)`, for all members with one batched matrix product per layer.
 
     Args:
@@ -26,7 +67,7 @@ class MLPDynamics(nn.Module):
         num_layers: PositiveInt = 3,
         members: PositiveInt = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(latent_dim, action_dim)
         self.members = members
         sizes = [latent_dim + action_dim, *[hidden_dim] * num_layers, latent_dim]
         bounds = [fan_in**-0.5 for fan_in in sizes[:-1]]
@@ -37,15 +78,6 @@ class MLPDynamics(nn.Module):
         self.biases = nn.ParameterList(
             torch.empty(members, 1, fan_out).uniform_(-bound, bound) for fan_out, bound in zip(sizes[1:], bounds)
         )
-        self.register_buffer("action_mean", torch.zeros(action_dim))
-        self.register_buffer("action_std", torch.ones(action_dim))
-        self.register_buffer("delta_std", torch.ones(latent_dim))
-
-    def fit_normalization(self, deltas: Tensor, actions: Tensor) -> None:
-        """Takes the scale of latent changes `[B, Z]`, and mean and standard deviation of actions `[B, A]`."""
-        self.delta_std.copy_(deltas.std(0).clamp(min=1e-6))
-        self.action_mean.copy_(actions.mean(0))
-        self.action_std.copy_(actions.std(0).clamp(min=1e-6))
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`."""

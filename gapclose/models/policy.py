@@ -7,6 +7,7 @@ from pydantic import PositiveInt, validate_call
 from torch import Tensor, nn
 
 from gapclose.data.trajectories import Trajectories
+from gapclose.models.normalization import deviation
 
 
 class GoalConditionedPolicy(nn.Module):
@@ -42,7 +43,7 @@ class GoalConditionedPolicy(nn.Module):
         """Takes mean and standard deviation of the states from the training data."""
         states = trajectories.states.flatten(0, 1)
         self.mean.copy_(states.mean(0))
-        self.std.copy_(states.std(0).clamp(min=1e-6))
+        self.std.copy_(deviation(states))
 
     def forward(self, state: Tensor, goal: Tensor) -> Tensor:
         """Normalised actions `[..., A]`, not clipped to the bounds, of states and goals `[..., S]`."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gapclose.data.trajectories import Trajectories, Window
 from gapclose.errors import UserError
-from gapclose.models.dynamics import MLPDynamics
+from gapclose.models.dynamics import Dynamics
 from gapclose.models.encoders import StateEncoder
 
 
@@ -31,7 +31,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 class WorldModel(nn.Module, ABC):
-    """Latent dynamics `z' = f(z, a)`.
+    """Latent dynamics `z' = f(z, a)`, or `f` of several steps: a rollout starts with no step before it.
 
     A latent is `[N, M, ...]`: the first axis after the tasks is that of the `M` ensemble members, each of which
     follows a trajectory of its own (Chua et al. 2018, arXiv 1805.12114, section 4: TS-infinity). A single model has
@@ -39,11 +39,13 @@ class WorldModel(nn.Module, ABC):
 
     Attributes:
         members: number `M` of members.
+        context: of how many steps, the present one included, a prediction takes latents and actions into account.
         longest_rollout: how many steps it can predict at most; none for any number.
         differentiable: whether gradients pass through its predictions.
     """
 
     members: int = 1
+    context: int = 1
     longest_rollout: int | None = None
     differentiable: bool = True
 
@@ -57,7 +59,7 @@ class WorldModel(nn.Module, ABC):
 
     @abstractmethod
     def step(self, latent: Tensor, action: Tensor) -> Tensor:
-        """Next latents `[N, M, ...]` of latents `[N, M, ...]` under actions `[N, A]`."""
+        """Next latents `[N, M, ...]` of latents `[N, M, ...]` under actions `[N, A]`, with no step before."""
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         """Latents `[N, T+1, M, ...]` that action sequences `[N, T, A]` lead through from latents `[N, M, ...]`."""
@@ -65,6 +67,18 @@ class WorldModel(nn.Module, ABC):
         for action in actions.unbind(1):
             latents.append(self.step(latents[-1], action))
         return torch.stack(latents, 1)
+
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """Latents `[N, T, M, ...]` after each of the actions `[N, T, A]`.
+
+        The first `F` predictions are made from the latents `[N, F, M, ...]` that are given, those that follow from what
+        was predicted before: with as many latents as actions nothing is imagined, with one it is a rollout.
+        """
+        given, steps = latents.shape[1], actions.shape[1]
+        if given == 1:
+            return self.rollout(latents[:, 0], actions)[:, 1:]
+        after = self.step(latents.flatten(0, 1), actions[:, :given].flatten(0, 1)).unflatten(0, latents.shape[:2])
+        return after if given == steps else torch.cat((after, self.rollout(after[:, -1], actions[:, given:])[:, 1:]), 1)
 
     def for_tasks(self, tasks: Tensor) -> "WorldModel":
         """The model for rows that belong to some tasks (numbers or bool, `[N]`): equally many each, in their order.
@@ -75,10 +89,14 @@ class WorldModel(nn.Module, ABC):
 
     @torch.no_grad()
     def squared_errors(self, window: Window) -> Tensor:
-        """Squared errors of the predicted next states, in the simulator's units: `[B, k, S]`."""
-        states, next_states = window.states[:, :-1].flatten(0, 1), window.states[:, 1:]
-        predicted = self.decode(self.step(self.encode(states), window.actions.flatten(0, 1)))
-        return (predicted.view(next_states.shape) - next_states).square()
+        """Squared errors of the predicted next states, in the simulator's units: `[B, k, S]`.
+
+        Each is predicted from the state before it, and from those of the window that went before that if the model
+        takes them into account.
+        """
+        states, next_states = window.states[:, :-1], window.states[:, 1:]
+        latents = self.encode(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        return (self.decode(self.predict(latents, window.actions)) - next_states).square()
 
     def one_step_error(self, window: Window) -> Tensor:
         """Mean squared error of the predicted next states, in the simulator's units: a scalar."""
@@ -97,11 +115,11 @@ class LearnedWorldModel(WorldModel):
         dynamics: predicts the next latent.
     """
 
-    def __init__(self, encoder: StateEncoder, dynamics: MLPDynamics) -> None:
+    def __init__(self, encoder: StateEncoder, dynamics: Dynamics) -> None:
         super().__init__()
         self.encoder = encoder
         self.dynamics = dynamics
-        self.members = dynamics.members
+        self.members, self.context = dynamics.members, dynamics.context
 
     def fit_normalization(self, trajectories: Trajectories) -> None:
         """Takes means and standard deviations from the training data."""
@@ -122,6 +140,9 @@ class LearnedWorldModel(WorldModel):
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         return self.dynamics.rollout(latent, actions)
+
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        return super().predict(latents, actions) if self.context == 1 else self.dynamics.predict(latents, actions)
 
     def compile_step(self) -> None:
         """Compiles the step, not the unrolled horizon: that would take a minute, and again for every other length.
@@ -148,25 +169,31 @@ class LearnedWorldModel(WorldModel):
             ) from error
 
     def loss(self, window: Window) -> Tensor:
-        """Error of a rollout from the window's first state: with windows of one step, that of teacher forcing."""
+        """Error of predictions from the window's first states, as many as the context has, and of a rollout from there.
+
+        So windows of one step, or of as many as the context has, give the loss of teacher forcing.
+        """
         return self.rollout_loss(*self.encode_window(window))
 
     def encode_window(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """What `rollout_loss` takes: the first latents `[B, M, ...]`, actions `[B, k, A]`, targets `[B, k, M, ...]`."""
+        """What `rollout_loss` takes: the first latents `[B, F, M, ...]`, actions `[B, k, A]`, targets `[B, k, M, ...]`.
+
+        The latents are as many as the context has, or the window.
+        """
         batch, steps = window.actions.shape[:2]
         latents = self.encode(window.states.flatten(0, 1)).unflatten(0, (batch, steps + 1))
-        return latents[:, 0], window.actions, latents[:, 1:]
+        return latents[:, : min(self.context, steps)], window.actions, latents[:, 1:]
 
-    def rollout_loss(self, latent: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error of a rollout, in units of the standard deviation of a step in the training data: a scalar.
+    def rollout_loss(self, latents: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error of `predict`, in units of the standard deviation of a step in the training data: a scalar.
 
         Args:
-            latent: where it starts, `[B, M, ...]`.
+            latents: what it starts from, `[B, F, M, ...]`.
             actions: `[B, k, A]`.
             targets: the true latents after each action, `[B, k, M, ...]`.
         """
-        return self.rollout_errors(latent, actions, targets).mean()
+        return self.rollout_errors(latents, actions, targets).mean()
 
-    def rollout_errors(self, latent: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
+    def rollout_errors(self, latents: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
         """The squared errors `[B, k, M, ...]` whose mean is `rollout_loss`."""
-        return ((self.rollout(latent, actions)[:, 1:] - targets) / self.dynamics.delta_std).square()
+        return ((self.predict(latents, actions) - targets) / self.dynamics.delta_std).square()

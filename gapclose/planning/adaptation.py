@@ -16,7 +16,8 @@ class GradientAdaptation:
 
     *AdaJEPA: an adaptive latent world model* (arXiv 2606.32026): plan, execute the first actions, learn from where they
     really led, and plan again with the updated model. Here each task has weights of its own, which start from those
-    of the original model; the loss is the original's on windows of one step, and the encoder stays as it is.
+    of the original model; the loss is the original's on windows of one step, or of its context, and the encoder stays
+    as it is.
 
     Args:
         steps: gradient steps of Adam before each plan but the first; Adam starts anew each time.
@@ -46,7 +47,7 @@ class GradientAdaptation:
             states: `[N, L+1, S]`.
             actions: `[N, L, A]`, which led from each state to the next.
         """
-        observed = self.transitions(states, actions)
+        observed = self.windows(states, actions, world_model.context)
         weights = {name: weight.clone().requires_grad_() for name, weight in world_model.weights.items()}
         adapted = AdaptedWorldModel(world_model.model, weights)
         # Elementwise, Adam on the weights of all tasks is Adam for each, as long as no loss is divided by their number.
@@ -58,9 +59,9 @@ class GradientAdaptation:
                 optimizer.step()
         return AdaptedWorldModel(world_model.model, {name: weight.detach() for name, weight in weights.items()})
 
-    def transitions(self, states: Tensor, actions: Tensor) -> Window:
-        """What is learnt from, in windows of one step, as many for each task."""
+    def windows(self, states: Tensor, actions: Tensor, context: int) -> Window:
+        """What is learnt from, in windows of the model's context or of all that there is, as many for each task."""
         steps = min(self.memory or actions.shape[1], actions.shape[1])
-        states, actions = states[:, -steps - 1 :], actions[:, -steps:]
-        pairs = torch.stack((states[:, :-1], states[:, 1:]), 2)
-        return Window(pairs.flatten(0, 1), actions.unsqueeze(2).flatten(0, 1))
+        length = min(context, steps)
+        cut = states[:, -steps - 1 :].unfold(1, length + 1, 1), actions[:, -steps:].unfold(1, length, 1)
+        return Window(*(x.movedim(-1, 2).flatten(0, 1) for x in cut))

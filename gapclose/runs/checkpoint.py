@@ -68,9 +68,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def build_world_model(config: DictConfig, simulator: Simulator) -> LearnedWorldModel:
-    """An untrained world model for a simulator, from the groups `encoder` and `model`."""
-    encoder = instantiate(config.encoder, state_dim=simulator.state_dim)
+    """An untrained world model for a simulator, from the groups `encoder` and `model`.
+
+    Raises:
+        UserError: it is to be compiled, and looks back.
+    """
+    encoder = instantiate(config.encoder, state_dim=simulator.state_dim, angles=simulator.angles)
     dynamics = instantiate(config.model, latent_dim=encoder.latent_dim, action_dim=simulator.action_dim)
+    if config.get("compile") and dynamics.context > 1:  # That would take minutes.
+        raise UserError("A model that looks back (model.context above 1) cannot be compiled; leave out compile=true.")
     return LearnedWorldModel(encoder, dynamics)
 
 

@@ -62,6 +62,7 @@ class Preparation:
         if self.finetune:
             with within("finetune.rollouts"):
                 self.rollouts = self.finetune.make_rollouts(
+                    self.world_model,
                     config.data.steps,
                     simulator=self.parts.simulator,
                     planner=self.explorer.planner,

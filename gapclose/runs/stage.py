@@ -37,7 +37,8 @@ class Stage:
         replay: the replay buffer that training mixes with the collected data.
         replay_ratio: its share of each batch once it holds anything.
         rollouts: makes the callback that fills it; none fills it with nothing.
-        window: steps of each window; none cuts nothing and takes whole trajectories.
+        window: steps of each rollout in training; a window of the data begins with as many steps more as the model
+            looks back. None cuts nothing and takes whole trajectories.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -70,11 +71,8 @@ class Stage:
                 f"trainer.max_epochs is {config.trainer.max_epochs}, but every stage of training has its own number of "
                 "epochs; leave it out and give baseline.epochs, finetune.epochs or policy.training.epochs."
             )
-        if self.window and self.window > config.data.steps:
-            raise UserError(
-                f"A window of {self.window} steps does not fit into trajectories of data.steps={config.data.steps}; "
-                "make it shorter, or the trajectories longer."
-            )
+        room = config.data.steps
+        require_room(self.steps_of_window(model, room), room, "trajectories of data.steps")
         try:
             self.module(model).configure_optimizers()
             instantiate(config.trainer, logger=False)
@@ -83,15 +81,20 @@ class Stage:
         except (TypeError, ValueError, ZeroDivisionError, MisconfigurationException) as error:
             raise UserError(f"A stage of training cannot be set up: {error}") from error
 
+    def steps_of_window(self, model: nn.Module, steps: int) -> int:
+        """How long the windows are that a model is trained on, from trajectories of `steps` steps."""
+        return self.window + getattr(model, "context", 1) - 1 if self.window else steps
+
     @property
     def gradient_steps(self) -> int:
         """How many gradient steps it takes."""
         return self.epochs * self.steps_per_epoch
 
-    def make_rollouts(self, steps: int, **settings: Any) -> PlannerRollouts | None:
+    def make_rollouts(self, model: nn.Module, steps: int, **settings: Any) -> PlannerRollouts | None:
         """The callback that fills the replay buffer; none if nothing does.
 
         Args:
+            model: what is trained.
             steps: of the expert trajectories.
             settings: those arguments of `PlannerRollouts` that the configuration does not hold.
 
@@ -101,12 +104,7 @@ class Stage:
         if not self.rollouts:
             return None
         rollouts: PlannerRollouts = self.rollouts(replay=self.replay, **settings)
-        window, horizon = self.window or steps, rollouts.planner.horizon
-        if window > horizon:
-            raise UserError(
-                f"A window of {window} steps does not fit into plans of planner.horizon={horizon}; "
-                "make it shorter, or the horizon longer."
-            )
+        require_room(self.steps_of_window(model, steps), rollouts.planner.horizon, "plans of planner.horizon")
         return rollouts
 
     def fit(
@@ -131,7 +129,7 @@ class Stage:
             callbacks: further ones, such as those that fill the replay buffer.
         """
         module: Training = self.module(model, seed=seed)
-        window = self.window or trajectories.actions.shape[1]
+        window = self.steps_of_window(model, trajectories.actions.shape[1])
         data = WindowDataModule(
             trajectories, self.replay, self.replay_ratio, self.batch_size, self.steps_per_epoch, seed, window
         )
@@ -162,6 +160,15 @@ class Stage:
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         except SystemExit as error:  # Lightning's answer to Ctrl-C.
             raise KeyboardInterrupt from error
+
+
+def require_room(window: int, room: int, what: str) -> None:
+    """Raises `UserError` if windows of so many steps are longer than what they are cut from."""
+    if window > room:
+        raise UserError(
+            f"A window of {window} steps does not fit into {what}={room}; make that longer, or the window, or what the "
+            "model looks back (model.context), shorter."
+        )
 
 
 class AdversarialStage(Stage):

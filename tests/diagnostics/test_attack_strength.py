@@ -63,11 +63,11 @@ def test_the_losses_of_a_linear_model_are_those_computed_by_hand(linear, wall, t
 
 
 def test_every_member_has_a_true_step_from_its_own_latent(ensemble, wall):
-    states = torch.tensor([[[1.0, 0.0], [1.2, 0.3], [-1.0, 0.0]]])
+    states = torch.tensor([[[[1.0, 0.0], [1.2, 0.3], [-1.0, 0.0]]]])
     latent, action = ensemble.encoder(states), torch.tensor([[[0.1, 0.2]]])
     found = true_steps(ensemble, wall, latent, action)
     assert found.shape == (1, 1, 3, 2)
-    torch.testing.assert_close(ensemble.encoder.decode(found[0, 0]), states[0] + action[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ensemble.encoder.decode(found[0, 0]), states[0, 0] + action[0], atol=1e-5, rtol=0)
 
 
 def test_it_is_repeatable_and_leaves_the_global_randomness_alone(ensemble, wall, test_data):

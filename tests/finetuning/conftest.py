@@ -14,7 +14,7 @@ from gapclose.models.world_model import LearnedWorldModel
 class LinearDynamics(nn.Module):
     """`z' = z A + a B`."""
 
-    members = 1
+    members = context = 1
 
     def __init__(self, a=None, b=None):
         super().__init__()
@@ -37,9 +37,9 @@ def linear(a=None, b=None):
 def transitions(n=6, members=1, seed=0, steps=1):
     """Latents, actions and targets as `rollout_loss` takes them, with random errors."""
     random = torch.Generator().manual_seed(seed)
-    latent = torch.randn(n, 1, 2, generator=random).expand(-1, members, -1)
+    latent = torch.randn(n, 1, 1, 2, generator=random).expand(-1, -1, members, -1)
     actions = torch.randn(n, steps, 2, generator=random)
-    return latent, actions, latent.unsqueeze(1) + torch.randn(n, steps, 1, 2, generator=random)
+    return latent, actions, latent + torch.randn(n, steps, 1, 2, generator=random)
 
 
 @pytest.fixture

@@ -83,10 +83,10 @@ def test_a_radius_of_zero_perturbs_nothing_and_leaves_the_other_input_to_the_att
 
 def test_members_of_an_ensemble_are_perturbed_each_for_itself(ensemble):
     delta = attacked(fgsm(0.3, 0.2), ensemble, transitions(members=3))
-    assert delta.latent.shape == (6, 3, 2)
+    assert delta.latent.shape == (6, 1, 3, 2)
     assert (delta.latent.abs() <= 0.3).all()
     assert (delta.actions.abs() <= 0.2 * ensemble.dynamics.action_std).all()
-    assert (delta.latent[:, 0] != delta.latent[:, 1]).any()
+    assert (delta.latent[:, :, 0] != delta.latent[:, :, 1]).any()
 
 
 @given(radii, radii, st.floats(0.01, 3.0), st.integers(0, 2**32))
@@ -107,12 +107,12 @@ def test_long_steps_reach_the_strongest_corner_of_a_linear_model(step_ratio, see
     latent, actions, _ = transitions()
     model = linear()
     # An error larger than what the attack can do to it, so that its sign stays: the best corner is that sign's.
-    error = torch.tensor([[[3.0, -4.0]], [[-5.0, 2.5]]]).repeat(3, 1, 1)
-    data = (latent, actions, (latent + actions - error).unsqueeze(1))
+    error = torch.tensor([[[[3.0, -4.0]]], [[[-5.0, 2.5]]]]).repeat(3, 1, 1, 1)
+    data = (latent, actions, latent + actions.unsqueeze(2) - error)
     latent_radius, action_radius = 0.5, 0.25
     delta = attacked(fgsm(latent_radius, action_radius, step_ratio), model, data, seed)
     torch.testing.assert_close(delta.latent, 0.5 * error.sign())
-    torch.testing.assert_close(delta.actions, torch.tensor([0.125, 0.5]) * error.sign())
+    torch.testing.assert_close(delta.actions, torch.tensor([0.125, 0.5]) * error.sign().squeeze(2))
     reach = latent_radius + action_radius * model.dynamics.action_std
     maximum = ((error.abs() + reach) / model.dynamics.delta_std).square().mean()
     torch.testing.assert_close(loss_under(model, delta, *data), maximum)
@@ -120,8 +120,8 @@ def test_long_steps_reach_the_strongest_corner_of_a_linear_model(step_ratio, see
 
 def test_short_steps_go_towards_that_corner_from_a_uniform_start():
     latent, actions, _ = transitions(n=4000)
-    error = torch.full((4000, 1, 2), 5.0)
-    data = (latent, actions, (latent + actions - error).unsqueeze(1))
+    error = torch.full((4000, 1, 1, 2), 5.0)
+    data = (latent, actions, latent + actions.unsqueeze(2) - error)
     start = attacked(fgsm(0.5, 0.0, 1e-12), linear(), data)
     assert start.latent.mean().abs() < 0.02
     assert start.latent.var().item() == pytest.approx(0.25 / 3, rel=0.05)
@@ -221,24 +221,27 @@ def test_in_the_euclidean_ball_of_a_linear_model_it_finds_the_direction_of_the_l
     random = torch.Generator().manual_seed(seed)
     a = torch.randn(2, 2, generator=random)
     model, (latent, actions, _) = linear(a), transitions(n=8, seed=seed)
-    error = torch.randn(8, 1, 2, generator=random) * 3
-    data = (latent, actions, (latent @ a + actions - error).unsqueeze(1))
+    error = torch.randn(8, 1, 1, 2, generator=random) * 3
+    data = (latent, actions, latent @ a + actions.unsqueeze(2) - error)
     radius = 1e-4  # So small that the error is linear within the ball.
     delta = attacked(fgsm(radius, radius, 1e4, norm="l2"), model, data, seed)
     scaled = error / model.dynamics.delta_std**2
     latent_gradient, action_gradient = scaled @ a.T, scaled * model.dynamics.action_std
     expected = radius * F.normalize(latent_gradient, dim=-1), radius * F.normalize(action_gradient, dim=-1)
     torch.testing.assert_close(delta.latent, expected[0], rtol=1e-3, atol=1e-8)
-    torch.testing.assert_close(delta.actions, expected[1] * model.dynamics.action_std, rtol=1e-3, atol=1e-8)
+    torch.testing.assert_close(
+        delta.actions.unsqueeze(2), expected[1] * model.dynamics.action_std, rtol=1e-3, atol=1e-8
+    )
 
 
 def test_many_steps_reach_the_maximum_of_a_linear_model_in_the_euclidean_ball():
     model, (latent, actions, _) = linear(), transitions()
     model.dynamics.delta_std.fill_(1.0)
-    error = torch.randn(6, 1, 2, generator=torch.Generator().manual_seed(1))
-    delta = attacked(pgd(0.5, 0.0, norm="l2", steps=40), model, (latent, actions, (latent + actions - error)[:, None]))
+    error = torch.randn(6, 1, 1, 2, generator=torch.Generator().manual_seed(1))
+    data = (latent, actions, latent + actions.unsqueeze(2) - error)
+    delta = attacked(pgd(0.5, 0.0, norm="l2", steps=40), model, data)
     expected = (error.norm(dim=-1) + 0.5).square().flatten() / 2
-    found = errors_under(model, delta, latent, actions, (latent + actions - error)[:, None])
+    found = errors_under(model, delta, *data)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
 
 

@@ -17,7 +17,7 @@ positive = st.floats(1e-3, 10.0)
 
 def batch(latent_spread=1.0, action_spread=1.0, n=64, members=3, steps=2, seed=0):
     random = torch.Generator().manual_seed(seed)
-    latent = latent_spread * torch.randn(n, 1, 2, generator=random).expand(-1, members, -1)
+    latent = latent_spread * torch.randn(n, 1, 1, 2, generator=random).expand(-1, -1, members, -1)
     return latent, action_spread * torch.randn(n, steps, 2, generator=random)
 
 
@@ -33,7 +33,7 @@ def test_adaptive_radii_are_factors_of_the_standard_deviation_of_the_batch(facto
     latent, actions = batch(spread, scale)
     radii = AdaptiveRadii(factor, other)
     latent_radius, action_radius = radii(model, latent, actions)
-    torch.testing.assert_close(latent_radius, factor * rms_deviation(latent[:, 0]))
+    torch.testing.assert_close(latent_radius, factor * rms_deviation(latent[:, 0, 0]))
     in_units = rms_deviation((actions / model.dynamics.action_std).flatten(0, 1))
     torch.testing.assert_close(action_radius, other * in_units * model.dynamics.action_std)
     torch.testing.assert_close(radii.current(), torch.stack([latent_radius, action_radius[0] / 0.5]))
@@ -46,7 +46,7 @@ def rms_deviation(rows):
 def test_a_running_estimate_moves_from_the_training_data_to_the_batches(ensemble):
     radii = AdaptiveRadii(1.0, 1.0, momentum=0.75)
     data = batch(3.0, 3.0)
-    spread = rms_deviation(data[0][:, 0])
+    spread = rms_deviation(data[0][:, 0, 0])
     for left in (0.75, 0.75**2, 0.75**3):
         latent_radius, _ = radii(ensemble, *data)
         torch.testing.assert_close(latent_radius, left + (1 - left) * spread)
@@ -64,7 +64,7 @@ def test_a_batch_of_one_window_has_no_spread_and_gets_no_perturbation(ensemble):
 def linear_with_residual(residual):
     """A linear model, and transitions that it misses by `residual` in each coordinate."""
     latent, actions, _ = transitions(n=16)
-    return linear(), (latent, actions, (latent + actions - residual).unsqueeze(1))
+    return linear(), (latent, actions, latent + actions.unsqueeze(2) - residual)
 
 
 @pytest.mark.parametrize("target", [0.12, 0.4, 3.0])
@@ -139,7 +139,7 @@ def test_the_factors_of_adaptive_radii_are_learned_in_the_same_way(ensemble):
     radii.adjust(torch.ones(2))
     latent, actions = batch(3.0)
     latent_radius, _ = radii(ensemble, latent, actions)
-    torch.testing.assert_close(latent_radius, 0.05 * math.exp(0.1) * rms_deviation(latent[:, 0]))
+    torch.testing.assert_close(latent_radius, 0.05 * math.exp(0.1) * rms_deviation(latent[:, 0, 0]))
 
 
 def test_state_is_in_buffers_alone_and_is_restored_from_them(ensemble):

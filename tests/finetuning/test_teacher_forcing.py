@@ -46,7 +46,7 @@ def test_noise_is_added_to_the_latents_that_rollouts_start_from_and_to_nothing_e
     assert noise.mean().abs() < 0.1
     assert noise.std().item() == pytest.approx(1, rel=0.1)
     # Independent for each member.
-    correlation = torch.corrcoef(noise.transpose(0, 1).flatten(1))
+    correlation = torch.corrcoef(noise.movedim(2, 0).flatten(1))
     assert (correlation - torch.eye(3)).abs().max() < 0.2
 
 

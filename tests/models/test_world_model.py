@@ -58,9 +58,9 @@ def test_each_member_follows_a_trajectory_of_its_own(ensemble, trajectories):
 
 
 def test_what_the_loss_takes_is_the_encoded_window(ensemble, window):
-    latent, actions, targets = ensemble.encode_window(window)
+    latents, actions, targets = ensemble.encode_window(window)
     for m in range(3):
-        torch.testing.assert_close(latent[:, m], ensemble.encoder(window.states[:, 0]))
+        torch.testing.assert_close(latents[:, :, m], ensemble.encoder(window.states[:, :1]))
         torch.testing.assert_close(targets[:, :, m], ensemble.encoder(window.states[:, 1:]))
     assert torch.equal(actions, window.actions)
 

@@ -168,7 +168,7 @@ class Wind(Wall):
 class Drift(nn.Module):
     """`z' = z + a + b`: knows of a wind, but not which."""
 
-    members = 1
+    members = context = 1
 
     def __init__(self):
         super().__init__()

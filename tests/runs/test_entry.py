@@ -56,6 +56,15 @@ WRONG = [
     ("train", ["model=mlp", "objective=uncertainty_aware"], "single member; choose objective=goal, or model=ensemble"),
     ("train", ["model.members=1"], "single member"),
     ("train", ["model.hidden_dim=0"], "model.hidden_dim is 0"),
+    ("train", ["model=transformer", "model.hidden_dim=6"], "model.hidden_dim is 6 and model.num_heads 4"),
+    ("train", ["model=transformer", "model.context=9"], "9 steps does not fit into trajectories of data.steps=8"),
+    (
+        "train",
+        ["model=transformer", "finetune=online", "model.context=7"],
+        "7 steps does not fit into plans of planner.horizon=6; make that longer, or the window, or what the model "
+        "looks back (model.context), shorter",
+    ),
+    ("train", ["model=transformer", "compile=true"], "cannot be compiled; leave out compile=true"),
     ("train", ["baseline.epochs=0"], "baseline.epochs is 0"),
     ("train", ["baseline.batch_size=-1"], "baseline.batch_size is -1"),
     ("train", ["finetune=online", "finetune.replay_ratio=1.5"], "finetune.replay_ratio is 1.5"),

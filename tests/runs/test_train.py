@@ -77,6 +77,27 @@ def test_every_finetune_mode_runs_and_leaves_the_promised_metrics(call, mode):
         assert {path.name for path in Path("run/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
+TRANSFORMER = ["model=transformer", "model.num_heads=2", "model.context=3"]
+
+
+@pytest.mark.parametrize("mode", ["none", "online", "adversarial"])
+def test_a_model_that_looks_back_trains_in_every_mode_and_adapts(call, mode):
+    settings = {"none": ["adaptation=gradient", "adaptation.steps=2"], "online": TINY_ONLINE[1:]}
+    settings = settings.get(mode, [*TINY_FINETUNE, "finetune.window=2"])
+    evaluated = "baseline" if mode == "none" else "finetuned"
+    settings += [f"finetune={mode}", f"evaluation.models=[{evaluated}]", "hydra.run.dir=run"]
+    answer = call("train", *TINY, *TRANSFORMER, *settings)
+    assert answer.code == 0, answer.err
+    metrics = metrics_of("run")
+    assert metrics["model"] == "transformer"
+    assert set(metrics[evaluated]["mpc"]) == EVAL
+    if mode == "none":
+        assert set(metrics["baseline"]["mpc_adapted"]) >= EVAL
+    else:
+        checkpoint = "run/checkpoints/last.ckpt"
+        assert call("plan", *TINY_PLAN, "num_tasks=2", f"checkpoint={checkpoint}", "hydra.run.dir=plan").code == 0
+
+
 def test_adaptation_is_shown_beside_mpc_without_it(call):
     answer = call("train", *TINY, "adaptation=gradient", "adaptation.steps=2", "hydra.run.dir=run")
     assert answer.code == 0
