@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 
 from gapclose.envs.point_maze import PointMaze
+from gapclose.envs.pusht import PushT
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
@@ -87,5 +88,5 @@ def make(simulator: type[Simulator], render_mode: str | None = None, **settings:
     return SimulatorEnv(simulator(**settings), render_mode)
 
 
-for name, simulator in {"Wall": Wall, "PointMaze": PointMaze}.items():
+for name, simulator in {"Wall": Wall, "PointMaze": PointMaze, "PushT": PushT}.items():
     gymnasium.register(f"gapclose/{name}-v0", entry_point=partial(make, simulator), max_episode_steps=100)
