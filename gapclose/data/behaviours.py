@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import torch
-from pydantic import ConfigDict, Field, validate_call
+from pydantic import ConfigDict, Field, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.envs.simulator import Simulator
@@ -55,6 +55,38 @@ class Expert(Behaviour):
             return simulator.expert_action(state, goal) + scale * noise
 
         return act
+
+
+class Tour(Expert):
+    """The scripted expert, with noise, on its way to one goal after another: its own, then other trajectories'.
+
+    Where an expert that has arrived stays and shows nothing more, a long trajectory keeps showing something.
+
+    Args:
+        action_noise: as in `Expert`.
+        steps_per_goal: after so many steps the next goal follows.
+    """
+
+    name = "tour"
+
+    @validate_call
+    def __init__(self, action_noise: NonNegative = 0.1, steps_per_goal: PositiveInt = 10) -> None:
+        super().__init__(action_noise)
+        self.steps_per_goal = steps_per_goal
+        self.settings |= dict(steps_per_goal=steps_per_goal)
+
+    def policy(self, simulator: Simulator, goal: Tensor, generator: torch.Generator) -> Policy:
+        act, step = super().policy(simulator, goal, generator), 0
+
+        def act_and_turn(state: Tensor) -> Tensor:
+            nonlocal act, step
+            if step and step % self.steps_per_goal == 0:
+                others = goal[torch.randperm(len(goal), generator=generator)]
+                act = super(Tour, self).policy(simulator, others, generator)
+            step += 1
+            return act(state)
+
+        return act_and_turn
 
 
 class RandomWalk(Behaviour):

@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from gapclose.envs.ant_maze import AntMaze
 from gapclose.envs.point_maze import PointMaze
+from gapclose.envs.pusht import PushT
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
@@ -88,5 +89,5 @@ def make(simulator: type[Simulator], render_mode: str | None = None, **settings:
     return SimulatorEnv(simulator(**settings), render_mode)
 
 
-for name, simulator in {"Wall": Wall, "PointMaze": PointMaze, "AntMaze": AntMaze}.items():
+for name, simulator in {"Wall": Wall, "PointMaze": PointMaze, "AntMaze": AntMaze, "PushT": PushT}.items():
     gymnasium.register(f"gapclose/{name}-v0", entry_point=partial(make, simulator), max_episode_steps=100)

@@ -26,6 +26,8 @@ from gapclose.planning.execution import Execution
 SUCCESS, ERROR = "#1b6ca8", "#d95f02"
 TASKS = ("#1b6ca8", "#d95f02", "#2a9d4a", "#8e44ad", "#b8860b", "#c2185b")
 """A picture of trajectories shows as many tasks as there are colours."""
+WITH_FIGURES = 2
+"""And so many where states are drawn as figures."""
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -55,11 +57,18 @@ def draw_world(axes: Axes, simulator: Simulator) -> None:
 
 
 def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: str) -> None:
-    """Imagined and executed trajectories of the first tasks on one drawing of the world."""
+    """Imagined and executed trajectories of the first tasks on one drawing of the world, and where they end."""
     draw_world(axes, simulator)
     imagined, states = (simulator.position(x).cpu() for x in (execution.imagined, execution.states))
     goal = simulator.position(execution.tasks.goal).cpu()
-    for color, dreamt, done, target in zip(TASKS, imagined, states, goal):
+    ends = (execution.tasks.goal, execution.imagined[:, -1], execution.states[:, -1])
+    figures = [simulator.figure(end[: len(TASKS)]).cpu() for end in ends]
+    # Figures lie over one another where many trajectories do not.
+    colors = TASKS if not figures[0].shape[1] else TASKS[:WITH_FIGURES]
+    for color, *segments in zip(colors, *figures):
+        for style, part in zip((dict(alpha=0.35, linewidths=3), dict(linestyles="--"), {}), segments):
+            axes.add_collection(LineCollection(part.numpy(), colors=color, **style))
+    for color, dreamt, done, target in zip(colors, imagined, states, goal):
         axes.plot(*dreamt.T, "--", color=color, linewidth=1.4)
         axes.plot(*done.T, color=color, linewidth=1.8)
         axes.plot(*done[0], "o", color=color, markersize=5)

@@ -140,6 +140,7 @@ function openPlayer(root, data) {
     for (const kind of ["imagined later", "executed later"]) add(svg, "path", `path ${kind}`);
     for (const [x1, y1, x2, y2] of data.outline) place(add(svg, "line", "outline"), { x1, y1, x2, y2 });
     for (const kind of ["executed", "imagined"]) add(svg, "path", `path ${kind}`);
+    for (const kind of ["goal", "imagined", "executed"]) add(svg, "path", `figure ${kind}`);
     add(svg, "path", "star");
     place(add(svg, "circle", "start"), { r: 13 });
     place(add(svg, "circle", "parting"), { r: 38 });
@@ -148,10 +149,11 @@ function openPlayer(root, data) {
 
   function drawPlans(svg, plans, i, now) {
     const [x, y] = data.goal.slice(2 * i, 2 * i + 2);
-    place(find(".radius", svg), { cx: x, cy: y, r: data.radius ?? 30 });
+    place(find(".radius", svg), { cx: x, cy: y, r: data.radius ?? (data.figure ? 0 : 30) });
     place(find(".star", svg), { d: star(x, y, 20) });
     place(find(".start", svg), { cx: data.start[2 * i], cy: data.start[2 * i + 1] });
-    for (const mark of svg.querySelectorAll(".path, .now, .parting")) mark.style.display = plans ? "" : "none";
+    place(find(".figure.goal", svg), { d: segments(data.figure?.[i]) });
+    for (const mark of svg.querySelectorAll(".path, .now, .parting, .figure:not(.goal)")) mark.style.display = plans ? "" : "none";
     if (!plans) return;
     const [states, imagined, last] = [plans.states[i], plans.imagined[i], plans.steps[i]];
     const until = Math.min(now, last);
@@ -160,6 +162,8 @@ function openPlayer(root, data) {
       place(find(`.path.executed${kind || ":not(.later)"}`, svg), { d: line(states, 0, end) });
       place(find(`.path.imagined${kind || ":not(.later)"}`, svg), { d: dreams(states, imagined, end, every) });
     }
+    place(find(".figure.executed", svg), { d: segments(plans.figures?.[i][until]) });
+    place(find(".figure.imagined", svg), { d: segments(plans.imaginedFigures?.[i][until]) });
     place(find(".now.executed", svg), { cx: states[2 * until], cy: states[2 * until + 1] });
     place(find(".now.imagined", svg), { cx: imagined[2 * until], cy: imagined[2 * until + 1] });
     const parted = plans.parts[i], parting = find(".parting", svg);
@@ -170,6 +174,13 @@ function openPlayer(root, data) {
   function line(points, from, to) {
     let path = `M${points[2 * from]} ${points[2 * from + 1]}`;
     for (let t = from + 1; t <= to; t++) path += `L${points[2 * t]} ${points[2 * t + 1]}`;
+    return path;
+  }
+
+  /* A figure, whose segments follow one another in a list; nothing where a simulator has none. */
+  function segments(ends = []) {
+    let path = "";
+    for (let k = 0; k < ends.length; k += 4) path += `M${ends[k]} ${ends[k + 1]}L${ends[k + 2]} ${ends[k + 3]}`;
     return path;
   }
 

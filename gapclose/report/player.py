@@ -26,9 +26,10 @@ def player(world: World, plans: Mapping[str, Mapping[str, Plans]], replan_every:
         replan_every: steps executed of each plan of MPC; the imagined trajectory begins anew there.
 
     Returns:
-        `height` and `radius` (of the goal, or none) of the drawing, `outline` (segments), `start`, `goal`, `tasks`
-        (their numbers), `models` (name in words; for each way the plans), `ways` (title, and how often it plans), and
-        `left`, `right`, `way` and `task` to begin with. A trajectory is a list `x, y, x, y, …`.
+        `height` and `radius` (of the goal, or none) of the drawing, `outline` (segments), `start`, `goal`, its `figure`
+        (segments, or none), `tasks` (their numbers), `models` (name in words; for each way the plans), `ways` (title,
+        and how often it plans), and `left`, `right`, `way` and `task` to begin with. A trajectory is a list
+        `x, y, x, y, …`, and so are the segments of a figure.
     """
     shown = tasks_shown(world, plans)
     place = Drawing(world.outline)
@@ -40,6 +41,7 @@ def player(world: World, plans: Mapping[str, Mapping[str, Plans]], replan_every:
         "outline": place(world.outline),
         "start": place(world.start[shown]),
         "goal": place(world.goal[shown]),
+        "figure": figures(world.goal_figure, shown, place),
         "tasks": shown.tolist(),
         "models": {
             name: {
@@ -61,7 +63,8 @@ def player(world: World, plans: Mapping[str, Mapping[str, Plans]], replan_every:
 def tasks_shown(world: World, plans: Mapping[str, Mapping[str, Plans]]) -> NDArray:
     """The numbers of as many tasks as a page may hold: the first, and the one to begin with."""
     everything = [one for ways in plans.values() for one in ways.values()]
-    numbers = sum(2 * one.states[0].size for one in everything)
+    kept = [x for one in everything for x in (one.states, one.imagined, one.figures, one.imagined_figures)]
+    numbers = sum(x[0].size for x in kept if x is not None)
     most, tasks = max(1, MOST_NUMBERS // numbers), len(everything[0].success)
     return np.unique([*range(min(most, tasks)), telling_task(world, plans)])
 
@@ -74,12 +77,21 @@ def moves(plans: Plans, shown: NDArray, place: "Drawing", world: World) -> dict[
     return {
         "states": place(plans.states[shown]),
         "imagined": place(plans.imagined[shown]),
+        "figures": figures(plans.figures, shown, place),
+        "imaginedFigures": figures(plans.imagined_figures, shown, place),
         "steps": plans.executed[shown].sum(1).tolist(),
         "success": plans.success[shown].tolist(),
         "distance": finite(plans.distance[shown].astype(float).round(2).tolist()),
         "promised": finite(plans.promised[shown].astype(float).round(2).tolist()),
         "parts": parting(plans, world)[shown].tolist(),
     }
+
+
+def figures(segments: NDArray | None, shown: NDArray, place: "Drawing") -> list | None:
+    """Figures `[N, ..., F, 2, 2]` of the tasks shown as lists `[n, ..., 4 F]`; none if there are none."""
+    if segments is None:
+        return None
+    return place(segments[shown].astype(float).reshape(*segments[shown].shape[:-3], -1, 2))
 
 
 def parting(plans: Plans, world: World) -> NDArray:

@@ -30,6 +30,8 @@ class Plans(NamedTuple):
         success: whether the goal was reached, bool `[N]`.
         distance: to the goal at the end, `[N]`.
         promised: the same according to the model, `[N]`.
+        figures: what is drawn of the simulated states beside their position, `[N, L+1, F, 2, 2]`; none if F is 0.
+        imagined_figures: the same of the imagined states.
     """
 
     states: NDArray
@@ -39,6 +41,8 @@ class Plans(NamedTuple):
     success: NDArray
     distance: NDArray
     promised: NDArray
+    figures: NDArray | None = None
+    imagined_figures: NDArray | None = None
 
     @classmethod
     def of(cls, execution: Execution, simulator: Simulator) -> Self:
@@ -52,6 +56,8 @@ class Plans(NamedTuple):
             stored(simulator.success(final, goal)),
             stored(simulator.distance(final, goal)),
             stored(simulator.distance(execution.promised, goal)),
+            drawn(simulator.figure(execution.states)),
+            drawn(simulator.figure(execution.imagined)),
         )
 
 
@@ -63,25 +69,33 @@ class World(NamedTuple):
         success_radius: how near to the goal counts as reached; NaN where that is no matter of the position alone.
         start: `[N, 2]`.
         goal: `[N, 2]`.
+        goal_figure: what is drawn of the goal beside its position, `[N, F, 2, 2]`; none if F is 0.
     """
 
     outline: NDArray
     success_radius: NDArray
     start: NDArray
     goal: NDArray
+    goal_figure: NDArray | None = None
 
     @classmethod
     def of(cls, execution: Execution, simulator: Simulator) -> Self:
         """That of an execution."""
         start, goal = (stored(simulator.position(states)) for states in execution.tasks)
         radius = np.nan if simulator.success_radius is None else simulator.success_radius
-        return cls(stored(simulator.outline()), np.float32(radius), start, goal)
+        figure = drawn(simulator.figure(execution.tasks.goal))
+        return cls(stored(simulator.outline()), np.float32(radius), start, goal, figure)
 
 
 def stored(values: Tensor) -> NDArray:
     """Values as they are stored: on the CPU, in single precision."""
     array = values.detach().cpu().numpy()
     return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def drawn(figures: Tensor) -> NDArray | None:
+    """Figures `[..., F, 2, 2]` as they are stored: as exactly as they can be drawn; none if they consist of nothing."""
+    return stored(figures).astype(np.float16) if figures.shape[-3] else None
 
 
 def write_plans(path: Path, executions: Mapping[str, Mapping[str, Execution]], simulator: Simulator) -> None:
@@ -92,7 +106,7 @@ def write_plans(path: Path, executions: Mapping[str, Mapping[str, Execution]], s
         for way, execution in ways.items():
             plans = Plans.of(execution, simulator)._asdict()
             arrays |= {f"{model}/{way}/{name}": array for name, array in plans.items()}
-    write_arrays(path, arrays)
+    write_arrays(path, {name: array for name, array in arrays.items() if array is not None})
 
 
 def read_plans(path: Path) -> tuple[World, dict[str, dict[str, Plans]]] | None:
@@ -105,15 +119,20 @@ def read_plans(path: Path) -> tuple[World, dict[str, dict[str, Plans]]] | None:
     if not arrays:
         return None
     try:
-        world = World(*(arrays[f"world/{name}"] for name in World._fields))
+        world = World(**part(arrays, "world", World))
         plans: dict[str, dict[str, Plans]] = {}
         for model in MODELS:
             for way in dict.fromkeys(key.split("/")[1] for key in arrays if key.startswith(f"{model}/")):
-                fields = (arrays[f"{model}/{way}/{name}"] for name in Plans._fields)
-                plans.setdefault(model, {})[way] = Plans(*fields)
+                plans.setdefault(model, {})[way] = Plans(**part(arrays, f"{model}/{way}", Plans))
     except KeyError as error:
         raise UserError(f"The file {path} lacks {error}; delete it to have the report without plans.") from error
     return world, plans
+
+
+def part(arrays: Mapping[str, NDArray], folder: str, kind: type[NamedTuple]) -> dict[str, NDArray]:
+    """The fields of a record among arrays; those that may be missing are left out where they are."""
+    needed = [name for name in kind._fields if name not in kind._field_defaults or f"{folder}/{name}" in arrays]
+    return {name: arrays[f"{folder}/{name}"] for name in needed}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray]) -> None:

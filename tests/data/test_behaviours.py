@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gapclose.data.behaviours import Behaviour, Expert, Mixture, RandomWalk
+from gapclose.data.behaviours import Behaviour, Expert, Mixture, RandomWalk, Tour
 from gapclose.data.collect import collect
 from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
@@ -13,6 +13,7 @@ from gapclose.errors import UserError
 
 BEHAVIOURS = {
     "expert": Expert(0.3),
+    "tour": Tour(0.3, 5),
     "random_walk": RandomWalk(),
     "mixture": Mixture(dict(expert=Expert(), walk=RandomWalk()), dict(expert=1, walk=2)),
 }
@@ -127,6 +128,20 @@ def test_a_mixture_of_one_is_that_one(wall):
     assert torch.equal(mixed.states, alone.states)
 
 
+def test_a_tour_goes_to_its_own_goals_first_and_then_to_others(wall):
+    alone = collect(wall, Expert(0.0), 30, steps=100, seed=0)
+    tour = collect(wall, Tour(0.0, steps_per_goal=50), 30, steps=100, seed=0)
+    assert torch.equal(tour.states[:, :51], alone.states[:, :51])
+    goal = wall.sample_tasks(30, torch.Generator().manual_seed(0)).goal
+    near = (tour.states[:, -1, None] - goal).norm(dim=-1)
+    arrived_at = near.argmin(1)
+    assert near.amin(1).max() < 0.1
+    assert (arrived_at != torch.arange(30)).float().mean() > 0.8
+    assert sorted(arrived_at.tolist()) == list(range(30))
+    again = collect(wall, Tour(0.0, steps_per_goal=50), 30, steps=100, seed=0)
+    assert torch.equal(tour.states, again.states)
+
+
 def test_each_trajectory_of_a_mixture_goes_to_its_own_goal(wall):
     data = collect(wall, Mixture(dict(a=Expert(0.0), b=Expert(0.0)), dict(a=2, b=1)), 30, steps=40, seed=0)
     assert torch.equal(data.states, collect(wall, Expert(0.0), 30, steps=40, seed=0).states)
@@ -149,6 +164,7 @@ def test_a_part_without_a_share_is_refused(shares):
     ("behaviour", "wrong"),
     [
         (Expert, dict(action_noise=-0.1)),
+        (Tour, dict(steps_per_goal=0)),
         (RandomWalk, dict(correlation=1.0)),
         (RandomWalk, dict(correlation=-0.1)),
         (RandomWalk, dict(std=0)),

@@ -67,3 +67,10 @@ def test_an_engine_steps_there_as_everywhere():
         observation = env.step(action)[0]
         np.testing.assert_array_equal(observation["observation"], expected[0])
     assert env.render().shape == (192, 192, 3)
+
+
+def test_pusht_passes_the_checker_too():
+    pytest.importorskip("gym_pusht")
+    env = gymnasium.make("gapclose/PushT-v0", render_mode="rgb_array")
+    check_env(env.unwrapped)
+    assert env.action_space.shape == (10,)

@@ -54,6 +54,26 @@ def test_plans_are_drawn_with_a_panel_for_each_entry(tmp_path, wall):
     assert sorted(os.listdir(tmp_path)) == ["one.png", "two.png"]
 
 
+def test_figures_are_drawn_where_a_simulator_has_them(wall, monkeypatch):
+    """Of goals, and of imagined and executed ends; and of fewer tasks than where there are only paths."""
+    execution = execution_of(n=8)
+    figure, (plain, figured) = plt.subplots(1, 2)
+    draw_plans(plain, execution, wall, "a")
+    bar = torch.tensor([[[0.0, 0.0], [0.3, 0.0]]])
+    monkeypatch.setattr(wall, "figure", lambda state: state[..., None, None, :] + bar, raising=False)
+    draw_plans(figured, execution, wall, "a")
+    plt.close(figure)
+    segments = [[part for lines in axes.collections[1:] for part in lines.get_segments()] for axes in (plain, figured)]
+    assert len(segments[0]) == 0
+    expected = [
+        end[task]
+        for task in range(2)
+        for end in (execution.tasks.goal, execution.imagined[:, -1], execution.states[:, -1])
+    ]
+    np.testing.assert_allclose([part[0] for part in segments[1]], torch.stack(expected), atol=1e-6)
+    assert len(figured.lines) < len(plain.lines)
+
+
 def test_a_drawing_shows_imagined_and_executed_paths_and_how_many_goals_were_reached(wall):
     execution = execution_of(n=8)
     execution.tasks.goal[:3] += 1.0

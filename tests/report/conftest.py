@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from gapclose.envs.simulator import Tasks
+from gapclose.envs.wall import Wall
 from gapclose.evaluation.outcomes import outcomes, write_outcomes
 from gapclose.planning.execution import Execution
 from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
@@ -61,11 +62,30 @@ def metrics_of(models=("baseline", "finetuned", "oracle"), **changed):
     return common | {"wall_clock_seconds": 12.0, "gradient_steps": 30} | {name: gaps[name] for name in models} | changed
 
 
+class WithFigures(Wall):
+    """A wall whose states are drawn with a bar and a flag beside their position."""
+
+    def figure(self, state):
+        bar = torch.tensor([[[0.0, 0.0], [0.3, 0.0]], [[0.3, 0.0], [0.3, 0.1]]])
+        return state[..., None, None, :] + bar
+
+
+@pytest.fixture
+def flagged():
+    return WithFigures()
+
+
 @pytest.fixture
 def make_run(tmp_path, wall):
     """Makes the folder of a run with these models; a baseline without an error is one that diverged."""
 
-    def make(name="run", models=("baseline", "finetuned", "oracle"), overrides=("finetune=online",), **changed):
+    def make(
+        name="run",
+        models=("baseline", "finetuned", "oracle"),
+        overrides=("finetune=online",),
+        simulator=wall,
+        **changed,
+    ):
         folder = tmp_path / name
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(list(overrides)))
@@ -77,11 +97,13 @@ def make_run(tmp_path, wall):
         if "finetuned" in models:
             metrics["rollouts"] = rollouts
         (folder / "metrics.json").write_text(json.dumps(metrics))
-        plans = {model: dict.fromkeys(("open_loop", "mpc"), executed(wall, model == "baseline")) for model in models}
+        plans = {
+            model: dict.fromkeys(("open_loop", "mpc"), executed(simulator, model == "baseline")) for model in models
+        }
         if "baseline" in models and metrics["baseline"]["open_loop"]["world_model_error"] is None:
             plans["baseline"] = {way: diverged(execution) for way, execution in plans["baseline"].items()}
-        write_plans(folder / PLANS, plans, wall)
-        write_outcomes(folder / "tasks.csv", outcomes(plans, wall))
+        write_plans(folder / PLANS, plans, simulator)
+        write_outcomes(folder / "tasks.csv", outcomes(plans, simulator))
         cells, ticks = np.linspace(-2, 2, 5, dtype=np.float32), np.linspace(-1, 1, 3, dtype=np.float32)
         maps = {
             "errors/edges": np.stack((cells, cells)),

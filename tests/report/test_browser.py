@@ -23,6 +23,7 @@ def test_it_loads_without_network_or_errors_and_shows_a_ghost_beside_what_finetu
     assert seen.requests == [path.resolve().as_uri()]
     left, right = (seen.page.inner_text(f".panel[data-side={side}] figcaption") for side in ("left", "right"))
     assert left.startswith("✗ Goal missed.")
+    assert not any(seen.page.eval_on_selector_all("svg .figure", "all => all.map(path => path.getAttribute('d'))"))
     assert right.startswith("✓ Goal reached.")
     middle = 500
     assert position(seen.page)[0] < middle < position(seen.page, ".panel[data-side=left] .now.imagined")[0]
@@ -30,6 +31,21 @@ def test_it_loads_without_network_or_errors_and_shows_a_ghost_beside_what_finetu
     assert not seen.page.locator(".panel[data-side=right] .parting").is_visible()
     groups = seen.page.eval_on_selector_all("#player .task optgroup", "all => all.map(group => group.label)")
     assert groups == ["missed → reached (3)", "reached → reached (1)"]
+
+
+def test_figures_move_with_what_they_show(make_run, visit, flagged):
+    page = visit(write_report(make_run(simulator=flagged)), charts=False).page
+    figures = {kind: f".panel[data-side=left] .figure.{kind}" for kind in ("goal", "imagined", "executed")}
+    end = {kind: page.get_attribute(name, "d") for kind, name in figures.items()}
+    assert all(path.count("M") == 2 for path in end.values())
+    assert page.get_attribute(".panel[data-side=left] .radius", "r") != "0"
+    page.fill("#player .time", "2")
+    now = {kind: page.get_attribute(name, "d") for kind, name in figures.items()}
+    assert [kind for kind in figures if now[kind] != end[kind]] == ["imagined", "executed"]
+    for kind in ("imagined", "executed"):
+        x, y = position(page, f".panel[data-side=left] .now.{kind}")
+        found = [float(number) for number in now[kind][1 : now[kind].index("L")].split()]
+        assert found == pytest.approx([x, y], abs=1)
 
 
 def test_a_model_that_diverged_is_shown_as_such(make_run, visit):

@@ -32,6 +32,19 @@ def test_what_is_shown_are_the_plans(wall):
     assert data["ways"]["open_loop"]["replan"] is None
 
 
+def test_figures_are_shown_where_there_are_any(wall, flagged):
+    plain, figured = (player(*world_and_plans(simulator), None) for simulator in (wall, flagged))
+    ghosts = [data["models"]["baseline"]["ways"]["open_loop"] for data in (plain, figured)]
+    assert plain["figure"] is ghosts[0]["figures"] is ghosts[0]["imaginedFigures"] is None
+    assert len(figured["figure"]) == NUM_TASKS
+    assert len(figured["figure"][0]) == 8
+    assert figured["figure"][0][:2] == figured["goal"][:2]
+    assert len(ghosts[1]["figures"][0]) == STEPS + 1
+    for kind, where in (("figures", "states"), ("imaginedFigures", "imagined")):
+        first = np.array([figure[:2] for figure in ghosts[1][kind][0]])
+        assert np.abs(first - np.array(ghosts[1][where][0]).reshape(-1, 2)).max() <= 1  # Stored in half precision.
+
+
 def test_a_ghost_parts_from_the_truth_at_the_wall(wall):
     world, plans = world_and_plans(wall)
     parts = parting(plans["baseline"]["open_loop"], world)

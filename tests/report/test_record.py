@@ -22,6 +22,21 @@ def test_plans_come_back_as_they_were_written(tmp_path, wall):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_figures_come_back_where_there_are_any(tmp_path, wall, flagged):
+    for simulator in (wall, flagged):
+        execution = executed(simulator, ghost=True)
+        write_plans(tmp_path / PLANS, {"baseline": {"open_loop": execution}}, simulator)
+        world, plans = read_plans(tmp_path / PLANS)
+        found = plans["baseline"]["open_loop"]
+        if simulator is wall:
+            assert found.figures is found.imagined_figures is world.goal_figure is None
+            assert not any("figure" in name for name in read_arrays(tmp_path / PLANS))
+        else:
+            np.testing.assert_allclose(found.figures, simulator.figure(execution.states).numpy(), atol=2e-3)
+            np.testing.assert_allclose(found.imagined_figures, simulator.figure(execution.imagined).numpy(), atol=2e-3)
+            np.testing.assert_allclose(world.goal_figure, simulator.figure(execution.tasks.goal).numpy(), atol=2e-3)
+
+
 def test_a_file_that_is_damaged_or_pickled_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "damaged.npz").write_bytes(b"PK nothing")
     np.savez(tmp_path / "pickled.npz", bad=np.array([{}], object))
