@@ -10,9 +10,10 @@ from gapclose.engines.pool import cores, workers
 from gapclose.envs.ant_maze import AntMaze
 from gapclose.envs.engine_simulator import EngineSimulator
 from gapclose.envs.point_maze import PointMaze
+from gapclose.envs.pusht import PushT
 from gapclose.seeds import generator
 
-BATCHES, STEPS, REPEATS = (64, 256, 1024), {"point_maze": 30, "ant_maze": 10}, 5
+BATCHES, STEPS, REPEATS = (64, 256, 1024), {"point_maze": 30, "ant_maze": 10, "pusht": 10}, 5
 
 
 def seconds(simulator: EngineSimulator, start: torch.Tensor, actions: torch.Tensor) -> float:
@@ -25,11 +26,12 @@ def seconds(simulator: EngineSimulator, start: torch.Tensor, actions: torch.Tens
 def main() -> None:
     torch.set_num_threads(1)
     number = int(sys.argv[1]) if len(sys.argv) > 1 else cores()
-    for simulator in (PointMaze(), AntMaze()):
+    for simulator in (PointMaze(), AntMaze(), PushT()):
         for batch in BATCHES:
             start = simulator.sample_tasks(batch, generator("benchmark")).start
             shape = batch, STEPS[simulator.name], simulator.action_dim
-            actions = 2 * torch.rand(shape, generator=generator("benchmark", batch)) - 1
+            share = torch.rand(shape, generator=generator("benchmark", batch))
+            actions = torch.lerp(simulator.action_low, simulator.action_high, share)
             found: dict[int, list[float]] = {0: [], number: []}
             for repeat in range(-1, REPEATS):  # In turns, and the first is to warm up.
                 for count, times in found.items():

@@ -22,6 +22,8 @@ SHARES = 4
 """Shares of a large batch for each worker: some rows take longer than others."""
 SMALL = 16
 """Rows times steps of a share that is not worth being sent to another process."""
+LARGE = 32
+"""Rows of a share that may do without others: engines that step rows together are the faster the more these are."""
 ATTEMPTS = 3
 """How often in a row workers may die before that is taken for the states' fault, or the machine's."""
 
@@ -80,7 +82,7 @@ class Workers:
 
     def shares(self, n: int, steps: int) -> list[slice]:
         """How `n` rows of so many steps are shared out."""
-        number = min(n, SHARES * self.number, n * steps // SMALL)
+        number = min(n, n * steps // SMALL, max(self.number, min(SHARES * self.number, n // LARGE)))
         ends = np.linspace(0, n, max(1, number) + 1).round().astype(int)
         return [slice(*pair) for pair in pairwise(ends)]
 
