@@ -30,7 +30,7 @@ def expected(states, actions, hold=1):
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_any_number_of_workers_computes_the_same(pool, number):
     pool.take(number)
-    states, actions = transitions(50)
+    states, actions = transitions(200)
     for _ in range(2):
         assert (pool.rollout(CountingEngine(), states, actions, 3) == expected(states, actions, 3)).all()
     assert (pool.executor is None) == (number == 0)
