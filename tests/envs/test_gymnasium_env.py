@@ -69,6 +69,7 @@ def test_an_engine_steps_there_as_everywhere():
     assert env.render().shape == (192, 192, 3)
 
 
+@pytest.mark.filterwarnings("ignore:.*(symmetric and normalized space|infinity)")  # Of actions and of velocities.
 def test_pusht_passes_the_checker_too():
     pytest.importorskip("gym_pusht")
     env = gymnasium.make("gapclose/PushT-v0", render_mode="rgb_array")
