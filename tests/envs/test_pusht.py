@@ -5,20 +5,11 @@ import torch
 
 from gapclose.data.behaviours import Tour
 from gapclose.data.collect import collect
-from gapclose.engines.pool import workers
 from gapclose.envs.pusht import PushT
 from gapclose.envs.pusht_expert import angle_between
 from gapclose.errors import UserError
 
 pytest.importorskip("gym_pusht")
-
-
-@pytest.fixture(autouse=True)
-def in_this_process():
-    number = workers.number
-    workers.take(0)
-    yield
-    workers.take(number)
 
 
 @pytest.fixture(scope="module")
