@@ -6,7 +6,8 @@ import time
 
 import torch
 
-from gapclose.engines.pool import cores, workers
+from gapclose.cores import cores
+from gapclose.engines.pool import workers
 from gapclose.envs.ant_maze import AntMaze
 from gapclose.envs.engine_simulator import EngineSimulator
 from gapclose.envs.point_maze import PointMaze

@@ -35,7 +35,9 @@ class MujocoEngine(Engine):
         n = len(states)
         full = np.concatenate((np.zeros((n, 1)), states), 1)  # Time comes first; nothing depends on it.
         visited, sensed = np.empty((n, steps, full.shape[1])), np.empty((n, steps, model.nsensordata))
-        settings = dict(skip_checks=True, nstep=steps, state=visited, sensordata=sensed)  # They take most of the time.
+        settings = dict(
+            skip_checks=True, nstep=steps, state=visited, sensordata=sensed
+        )  # Checks take most of the time.
         for action in actions.swapaxes(0, 1):
             control = np.repeat(action[:, None], steps, 1)
             for _ in range(hold // steps):

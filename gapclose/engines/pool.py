@@ -13,6 +13,7 @@ from multiprocessing.context import BaseContext
 
 import numpy as np
 
+from gapclose.cores import cores
 from gapclose.engines.engine import Engine
 from gapclose.errors import UserError
 
@@ -135,11 +136,6 @@ def context() -> BaseContext:
     """How workers are started: as copies of a process without threads, where the system can."""
     methods = multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 workers = Workers()

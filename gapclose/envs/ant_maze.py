@@ -67,13 +67,6 @@ class AntMaze(MazeSimulator):
         min_distance: PositiveInt = 1,
         max_distance: PositiveInt | None = None,
     ) -> None:
-        self.settings = dict(
-            maze=maze,
-            frameskip=frameskip,
-            action_block=action_block,
-            min_distance=min_distance,
-            max_distance=max_distance,
-        )
         library = environment(maze)
         # The library's first row is at the bottom, and the cell in its second row and column is at the origin.
         free = torch.from_numpy(library.maze_map == 0).flip(0)

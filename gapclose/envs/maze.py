@@ -59,11 +59,12 @@ class Maze:
         Raises:
             UserError: there is none.
         """
-        pairs = ((self.steps >= least) & (self.steps <= (most or self.steps[self.steps.isfinite()].max()))).nonzero()
+        farthest = int(self.steps[self.steps.isfinite()].max())
+        pairs = ((self.steps >= least) & (self.steps <= (most or farthest))).nonzero()
         if not len(pairs):
             raise UserError(
                 f"No two cells of the maze are {least} to {most or 'any number of'} steps apart; the farthest are "
-                f"{int(self.steps[self.steps.isfinite()].max())}: choose another min_distance or max_distance."
+                f"{farthest}: choose another min_distance or max_distance."
             )
         return pairs
 
@@ -85,7 +86,7 @@ class MazeSimulator(EngineSimulator):
         maze: the map.
         min_distance: tasks lead at least so many cells through it.
         max_distance: and at most so many; none for no limit.
-        engine, frameskip, action_block: as in `EngineSimulator`.
+        engine, frameskip, action_block: as in `EngineSimulator`; the engine's attribute `maze` is the map's name.
 
     Attributes:
         position_noise: how far starts and goals are from the middle of their cells at most, in each direction.
@@ -104,6 +105,13 @@ class MazeSimulator(EngineSimulator):
         action_block: int,
     ) -> None:
         super().__init__(engine, frameskip, action_block)
+        self.settings = dict(
+            maze=engine.maze,
+            frameskip=frameskip,
+            action_block=action_block,
+            min_distance=min_distance,
+            max_distance=max_distance,
+        )
         self.maze, self.pairs = maze, maze.pairs(min_distance, max_distance)
         self.action_low, self.action_high = torch.tensor([[-1.0], [1.0]]).expand(2, self.action_dim)
         limits = torch.full((self.state_dim,), torch.inf)

@@ -44,13 +44,6 @@ class PointMaze(MazeSimulator):
         min_distance: PositiveInt = 3,
         max_distance: PositiveInt | None = None,
     ) -> None:
-        self.settings = dict(
-            maze=maze,
-            frameskip=frameskip,
-            action_block=action_block,
-            min_distance=min_distance,
-            max_distance=max_distance,
-        )
         library = environment(maze).maze
         free = torch.tensor([[cell != 1 for cell in row] for row in library.maze_map])
         super().__init__(

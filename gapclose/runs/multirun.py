@@ -20,6 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from gapclose.cores import cores
 from gapclose.errors import UserError, fail, unusable
 from gapclose.files import replacing
 from gapclose.overrides import NO_DIFFERENCE
@@ -53,8 +54,7 @@ def job_folder(settings: str) -> str:
 
 def parallel_jobs(num_threads: int | None) -> int:
     """How many jobs with so many threads each have cores of their own; with `num_threads=null` each has one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // (num_threads or 1))
+    return max(1, cores() // (num_threads or 1))
 
 
 OmegaConf.register_new_resolver("no_difference", lambda: list(NO_DIFFERENCE), replace=True)
