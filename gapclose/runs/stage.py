@@ -135,14 +135,9 @@ class Stage:
         )
         callbacks = [
             *callbacks,
-            ModelCheckpoint(
-                folder,
-                filename="best",
-                monitor=f"{module.name}/expert_error",
-                save_last=True,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            ),
+            checkpoints(folder, "best", monitor=f"{module.name}/expert_error"),
+            # With save_last, Lightning would leave it out after epochs that are not the best so far.
+            checkpoints(folder, "last"),
             StoreConfig(config),
             *([TQDMProgressBar(refresh_rate=20)] if sys.stderr.isatty() else []),
         ]
@@ -160,6 +155,13 @@ class Stage:
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         except SystemExit as error:  # Lightning's answer to Ctrl-C.
             raise KeyboardInterrupt from error
+
+
+def checkpoints(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:
+    """Keeps one checkpoint of that name, of the epoch with the lowest value of what it monitors; else of the last."""
+    return ModelCheckpoint(
+        folder, filename=name, monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False
+    )
 
 
 def require_room(window: int, room: int, what: str) -> None:

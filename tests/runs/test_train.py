@@ -140,6 +140,17 @@ def test_a_run_interrupted_in_any_epoch_resumes_to_the_same_result(call, monkeyp
     assert Path("run/.hydra/overrides.yaml").read_bytes() == command
 
 
+def test_the_last_checkpoint_is_that_of_the_last_epoch_even_if_no_epoch_was_better_than_the_first(call):
+    worse = [*TINY_FINETUNE, "finetune=continue", "finetune.epochs=3", "finetune.module.optimizer.lr=1"]
+    assert call("train", *TINY, *worse, "hydra.run.dir=run").code == 0
+    epochs = {}
+    for name in ("best", "last"):
+        checkpoint = torch.load(Path("run/checkpoints", f"{name}.ckpt"), weights_only=True)
+        epochs[name] = checkpoint["epoch"]
+    assert epochs["best"] < 2
+    assert epochs["last"] == 2
+
+
 LEARNED = [*TINY, *TINY_FINETUNE, "finetune=adversarial", "attack=pgd", "radii=learned_adaptive"]
 LEARNED += ["radii.start.momentum=0.9", "finetune.module.measure_every=3", "finetune.window=2"]
 
