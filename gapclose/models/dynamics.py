@@ -1,13 +1,15 @@
 """Residual dynamics: one multilayer perceptron, or an ensemble of them in one batched network."""
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
-from pydantic import PositiveInt, validate_call
+from pydantic import Field, PositiveInt, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gapclose.models.normalization import deviation
+from gapclose.settings import Positive
 
 
 class Dynamics(nn.Module, ABC):
@@ -16,6 +18,8 @@ class Dynamics(nn.Module, ABC):
     Args:
         latent_dim: number `Z` of latent coordinates.
         action_dim: number `A` of action coordinates.
+        huber_delta: the training loss of an error beyond so many standard deviations of a step grows linearly, not as
+            its square (Huber 1964), so that rare collisions do not drown everything else. None for the square.
 
     Attributes:
         members: number `M` of networks.
@@ -26,8 +30,9 @@ class Dynamics(nn.Module, ABC):
     members: int = 1
     context: int = 1
 
-    def __init__(self, latent_dim: int, action_dim: int) -> None:
+    def __init__(self, latent_dim: int, action_dim: int, huber_delta: float | None = None) -> None:
         super().__init__()
+        self.huber_delta = huber_delta
         self.register_buffer("action_mean", torch.zeros(action_dim))
         self.register_buffer("action_std", torch.ones(action_dim))
         self.register_buffer("delta_std", torch.ones(latent_dim))
@@ -37,6 +42,13 @@ class Dynamics(nn.Module, ABC):
         self.delta_std.copy_(deviation(deltas))
         self.action_mean.copy_(actions.mean(0))
         self.action_std.copy_(deviation(actions))
+
+    def errors(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """What each coordinate of predictions `[..., M, Z]` contributes to the training loss, `[..., M, Z]`."""
+        errors = (predictions - targets) / self.delta_std
+        if self.huber_delta is None:
+            return errors.square()
+        return 2 * F.huber_loss(errors, torch.zeros_like(errors), reduction="none", delta=self.huber_delta)
 
     @abstractmethod
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
@@ -48,7 +60,10 @@ class Dynamics(nn.Module, ABC):
 
 
 class MLPDynamics(Dynamics):
-    """`z' = z + σ_Δ · MLP(z, (a - μ_a) / σ_a)`, for all members with one batched matrix product per layer.
+    """`z' = z + σ_Δ · MLP(φ(z), (a - μ_a) / σ_a)`, for all members with one batched matrix product per layer.
+
+    Besides the latent itself, φ may have Fourier features of it: a network learns what changes within short distances,
+    such as the walls of a maze, many times faster from them (Tancik et al. 2020, arXiv 2006.10739).
 
     Args:
         latent_dim: number `Z` of latent coordinates.
@@ -56,6 +71,9 @@ class MLPDynamics(Dynamics):
         hidden_dim: width of the hidden layers.
         num_layers: number of hidden layers.
         members: number `M` of networks, which differ in their initial weights.
+        octaves: how many frequencies φ has sine and cosine of, for each coordinate: 1, 2, 4, ... radians for each unit
+            of the latent. 0 for none.
+        huber_delta: as in `Dynamics`.
     """
 
     @validate_call
@@ -66,10 +84,12 @@ class MLPDynamics(Dynamics):
         hidden_dim: PositiveInt = 128,
         num_layers: PositiveInt = 3,
         members: PositiveInt = 1,
+        octaves: Annotated[int, Field(ge=0, le=16)] = 0,
+        huber_delta: Positive | None = None,
     ) -> None:
-        super().__init__(latent_dim, action_dim)
+        super().__init__(latent_dim, action_dim, huber_delta)
         self.members = members
-        sizes = [latent_dim + action_dim, *[hidden_dim] * num_layers, latent_dim]
+        sizes = [latent_dim * (1 + 2 * octaves) + action_dim, *[hidden_dim] * num_layers, latent_dim]
         bounds = [fan_in**-0.5 for fan_in in sizes[:-1]]
         self.weights = nn.ParameterList(
             torch.empty(members, fan_in, fan_out).uniform_(-bound, bound)
@@ -108,10 +128,10 @@ class MLPDynamics(Dynamics):
     def layers(self) -> tuple[list[Tensor], list[Tensor]]:
         """Weights of all layers and biases of all but the first, as `advance` takes them.
 
-        The first weights are those of the latent; in the last layer, the scale of the changes is folded in.
+        The first weights are those of the latent's features; in the last layer, the scale of the changes is folded in.
         """
         weights, biases = list(self.weights), list(self.biases)
-        weights[0] = weights[0][:, : len(self.delta_std)]
+        weights[0] = weights[0][:, : -len(self.action_mean)]
         # In this layout a product with few columns is several times faster.
         weights[-1] = (weights[-1] * self.delta_std).mT.contiguous().mT
         biases[-1] = biases[-1] * self.delta_std
@@ -120,7 +140,17 @@ class MLPDynamics(Dynamics):
     @staticmethod
     def advance(latent: Tensor, drive: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
         """Next latents `[M, N, Z]` of latents `[M, N, Z]`, given what the action contributes to the first layer."""
-        hidden = F.silu(torch.baddbmm(drive, latent, weights[0]))
+        hidden = F.silu(torch.baddbmm(drive, features(latent, weights[0].shape[1]), weights[0]))
         for weight, bias in zip(weights[1:-1], biases[:-1]):
             hidden = F.silu(torch.baddbmm(bias, hidden, weight))
         return torch.baddbmm(latent + biases[-1], hidden, weights[-1])
+
+
+def features(latent: Tensor, number: int) -> Tensor:
+    """Latents `[..., Z]`, and as many octaves of Fourier features of them as make up that number: `[..., number]`."""
+    octaves = (number // latent.shape[-1] - 1) // 2
+    if not octaves:
+        return latent
+    frequencies = 2.0 ** torch.arange(octaves, device=latent.device, dtype=latent.dtype)
+    phases = (latent.unsqueeze(-1) * frequencies).flatten(-2)
+    return torch.cat((latent, phases.sin(), phases.cos()), -1)

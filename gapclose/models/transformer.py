@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from gapclose.errors import UserError
 from gapclose.models.dynamics import Dynamics
+from gapclose.settings import Positive
 
 Past = tuple[Tensor, Tensor]
 """Keys and values `[N, M·H, L, D]` of the last tokens."""
@@ -33,6 +34,7 @@ class TransformerDynamics(Dynamics):
         context: of how many steps, the present one included, a prediction takes latents into account; of actions, one
             less.
         members: number `M` of networks, which differ in their initial weights.
+        huber_delta: as in `Dynamics`.
 
     Raises:
         UserError: the width cannot be divided among the heads.
@@ -48,8 +50,9 @@ class TransformerDynamics(Dynamics):
         num_heads: PositiveInt = 4,
         context: PositiveInt = 8,
         members: PositiveInt = 1,
+        huber_delta: Positive | None = None,
     ) -> None:
-        super().__init__(latent_dim, action_dim)
+        super().__init__(latent_dim, action_dim, huber_delta)
         if hidden_dim % num_heads:
             raise UserError(
                 f"model.hidden_dim is {hidden_dim} and model.num_heads {num_heads}; every head has an equal share of "

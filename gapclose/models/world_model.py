@@ -185,7 +185,7 @@ class LearnedWorldModel(WorldModel):
         return latents[:, : min(self.context, steps)], window.actions, latents[:, 1:]
 
     def rollout_loss(self, latents: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error of `predict`, in units of the standard deviation of a step in the training data: a scalar.
+        """Mean error of `predict`, as `Dynamics.errors` has it: a scalar.
 
         Args:
             latents: what it starts from, `[B, F, M, ...]`.
@@ -195,5 +195,5 @@ class LearnedWorldModel(WorldModel):
         return self.rollout_errors(latents, actions, targets).mean()
 
     def rollout_errors(self, latents: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
-        """The squared errors `[B, k, M, ...]` whose mean is `rollout_loss`."""
-        return ((self.predict(latents, actions) - targets) / self.dynamics.delta_std).square()
+        """The errors `[B, k, M, ...]` whose mean is `rollout_loss`."""
+        return self.dynamics.errors(self.predict(latents, actions), targets)

@@ -9,7 +9,12 @@ from gapclose.models.dynamics import MLPDynamics
 
 def one_member(dynamics, m, latent, action):
     """The equation in the docstring, for one member and without batching over members."""
-    hidden = torch.cat((latent, (action - dynamics.action_mean) / dynamics.action_std), -1)
+    octaves = (dynamics.weights[0].shape[1] - action.shape[1]) // latent.shape[1] // 2
+    phases = (
+        torch.stack([2**octave * x for x in latent.unbind(-1) for octave in range(octaves)], -1) if octaves else None
+    )
+    waves = [phases.sin(), phases.cos()] if octaves else []
+    hidden = torch.cat((latent, *waves, (action - dynamics.action_mean) / dynamics.action_std), -1)
     layers = list(zip(dynamics.weights, dynamics.biases))
     for number, (weight, bias) in enumerate(layers):
         hidden = hidden @ weight[m] + bias[m, 0]
@@ -18,10 +23,13 @@ def one_member(dynamics, m, latent, action):
     return latent + dynamics.delta_std * hidden
 
 
-@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(1, 5))
-def test_the_batched_network_is_each_member_on_its_own(latent_dim, action_dim, width, layers, members, n):
+@given(
+    *[st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(0, 3)],
+    st.integers(1, 5),
+)
+def test_the_batched_network_is_each_member_on_its_own(latent_dim, action_dim, width, layers, members, octaves, n):
     torch.manual_seed(0)
-    dynamics = MLPDynamics(latent_dim, action_dim, width, layers, members)
+    dynamics = MLPDynamics(latent_dim, action_dim, width, layers, members, octaves)
     dynamics.fit_normalization(3 * torch.randn(20, latent_dim), 1 + 2 * torch.randn(20, action_dim))
     latent, action = torch.randn(n, members, latent_dim), torch.randn(n, action_dim)
     after = dynamics(latent, action)
@@ -48,6 +56,35 @@ def test_a_rollout_and_its_gradients_are_those_of_repeated_steps(members, traine
     upstream = torch.randn_like(latents)
     for got, expected in zip(*(torch.autograd.grad((x * upstream).sum(), inputs) for x in (latents, by_hand))):
         torch.testing.assert_close(got, expected)
+
+
+def test_fourier_features_learn_what_changes_within_short_distances():
+    def error(octaves):
+        torch.manual_seed(0)
+        dynamics = MLPDynamics(1, 1, hidden_dim=32, num_layers=2, octaves=octaves)
+        latent = torch.linspace(-2, 2, 200).view(-1, 1, 1)
+        walls, none = (latent % 0.5 < 0.1).float(), torch.zeros(200, 1)
+        optimizer = torch.optim.Adam(dynamics.parameters(), 0.003)
+        for _ in range(300):
+            loss = dynamics.errors(dynamics(latent, none), latent + walls).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    assert error(octaves=4) < 0.5 * error(octaves=0)
+
+
+@given(st.floats(-9, 9), st.floats(0.1, 5))
+def test_errors_count_squared_up_to_huber_delta_and_linearly_beyond(error, delta):
+    squared, huber = MLPDynamics(1, 1), MLPDynamics(1, 1, huber_delta=delta)
+    for dynamics in (squared, huber):
+        dynamics.fit_normalization(torch.tensor([[-2.0], [2.0]]), torch.zeros(2, 1))
+    prediction = torch.full((1, 1, 1), error, dtype=torch.float64, requires_grad=True)
+    size = abs(error) / squared.delta_std.item()
+    assert squared.errors(prediction, 0 * prediction.detach()).item() == pytest.approx(size**2)
+    cost = huber.errors(prediction, torch.zeros_like(prediction))
+    assert cost.item() == pytest.approx(size**2 if size <= delta else 2 * delta * size - delta**2)
 
 
 def test_a_network_has_the_layers_that_were_asked_for():
