@@ -3,7 +3,11 @@ VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
 
-SWEEPS = wall_pgd wall wall_attacks wall_baselines wall_price
+TABLE ?= wall
+
+SWEEPS_wall = wall_pgd wall wall_attacks wall_baselines wall_price
+SWEEPS_point_maze = point_maze point_maze_adversarial point_maze_baselines point_maze_oracle
+SWEEPS = $(SWEEPS_$(TABLE))
 
 .PHONY: demo test lint results $(SWEEPS:%=sweep-%)
 
@@ -13,11 +17,12 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-# The table of docs/results/wall.md, and multirun/wall/report.html; make -j2 runs two sweeps at a time.
+# The table of docs/results/wall.md (of another page: TABLE=point_maze), and multirun/wall/report.html; make -j2 runs two
+# sweeps at a time.
 # Run again, it goes on where it was interrupted.
 results: $(SWEEPS:%=sweep-%)
-	$(VENV)/bin/python -m gapclose.evaluation.sweep multirun/wall --page docs/results/wall.md
-	$(VENV)/bin/python -m gapclose.report multirun/wall
+	$(VENV)/bin/python -m gapclose.evaluation.sweep multirun/$(TABLE) --page docs/results/$(TABLE).md
+	$(VENV)/bin/python -m gapclose.report multirun/$(TABLE)
 
 $(SWEEPS:%=sweep-%): sweep-%: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(VENV)/bin/python train.py sweep=$* num_threads=1 logger=none $(ARGS)
