@@ -44,6 +44,7 @@ class PushT(EngineSimulator):
     name = "pusht"
     state_dim = 8
     angles = ((6, 7),)
+    alike = ((0, 1, 4, 5), (2, 3))
     tolerance = 20.0
     """In px, and in degrees."""
     approach = 2.0

@@ -39,6 +39,7 @@ class Simulator(ABC):
         scale: what differences in each coordinate are measured in where the simulator is planned with, `[S]`; none if
             all are of one kind.
         angles: which pairs of state coordinates are sine and cosine of an angle.
+        alike: groups of state coordinates that are of one kind, such as positions of several things in the plane.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Simulator(ABC):
     goal_weights: Tensor | None = None
     scale: Tensor | None = None
     angles: tuple[tuple[int, int], ...] = ()
+    alike: tuple[tuple[int, ...], ...] = ()
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:

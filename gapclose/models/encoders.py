@@ -20,13 +20,20 @@ class StateEncoder(nn.Module):
     Args:
         state_dim: number `S` of state coordinates.
         angles: which pairs of them are sine and cosine of an angle.
+        alike: groups of them that are of one kind, such as positions in the same plane: they have mean and standard
+            deviation in common, so that differences and directions keep their meaning.
     """
 
     @validate_call
-    def __init__(self, state_dim: PositiveInt, angles: Sequence[tuple[NonNegativeInt, NonNegativeInt]] = ()) -> None:
+    def __init__(
+        self,
+        state_dim: PositiveInt,
+        angles: Sequence[tuple[NonNegativeInt, NonNegativeInt]] = (),
+        alike: Sequence[tuple[NonNegativeInt, ...]] = (),
+    ) -> None:
         super().__init__()
         self.latent_dim = state_dim
-        self.angles = [list(pair) for pair in angles]
+        self.angles, self.alike = [list(pair) for pair in angles], [list(group) for group in alike]
         self.register_buffer("mean", torch.zeros(state_dim))
         self.register_buffer("std", torch.ones(state_dim))
 
@@ -34,6 +41,9 @@ class StateEncoder(nn.Module):
         """Takes mean and standard deviation of observations `[B, S]`."""
         self.mean.copy_(observations.mean(0))
         self.std.copy_(deviation(observations))
+        for group in self.alike:
+            together = observations[:, group].reshape(-1, 1)
+            self.mean[group], self.std[group] = together.mean(), deviation(together)
         for pair in self.angles:
             self.mean[pair], self.std[pair] = 0.0, 0.5**0.5  # Those of an angle that may be any.
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from gapclose.errors import UserError
 from gapclose.models.dynamics import Dynamics
+from gapclose.models.members import MemberLinear
 from gapclose.settings import Positive
 
 Past = tuple[Tensor, Tensor]
@@ -164,26 +165,6 @@ class Block(nn.Module):
         distance = place[:, None] + self.span - torch.arange(self.span + steps, device=place.device)
         hidden = (distance < 0) | (distance > self.span) | (distance > before + place[:, None])
         return self.preference[:, distance.clamp(0, self.span)].masked_fill(hidden, -torch.inf)
-
-
-class MemberLinear(nn.Module):
-    """A linear layer of each member, in one batched matrix product.
-
-    Args:
-        members: number `M` of networks.
-        fan_in: width of the input.
-        fan_out: width of the output.
-    """
-
-    def __init__(self, members: int, fan_in: int, fan_out: int) -> None:
-        super().__init__()
-        bound = fan_in**-0.5
-        self.weight = nn.Parameter(torch.empty(members, fan_in, fan_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(members, 1, fan_out).uniform_(-bound, bound))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """`[M, N, T, fan_out]` of `[M, N, T, fan_in]`."""
-        return torch.baddbmm(self.bias, inputs.flatten(1, 2), self.weight).unflatten(1, inputs.shape[1:3])
 
 
 def normalized(tokens: Tensor) -> Tensor:

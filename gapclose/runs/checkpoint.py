@@ -73,7 +73,8 @@ def build_world_model(config: DictConfig, simulator: Simulator) -> LearnedWorldM
     Raises:
         UserError: it is to be compiled, and looks back.
     """
-    encoder = instantiate(config.encoder, state_dim=simulator.state_dim, angles=simulator.angles)
+    kinds = {"angles": simulator.angles, "alike": simulator.alike}
+    encoder = instantiate(config.encoder, state_dim=simulator.state_dim, **kinds)
     dynamics = instantiate(config.model, latent_dim=encoder.latent_dim, action_dim=simulator.action_dim)
     if config.get("compile") and dynamics.context > 1:  # That would take minutes.
         raise UserError("A model that looks back (model.context above 1) cannot be compiled; leave out compile=true.")
