@@ -7,6 +7,7 @@ TABLE ?= wall
 
 SWEEPS_wall = wall_pgd wall wall_attacks wall_baselines wall_price
 SWEEPS_point_maze = point_maze point_maze_adversarial point_maze_baselines point_maze_oracle
+SWEEPS_pusht = pusht pusht_adversarial pusht_baselines pusht_oracle
 SWEEPS = $(SWEEPS_$(TABLE))
 
 .PHONY: demo test lint results $(SWEEPS:%=sweep-%)
@@ -17,9 +18,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-# The table of docs/results/wall.md (of another page: TABLE=point_maze), and multirun/wall/report.html; make -j2 runs two
-# sweeps at a time.
-# Run again, it goes on where it was interrupted.
+# The table of docs/results/wall.md, and multirun/wall/report.html; likewise with TABLE=point_maze or TABLE=pusht.
+# make -j2 runs two sweeps at a time. Run again, it goes on where it was interrupted.
 results: $(SWEEPS:%=sweep-%)
 	$(VENV)/bin/python -m gapclose.evaluation.sweep multirun/$(TABLE) --page docs/results/$(TABLE).md
 	$(VENV)/bin/python -m gapclose.report multirun/$(TABLE)
