@@ -1,5 +1,6 @@
 """The pictures of a sweep: methods in their scenes; heat maps and main effects of what is varied."""
 
+import textwrap
 from collections.abc import Sequence
 from glob import escape
 from itertools import combinations
@@ -56,7 +57,7 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
                 style = dict(fmt=marker, color=color, capsize=2, markersize=4)
                 axes.errorbar(means, heights, xerr=reach, label=title, **style)
             axes.grid(axis="x", alpha=0.3)
-        panels[0, column].set(title=scene, xlim=(-0.03, 1.03), xlabel="success rate")
+        panels[0, column].set(title=folded(scene), xlim=(-0.03, 1.03), xlabel="success rate")
         panels[1, column].set(xscale="log", xlabel=SHOWN["model error"])
     panels[0, 0].set_yticks(list(places.values()), list(places))
     panels[0, 0].set_ylim(0.4, len(methods) + 0.6)
@@ -114,17 +115,22 @@ def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Pa
     for axes, (name, title) in zip(panels[0], SHOWN.items()):
         draw_cells(figure, axes, pair_means(settings, down, across, name).to_numpy(), name)
         label_ticks(axes, columns, 0.9 * len(columns))
-        axes.set_yticks(range(len(rows)), [str(value) for value in rows])
+        axes.set_yticks(range(len(rows)), [folded(value) for value in rows])
         axes.set(xlabel=titles[across], ylabel=titles[down])
         axes.set_title(title, fontsize=11)
     figure.suptitle("Means over everything else that has finished", fontsize=11)
     return save(figure, path)
 
 
+def folded(value: Value) -> str:
+    """A value in lines of no more than a few words, as the description of a planner has many."""
+    return textwrap.fill(str(value), 30, break_long_words=False, break_on_hyphens=False)
+
+
 def label_ticks(axes: Axes, values: Sequence[Value], width: float) -> None:
     """Names the places across, slanted where they would run into each other within a width in inches."""
-    names = [str(value) for value in values]
-    crowded = max(map(len, names)) * len(names) > 9 * width
+    names = [folded(value) for value in values]
+    crowded = max(len(line) for name in names for line in name.split("\n")) * len(names) > 9 * width
     slanted = dict(rotation=30, ha="right", rotation_mode="anchor") if crowded else {}
     axes.set_xticks(range(len(names)), names, **slanted)
 

@@ -18,6 +18,8 @@ ASIDE = (*NO_DIFFERENCE, "seed", "resume", "evaluation.models", "evaluation.each
 """What does not make a setting of its own."""
 ALWAYS = ("finetune", "evaluation.seed", "evaluation.num_tasks")
 """What makes a setting of its own whether a command line names it or not: other tasks are no pairs."""
+APART = ("planner", "planner.horizon")
+"""Settings of planners that are keys of their own also where a planner is told by all that is set for it."""
 JUDGED = {"none": ("baseline", "oracle")}
 """Which models of a run make a row of results, by its `finetune`; those of all others are finetuned."""
 Value = int | float | str
@@ -121,7 +123,11 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
         (runs if isinstance(found, Run) else missing).append(found)
     if not runs and not missing:
         raise UserError(f"There is no run below {folder}; give the folder of a sweep, such as multirun/wall.")
-    return complete(runs), missing
+    runs = complete(runs)
+    if compares_planners(runs):
+        for run in runs:
+            run.choices["planner"] = described_planner(run)
+    return runs, missing
 
 
 def read_run(path: Path, name: str) -> Run | Missing:
@@ -226,17 +232,34 @@ def complete(runs: list[Run]) -> list[Run]:
     return runs
 
 
+def compares_planners(runs: Sequence[Run]) -> bool:
+    """Whether models were evaluated with other planners than the run's own, too: `compare` of train.py."""
+    return any("compare" in run.folder.split("/")[:-1] for run in runs)
+
+
+def described_planner(run: Run) -> str:
+    """The planner of a run by its name and what the command line sets for it, as an entry of `compare` has it."""
+    settings = sorted(f"{key}={value}" for key, value in run.named.items() if of_planner(key))
+    return " ".join([str(run.choices.get("planner", "")).partition(" ")[0], *settings]).strip()
+
+
+def of_planner(key: str) -> bool:
+    """Whether a setting is told by the description of a planner."""
+    return key.partition(".")[0] in ("planner", "init") and key not in APART
+
+
 def varied_keys(runs: Sequence[Run]) -> list[str]:
     """The settings and groups in which the runs differ, as far as a command line names them.
 
     Where runs differ that agree in all of these and in the seed, something else does it: a file that a command line
     names, or another version. Such settings then count as well.
     """
-    named = {key for run in runs for key in run.named if not aside(key)} | set(ALWAYS)
+    told = of_planner if compares_planners(runs) else lambda key: False
+    named = {key for run in runs for key in run.named if not aside(key) and not told(key)} | set(ALWAYS)
     for group in repeats(runs, sorted(named)):
         flat = [flatten(run.config) for run in group]
-        shared = set.intersection(*map(set, flat))
-        named |= {key for key in shared if not aside(key) and len({canonical(one[key]) for one in flat}) > 1}
+        shared = {key for key in set.intersection(*map(set, flat)) if not aside(key) and not told(key)}
+        named |= {key for key in shared if len({canonical(one[key]) for one in flat}) > 1}
     return sorted(key for key in named if len({run.value(key) for run in runs}) > 1)
 
 

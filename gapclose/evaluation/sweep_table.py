@@ -8,6 +8,7 @@ from gapclose.evaluation.statistics import Estimate
 from gapclose.evaluation.sweep_results import MEASURES, Setting, has_control
 from gapclose.evaluation.sweep_runs import Value
 
+PLANNED = ("planning, open_loop", "planning, mpc")
 REFERENCES = {
     "control": (
         "control: finetune=continue, as many gradient steps on the same data alone, on the same tasks and seeds"
@@ -16,16 +17,18 @@ REFERENCES = {
 }
 MEANING = (
     "means over tasks and seeds with 95 % intervals; λ = 0: the planner ignores disagreement; model error: MSE of the "
-    "imagined states under open-loop planning; gap: its ratio to the error on held-out data; {reference}seconds: of a "
-    "run"
+    "imagined states under open-loop planning; gap: its ratio to the error on held-out data; {reference}{planning}"
+    "seconds: of a run"
 )
+PLANNING = "planning: seconds for all tasks, open loop and under MPC; "
 BETTER = "P(better), P(lower): probability of more success, of less model error, under the paired bootstrap; "
 
 
 def caption(settings: Sequence[Setting]) -> str:
     """What the columns of the table mean."""
     reference = reference_of(settings)
-    return MEANING.format(reference=f"{REFERENCES[reference]}; {BETTER}" if reference else "")
+    planning = PLANNING if any("planner" in setting.values for setting in settings) else ""
+    return MEANING.format(reference=f"{REFERENCES[reference]}; {BETTER}" if reference else "", planning=planning)
 
 
 def reference_of(settings: Sequence[Setting]) -> str:
@@ -43,27 +46,30 @@ def table_of(settings: Sequence[Setting]) -> tuple[list[str], list[list[str]]]:
     reference = reference_of(settings)
     columns = [*(short(keys) or ["scene", "method"]), "seeds", *MEASURES]
     columns += [f"success − {reference}", "P(better)", f"error / {reference}", "P(lower)"]
-    columns += ["gap", "simulator steps", "gradient steps", "seconds"]
+    columns += ["gap", "simulator steps", "gradient steps", "planning, s", "MPC planning, s", "seconds"]
     rows = []
     for scene, members in (by_scene(settings) if not keys else {"": best_first(settings)}).items():
         for setting in members:
             row = [text(setting.values[key]) for key in keys] or [scene, label(setting)]
-            rows.append([*row, str(len(setting.seeds)), *results(setting)])
+            rows.append([*row, str(len(setting.seeds)), *results(setting, "planner" in setting.values)])
     kept = [place for place in range(len(columns)) if any(row[place] not in ("–", "") for row in rows)]
     return [columns[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
-def results(setting: Setting) -> list[str]:
-    """The cells of the numbers that a setting has found."""
+def results(setting: Setting, planners: bool) -> list[str]:
+    """The cells of the numbers that a setting has found; where planners are compared, also of how long they took."""
     success, error = setting.against.get("success"), setting.against.get("model error")
     counted = setting.counts | {"seconds": setting.seconds["run"]}
+    planning = [setting.seconds.get(name, math.nan) if planners else math.nan for name in PLANNED]
     return [
         *(interval(setting.estimates.get(name), ".2g" if name == "model error" else ".2f") for name in MEASURES),
         interval(success and success.difference, "+.2f"),
         probability(success.better) if success else "–",
         interval(error and error.ratio, ".2g"),
         probability(error.better) if error else "–",
-        *(count(counted[name]) for name in ("gap", "simulator_steps", "gradient_steps", "seconds")),
+        *(count(counted[name]) for name in ("gap", "simulator_steps", "gradient_steps")),
+        *("–" if math.isnan(seconds) else f"{seconds:.1f}" for seconds in planning),
+        count(counted["seconds"]),
     ]
 
 

@@ -196,3 +196,24 @@ def test_rounding_in_the_last_digits_makes_no_other_value():
     assert canonical(0.1 + 0.2) == canonical(0.3) == 0.3
     assert canonical(True) == "true"
     assert canonical([1, "a"]) == '[1, "a"]'
+
+
+def test_where_planners_are_compared_each_is_one_value_whatever_it_takes_to_set_it(tmp_path):
+    own, rival = ["init.noise=0.2", "planner.num_starts=8"], ["planner.iterations=10", "init=zeros"]
+    for seed, mode in ((0, "online"), (0, "continue")):
+        run = run_of(tmp_path, f"finetune={mode}", "planner.horizon=25", *own, seed=seed, finetune=mode)
+        beside = run_of(run / "compare", f"finetune={mode}", "planner=cem", *rival, seed=seed, finetune=mode)
+        shutil.move(beside, run / "compare" / "cem")
+        for name, planner in ((run, "multistart"), (run / "compare" / "cem", "cem planner.iterations=10 init=zeros")):
+            config = yaml.safe_load((name / "config.yaml").read_text())
+            config["choices"] |= {"planner": planner}
+            config["planner"] = config.get("planner", {}) | {"horizon": 25, "lr": 0.1 * len(planner)}
+            (name / "config.yaml").write_text(yaml.safe_dump(config))
+    runs, missing = read_runs(tmp_path)
+    assert missing == []
+    assert varied_keys(runs) == ["finetune", "planner"]
+    assert sorted({run.value("planner") for run in runs}) == [
+        "cem init=zeros planner.iterations=10",
+        "multistart init.noise=0.2 planner.num_starts=8",
+    ]
+    assert without_repeats(runs, varied_keys(runs)) == (runs, [])

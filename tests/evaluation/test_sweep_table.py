@@ -1,3 +1,5 @@
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +80,22 @@ def test_short_keys_are_ends_of_keys_and_differ(keys):
     names = short(keys)
     assert len(set(names)) == len(keys)
     assert all(f".{key}".endswith(f".{name}") for key, name in zip(keys, names))
+
+
+def test_where_planners_are_compared_the_table_says_how_long_they_took(tmp_path):
+    for planner, seconds in (("cem", 60.0), ("gradient", 1.5)):
+        run = leave_run(tmp_path, [f"planner={planner}"], 0, [1, 0], [0.5, 0.5])
+        metrics = json.loads((run / "metrics.json").read_text())
+        metrics["finetuned"]["open_loop"]["planning_seconds"] = seconds
+        (run / "metrics.json").write_text(json.dumps(metrics))
+    settings = found_in(tmp_path)
+    columns, rows = table_of(settings)
+    assert {row[0]: row[columns.index("planning, s")] for row in rows} == {"cem": "60.0", "gradient": "1.5"}
+    assert "planning: seconds" in caption(settings)
+
+
+def test_without_planners_to_compare_it_does_not(tmp_path):
+    for seed in (0, 1):
+        leave_run(tmp_path, ["model=mlp"], seed, [1, 0], [0.5, 0.5])
+    assert "planning, s" not in table_of(found_in(tmp_path))[0]
+    assert "planning" not in caption(found_in(tmp_path)).replace("open-loop planning", "")
