@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
     def __format__(self, form: str) -> str:
         if np.isnan(self.mean):
             return "–"
-        return f"{self.mean:{form}} [{number(self.low, form)}, {number(self.high, form)}]"
+        return f"{number(self.mean, form)} [{number(self.low, form)}, {number(self.high, form)}]"
 
     @classmethod
     def of(cls, entry: Mapping[str, Any], name: str = "mean", ends: str = "ci95") -> Self:
@@ -43,8 +43,11 @@ class Estimate(NamedTuple):
 
 
 def number(value: float | None, form: str = ".2g") -> str:
-    """A number, or a dash where there is none."""
-    return "–" if value is None or np.isnan(value) else format(value, form)
+    """A number, or a dash where there is none; without an exponent where it is large, but not very."""
+    if value is None or np.isnan(value):
+        return "–"
+    written = format(value, form)
+    return f"{float(written):,.0f}" if "e+" in written and abs(value) < 1e6 else written
 
 
 @lru_cache(maxsize=4)

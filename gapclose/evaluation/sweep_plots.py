@@ -14,6 +14,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from gapclose.evaluation.plots import ERROR, SUCCESS, means_and_bars, save
+from gapclose.evaluation.statistics import number
 from gapclose.evaluation.sweep_effects import crossed, effects, learned, levels, main_effect, pair_means
 from gapclose.evaluation.sweep_results import Setting
 from gapclose.evaluation.sweep_runs import Value
@@ -149,7 +150,7 @@ def draw_cells(figure: Figure, axes: Axes, cells: np.ndarray, name: str) -> None
             axes.text(column, row, "–" if np.isnan(value) else "∞", ha="center", va="center", color="grey")
             continue
         red, green, blue, _ = image.cmap(norm(value))
-        form = f"{value:.2f}" if name == "success" else f"{value:.2g}"
+        form = f"{value:.2f}" if name == "success" else number(value)
         color = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
         axes.text(column, row, form, ha="center", va="center", color=color, fontsize=9)
     figure.colorbar(image, ax=axes)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gapclose.evaluation.report import reached
+from gapclose.evaluation.statistics import number
 
 REMEDIES = {
     "continue": "as many more gradient steps on the same data, the control",
@@ -111,7 +112,7 @@ def factor(times: float | None) -> str:
 
 def amount(value: float | None, form: str = ".2g") -> str:
     """A number; metrics.json has none where it was infinite."""
-    return "infinite" if value is None else format(value, form)
+    return "infinite" if value is None else number(value, form)
 
 
 def fell(before: dict[str, Any], after: dict[str, Any]) -> str:

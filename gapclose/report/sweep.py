@@ -9,7 +9,7 @@ import pandas as pd
 
 from gapclose.errors import UserError
 from gapclose.evaluation.report import percent
-from gapclose.evaluation.statistics import Estimate
+from gapclose.evaluation.statistics import Estimate, number
 from gapclose.evaluation.sweep_effects import SEED, effects, learned, span
 from gapclose.evaluation.sweep_results import Setting, SweepResults, read_results
 from gapclose.evaluation.sweep_runs import Missing, Value
@@ -111,7 +111,7 @@ def run_row(run: dict[str, Any], keys: list[str], folder: Path) -> dict[str, Any
         "link": link_to(path / PAGE if (folder / path / PAGE).exists() else path),
         "values": [run[key] for key in keys],
         "success": f"{run['success']:.2f}",
-        "error": "–" if error is None or error != error else f"{error:.2g}",
+        "error": number(error),
     }
 
 

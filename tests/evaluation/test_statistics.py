@@ -11,6 +11,7 @@ from gapclose.evaluation.statistics import (
     Estimate,
     estimate,
     mean_interval,
+    number,
     rate_difference,
     rate_interval,
     ratio_interval,
@@ -121,3 +122,12 @@ def test_of_one_value_there_is_no_interval_and_of_none_no_mean():
     one, none = estimate(torch.tensor([2.0])), estimate(torch.tensor([torch.nan]))
     assert (one["mean"], one["num_tasks"], none["num_tasks"]) == (2.0, 1, 0)
     assert all(map(math.isnan, [*one["ci95"], none["mean"], *none["ci95"]]))
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "written"),
+    [(0.00049, ".2g", "0.00049"), (9.61, ".1g", "10"), (312.0, ".2g", "310"), (74321.0, ".2g", "74,000")]
+    + [(3e8, ".2g", "3e+08"), (float("inf"), ".2g", "inf"), (float("nan"), ".2g", "–"), (None, ".2f", "–")],
+)
+def test_a_number_has_an_exponent_only_where_it_is_very_large_or_small(value, form, written):
+    assert number(value, form) == written
