@@ -126,8 +126,16 @@ def test_of_one_value_there_is_no_interval_and_of_none_no_mean():
 
 @pytest.mark.parametrize(
     ("value", "form", "written"),
-    [(0.00049, ".2g", "0.00049"), (9.61, ".1g", "10"), (312.0, ".2g", "310"), (74321.0, ".2g", "74,000")]
-    + [(3e8, ".2g", "3e+08"), (float("inf"), ".2g", "inf"), (float("nan"), ".2g", "–"), (None, ".2f", "–")],
+    [
+        (0.00049, ".2g", "0.00049"),
+        (9.61, ".1g", "10"),
+        (312.0, ".2g", "310"),
+        (74321.0, ".2g", "74,000"),
+        (3e8, ".2g", "3e+08"),
+        (math.inf, ".2g", "inf"),
+        (math.nan, ".2g", "–"),
+        (None, ".2f", "–"),
+    ],
 )
 def test_a_number_has_an_exponent_only_where_it_is_very_large_or_small(value, form, written):
     assert number(value, form) == written
