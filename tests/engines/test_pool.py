@@ -86,7 +86,8 @@ def test_an_error_of_the_engine_is_told_and_the_next_call_is_served(pool):
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # What a shell starts in the background ignores Ctrl-C.
 from gapclose.engines.pool import workers
 from tests.engines.counting import CountingEngine, transitions
 if __name__ == "__main__":

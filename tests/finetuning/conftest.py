@@ -7,6 +7,7 @@ from torch import nn
 
 from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
+from gapclose.models.dynamics import Dynamics
 from gapclose.models.encoders import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel
 
@@ -15,6 +16,7 @@ class LinearDynamics(nn.Module):
     """`z' = z A + a B`."""
 
     members = context = 1
+    huber_delta, errors = None, Dynamics.errors
 
     def __init__(self, a=None, b=None):
         super().__init__()

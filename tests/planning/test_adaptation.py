@@ -11,6 +11,7 @@ from gapclose.data.trajectories import Window
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
+from gapclose.models.dynamics import Dynamics
 from gapclose.models.encoders import StateEncoder
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.policy import GoalConditionedPolicy
@@ -169,6 +170,7 @@ class Drift(nn.Module):
     """`z' = z + a + b`: knows of a wind, but not which."""
 
     members = context = 1
+    huber_delta, errors = None, Dynamics.errors
 
     def __init__(self):
         super().__init__()

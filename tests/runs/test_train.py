@@ -425,7 +425,8 @@ def test_with_further_planners_models_fare_as_in_runs_with_these_planners(call):
     assert answer.code == 0, answer.err
     results, missing = read_runs(Path("run"))
     assert not missing
-    assert [run.value("planner") for run in results] == ["cem", entries[1], "gradient"]
+    described = [" ".join(["cem", *sorted(settings)]) for settings in (cem[1:], entries[1].split()[1:])]
+    assert [run.value("planner") for run in results] == [*described, "gradient"]
     assert [run.judged for run in results] == [["finetuned"]] * 3
     models = ["baseline", "finetuned"]
     alone = ["planner=gradient", "evaluation.models=[baseline,finetuned]", "hydra.run.dir=alone"]
