@@ -10,10 +10,8 @@ from gapclose.models.dynamics import MLPDynamics
 def one_member(dynamics, m, latent, action):
     """The equation in the docstring, for one member and without batching over members."""
     octaves = (dynamics.weights[0].shape[1] - action.shape[1]) // latent.shape[1] // 2
-    phases = (
-        torch.stack([2**octave * x for x in latent.unbind(-1) for octave in range(octaves)], -1) if octaves else None
-    )
-    waves = [phases.sin(), phases.cos()] if octaves else []
+    phases = [2**octave * x for x in latent.split(1, -1) for octave in range(octaves)]
+    waves = [wave(phase) for wave in (torch.sin, torch.cos) for phase in phases]
     hidden = torch.cat((latent, *waves, (action - dynamics.action_mean) / dynamics.action_std), -1)
     layers = list(zip(dynamics.weights, dynamics.biases))
     for number, (weight, bias) in enumerate(layers):
