@@ -56,6 +56,18 @@ class Trajectories(NamedTuple):
         """The trajectories in `rows`; a view, not a copy."""
         return Trajectories(self.states[rows], self.actions[rows])
 
+    def pieces(self, steps: int) -> "Trajectories":
+        """Cut into trajectories of `steps` steps each, one after the other, less what is left over at their ends.
+
+        Those that are shorter stay as they are.
+        """
+        steps = min(steps, self.actions.shape[1])
+        count = self.actions.shape[1] // steps
+        states = self.states[:, : count * steps + 1].unfold(1, steps + 1, steps).movedim(-1, 2)
+        return Trajectories(
+            states.flatten(0, 1), self.actions[:, : count * steps].unflatten(1, (count, steps)).flatten(0, 1)
+        )
+
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
         tensors = {name: tensor.contiguous() for name, tensor in self._asdict().items()}

@@ -44,7 +44,8 @@ def compare(
     """
     tasks = held_out.tasks
     error = world_model.one_step_error(Window(*held_out.test)).item()
-    objective = objective.calibrated(world_model, held_out.validation)
+    longest = max(mpc.planner.horizon for mpc in planners.values())
+    objective = objective.calibrated(world_model, held_out.validation.pieces(longest))
     start, goal = simulator.observe(tasks.start), simulator.observe(tasks.goal)
     # A first search also pays for what a process does once; so two tasks are planned before time counts.
     for mpc in planners.values():

@@ -119,7 +119,7 @@ def measure_gap(
         the executions.
     """
     error = world_model.one_step_error(Window(*held_out.test)).item()
-    objective = objective.calibrated(world_model, held_out.validation)
+    objective = objective.calibrated(world_model, held_out.validation.pieces(mpc.planner.horizon))
     tasks = held_out.tasks
     parts = {"planner": mpc.planner, "simulator": simulator, "world_model": world_model, "tasks": tasks}
     executions = {}

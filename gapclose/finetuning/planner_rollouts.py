@@ -158,8 +158,9 @@ class PlannerRollouts(Callback):
             )
 
     def held_out(self, trainer: Trainer, device: torch.device) -> Trajectories:
-        """The trajectories that the run validates on."""
-        return Trajectories(*(tensor.to(device) for tensor in trainer.datamodule.validation))
+        """The trajectories that the run validates on, as long as plans."""
+        pieces = trainer.datamodule.validation.pieces(self.planner.horizon)
+        return Trajectories(*(tensor.to(device) for tensor in pieces))
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "tasks": self.tasks.state_dict()}

@@ -169,7 +169,7 @@ class Objective(nn.Module):
 
         Args:
             world_model: the model that plans will be made with.
-            held_out: trajectories that it was not trained on.
+            held_out: trajectories that it was not trained on, as long as the plans.
         """
         return Objective({name: term.calibrated(world_model, held_out) for name, term in self.terms.items()})
 

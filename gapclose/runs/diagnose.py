@@ -60,7 +60,8 @@ def run(cfg: DictConfig) -> None:
         for name, model in models.items():
             trajectories = parts[name].data.load(simulator)
             held_out = HeldOut.of(tasks, trajectories, device)
-            objective = parts[name].objective.calibrated(model, held_out.validation)
+            as_plans = held_out.validation.pieces(diagnostics.planner.horizon)
+            objective = parts[name].objective.calibrated(model, as_plans)
             subjects[name] = Subject(model, objective, seen(checkpoints[name], trajectories), held_out.test)
         found, findings, cut = diagnostics.run(subjects, simulator, tasks, config.seed)
         metrics = {"env": simulator.name, "checkpoints": paths, "seed": config.seed, "num_tasks": config.num_tasks}

@@ -41,6 +41,15 @@ def test_windows_of_a_subset_are_those_of_its_trajectories():
     assert part.states.data_ptr() == trajectories.states[2].data_ptr()
 
 
+@pytest.mark.parametrize(("steps", "firsts"), [(2, [0, 2]), (3, [0]), (5, [0]), (9, [0]), (1, [0, 1, 2, 3, 4])])
+def test_pieces_follow_one_another_and_each_ends_where_the_next_begins(steps, firsts):
+    trajectories = numbered(3, 5)
+    pieces, length = trajectories.pieces(steps), min(steps, 5)
+    cut = [(row, first) for row in range(3) for first in firsts]
+    assert torch.equal(pieces.states, torch.stack([trajectories.states[r, f : f + length + 1] for r, f in cut]))
+    assert torch.equal(pieces.actions, torch.stack([trajectories.actions[r, f : f + length] for r, f in cut]))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_file_holds_exactly_what_was_saved(tmp_path, dtype):
     trajectories = Trajectories(torch.randn(3, 5, 2, dtype=dtype), torch.randn(3, 4, 1, dtype=dtype))

@@ -92,7 +92,7 @@ def test_only_the_ways_that_are_asked_for_are_executed(parts, planners, ensemble
 
 def test_an_automatic_price_is_chosen_for_the_model_and_told(parts, planners, ensemble):
     comparison, _ = compare(ensemble, planners, objective=objective("auto"), **parts, ways=("open_loop",))
-    calibrated = objective("auto").calibrated(ensemble, parts["held_out"].validation)
+    calibrated = objective("auto").calibrated(ensemble, parts["held_out"].validation.pieces(12))
     assert comparison["disagreement_weight"] == calibrated.weight("disagreement") != 0
 
 

@@ -134,7 +134,7 @@ def test_where_disagreement_has_a_price_open_loop_is_measured_without_it_too(par
 
 
 def test_an_automatic_price_is_that_of_the_model_and_is_told(parts, ensemble):
-    weight = objective("auto").calibrated(ensemble, parts["held_out"].validation).weight("disagreement")
+    weight = objective("auto").calibrated(ensemble, parts["held_out"].validation.pieces(5)).weight("disagreement")
     gap, executions = measure_gap(ensemble, objective=objective("auto"), seed=0, ways=["open_loop"], **parts)
     _, fixed = measure_gap(ensemble, objective=objective(weight), seed=0, ways=["open_loop"], **parts)
     assert gap["disagreement_weight"] == weight
