@@ -264,10 +264,11 @@ def varied_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def repeats(runs: Sequence[Run], keys: Sequence[str]) -> list[list[Run]]:
-    """Runs that agree in these keys and in the seed, as far as there are several."""
+    """Runs that agree in these keys, in the seed and in a model that they are judged by, as far as there are several."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.seed, *(run.value(key) for key in keys)), []).append(run)
+        for judged in run.judged:
+            groups.setdefault((judged, run.seed, *(run.value(key) for key in keys)), []).append(run)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from gapclose.evaluation.sweep_results import has_control, summary, timings
+from gapclose.evaluation.sweep_results import has_control, read_results, summary, timings
 from tests.evaluation.conftest import found_in, leave_run
 
 
@@ -60,6 +60,16 @@ def test_a_plain_sweep_is_compared_with_its_own_baselines(tmp_path):
     assert not has_control([ensemble, mlp])
     assert (ensemble.reference, mlp.reference) == ("", "baseline")
     assert (mlp.against["success"].gained, mlp.against["MPC success"].gained) == (1, 0)
+
+
+def test_baseline_and_oracle_of_equal_settings_may_be_of_two_runs(tmp_path):
+    leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.5, 0.5], "none", models=["baseline"])
+    leave_run(tmp_path, ["finetune=none"], 0, [1, 1], [0.1, 0.1], "none", models=["oracle"])
+    leave_run(tmp_path, ["finetune=none"], 0, [0, 0], [0.1, 0.1], "none", models=["oracle"])
+    results = read_results(tmp_path)
+    found = {one.method["finetune"]: one.estimates["success"].mean for one in results.settings}
+    assert found == {"none": 0.5, "oracle": 1.0}
+    assert [(one.folder, one.reason) for one in results.missing] == [("run2", "it repeats run1")]
 
 
 def test_a_baseline_stands_for_runs_without_finetuning_and_the_oracle_beside_it(tmp_path):
