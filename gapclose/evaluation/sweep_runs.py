@@ -264,7 +264,7 @@ def varied_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def repeats(runs: Sequence[Run], keys: Sequence[str]) -> list[list[Run]]:
-    """Runs that agree in these keys, in the seed and in a model that they are judged by, as far as there are several."""
+    """Runs that agree in these keys, the seed and a model that they are judged by, as far as there are several."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         for judged in run.judged:
