@@ -18,12 +18,13 @@ Pair = tuple[NonNegativeInt, NonNegativeInt]
 
 
 class BodyFrameDynamics(Dynamics):
-    """`z' = z + σ_Δ · R(θ) MLP(z, φ(R(θ)ᵀ (p - b)), R(θ)ᵀ v, R(θ)ᵀ a)` for a body at `b`, turned by `θ`.
+    """`z' = z + σ_Δ · (R(θ) f + g)` with `(f, g) = MLP(z, a, φ(R(θ)ᵀ (p - b)), R(θ)ᵀ v, R(θ)ᵀ a)` ; body: `b`, `θ`.
 
     A latent consists of vectors in the plane: the body's position and direction, positions `p` of others, velocities
     `v`. The network sees them, and the actions, from the body, and says there how they change; so what it learns in one
     place and direction holds in all (canonicalization: Kaba et al. 2023, arXiv 2211.06489). For what is not the same
-    everywhere, such as walls, it sees the latent, too. φ are Fourier features, as in `MLPDynamics`.
+    everywhere, such as walls, it sees latent and action as such, too, and has its say `g` there. Its last layer also
+    sees the inputs: much of how an agent moves is linear in them. φ are Fourier features, as in `MLPDynamics`.
 
     Vectors have to be of one scale in both directions, and positions of one origin: see `alike` of `StateEncoder`.
 
@@ -73,9 +74,10 @@ class BodyFrameDynamics(Dynamics):
         self.body, self.angle = list(body), list(angle)
         self.points, self.velocities = ([list(pair) for pair in pairs] for pairs in (points, velocities))
         self.vectors, self.order = vectors, [vectors.index(coordinate) for coordinate in range(latent_dim)]
-        seen = latent_dim + 2 * len(self.points) * (1 + 2 * octaves) + 2 * len(self.velocities) + action_dim
-        sizes = [seen, *[hidden_dim] * num_layers, latent_dim]
+        seen = latent_dim + 2 * len(self.points) * (1 + 2 * octaves) + 2 * len(self.velocities) + 2 * action_dim
+        sizes = [seen, *[hidden_dim] * num_layers]
         self.layers = nn.ModuleList(MemberLinear(members, *between) for between in pairwise(sizes))
+        self.last = MemberLinear(members, seen + hidden_dim, 2 * latent_dim)
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`."""
@@ -93,17 +95,19 @@ class BodyFrameDynamics(Dynamics):
         sine, cosine = F.normalize(latent[..., self.angle], dim=-1).unbind(-1)
         to_world = torch.stack((cosine, sine, -sine, cosine), -1).unflatten(-1, (2, 2))  # for vectors in rows
         to_body = to_world.mT
-        seen = [latent]
+        pushes = (action / self.action_std.square().mean().sqrt()).unflatten(-1, (-1, 2))
+        pushes = pushes.expand(*latent.shape[:-1], -1, 2)
+        seen = [latent, pushes.flatten(-2)]
         if self.points:
             relative = (latent[..., self.points] - latent[..., None, self.body]) @ to_body
             seen.append(features(relative.flatten(-2), 2 * len(self.points) * (1 + 2 * self.octaves)))
         if self.velocities:
             seen.append((latent[..., self.velocities] @ to_body).flatten(-2))
-        pushes = (action / self.action_std.square().mean().sqrt()).unflatten(-1, (-1, 2))
         seen.append((pushes @ to_body).flatten(-2))
-        hidden = torch.cat(seen, -1)
-        for layer in self.layers[:-1]:
+        inputs = hidden = torch.cat(seen, -1)
+        for layer in self.layers:
             hidden = F.silu(layer(hidden))
         scale = self.delta_std[self.vectors].view(-1, 2).square().mean(1, keepdim=True).sqrt()
-        changes = (scale * self.layers[-1](hidden).unflatten(-1, (-1, 2))) @ to_world
+        in_body, in_world = self.last(torch.cat((inputs, hidden), -1)).unflatten(-1, (2, -1, 2)).unbind(-3)
+        changes = scale * (in_body @ to_world + in_world)
         return latent + changes.flatten(-2)[..., self.order]

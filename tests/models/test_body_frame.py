@@ -34,12 +34,21 @@ def moved(latent, actions, turn, shift):
     return new, (actions.unflatten(-1, (-1, 2)) @ rotation).flatten(-2)
 
 
+def forget_the_world(model):
+    """Leaves a model nothing of what it sees, and says, of latent and action as such: the walls."""
+    as_such = 8 + len(model.action_mean)
+    with torch.no_grad():
+        model.layers[0].weight[:, :as_such] = 0
+        model.last.weight[:, :as_such] = 0
+        model.last.weight[..., 8:] = 0
+        model.last.bias[..., 8:] = 0
+
+
 @given(st.floats(-4, 4), st.floats(-3, 3), st.floats(-3, 3))
 def test_what_happens_does_not_depend_on_place_and_direction_where_the_latent_says_nothing(turn, x, y):
     model = dynamics()
     model.delta_std.copy_(torch.tensor([3.0, 3, 2, 2, 1, 1, 0.5, 0.5]))
-    with torch.no_grad():
-        model.layers[0].weight[:, :8] = 0  # What it sees of the latent as such: the walls.
+    forget_the_world(model)
     latent, actions = latents(5, 2), torch.randn(5, 3, 4, dtype=torch.float64)
     shift = torch.tensor([x, y], dtype=torch.float64)
     elsewhere, turned = moved(latent, actions, turn, shift)
@@ -52,6 +61,18 @@ def test_walls_can_be_learned_as_the_latent_is_seen_as_such_too():
     shifted, _ = moved(latent, action, 0.0, torch.ones(2, dtype=torch.float64))
     change, elsewhere = model(latent, action) - latent, model(shifted, action) - shifted
     assert (change - elsewhere).abs().max() > 0.01
+
+
+def test_a_linear_motion_beside_the_body_is_known_without_a_hidden_layer():
+    model, latent, action = dynamics(action_dim=2), latents(6, 2), torch.randn(6, 2, dtype=torch.float64)
+    with torch.no_grad():
+        model.last.weight.zero_()
+        model.last.bias.zero_()
+        for coordinate in range(2):  # The other moves as it is pushed.
+            model.last.weight[:, 8 + coordinate, 8 + coordinate] = 1
+    expected = latent.clone()
+    expected[..., :2] += action.unsqueeze(1)
+    torch.testing.assert_close(model(latent, action), expected)
 
 
 def test_a_rollout_is_that_of_repeated_steps_and_members_are_on_their_own():
@@ -92,15 +113,14 @@ def test_a_push_is_learned_in_one_direction_and_known_in_all():
 
     model = BodyFrameDynamics(8, 2, **PUSHT, hidden_dim=32, num_layers=2)
     optimizer = torch.optim.Adam(model.parameters(), 0.003)
-    with torch.no_grad():
-        model.layers[0].weight[:, :8] = 0
     for _ in range(400):
+        forget_the_world(model)
         state, action, after = batch(0.0)
         loss = model.errors(model(state.unsqueeze(1), action), after.unsqueeze(1)).mean()
         optimizer.zero_grad()
         loss.backward()
-        model.layers[0].weight.grad[:, :8] = 0
         optimizer.step()
+    forget_the_world(model)
     state, action, after = batch(2.0)
     with torch.no_grad():
         error = (model(state.unsqueeze(1), action).squeeze(1) - after)[:, 4:6].square().mean()
