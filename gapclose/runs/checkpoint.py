@@ -84,7 +84,8 @@ def build_world_model(config: DictConfig, simulator: Simulator) -> LearnedWorldM
 def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:
     """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first.
 
-    The objective is brought as a whole or not at all: it has to fit the model.
+    Objective and policy are brought as a whole or not at all: the one has to fit the model, the other itself. So
+    `init=policy` starts from the policy that the model was evaluated with.
 
     Raises:
         UserError: see `require_target`.
@@ -97,6 +98,8 @@ def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -
             OmegaConf.update(brought, key, OmegaConf.select(config, key), merge=False)
     if not any(key == "model" or key.partition(".")[0] == "objective" for key in keys):
         brought.objective = of_checkpoint.objective
+    if "policy" in of_checkpoint and not any(key.partition(".")[0] == "policy" for key in keys):
+        brought.policy = of_checkpoint.policy
     for group in BROUGHT:
         require_target(group, brought[group]._target_)
         if group in config.choices and group not in keys:

@@ -45,6 +45,17 @@ def test_a_checkpoint_brings_its_data_unless_the_command_line_names_others(call,
     assert "data: noisy_expert" in Path("other/config.yaml").read_text()
 
 
+def test_a_checkpoint_brings_its_policy_unless_the_command_line_says_otherwise(call):
+    assert call("train", *TINY, *TINY_POLICY, "hydra.run.dir=trained").code == 0
+    (checkpoint,), policies = Path("data/baselines").glob("*.ckpt"), Path("data/policies")
+    (own,) = policies.glob("*.ckpt")
+    settings = [*TINY_PLAN, f"checkpoint={checkpoint}", "init=policy", "num_tasks=2", "execute=[open_loop]"]
+    assert call("plan", *settings, "seed=5", "hydra.run.dir=own").code == 0
+    assert list(policies.glob("*.ckpt")) == [own]
+    assert call("plan", *settings, *TINY_POLICY, "policy.seed=1", "hydra.run.dir=other").code == 0
+    assert len(list(policies.glob("*.ckpt"))) == 2
+
+
 def test_a_checkpoint_of_a_version_that_made_its_data_otherwise_is_answered_by_one_sentence(call, trained):
     checkpoint = torch.load(trained / "run/checkpoints/last.ckpt", weights_only=True)
     checkpoint["config"]["data"] = dict(
