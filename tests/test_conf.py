@@ -71,6 +71,16 @@ def test_every_option_composes_and_instantiates(option, tmp_path):
         instantiate(config.trainer, logger=False, default_root_dir=str(tmp_path))
 
 
+@pytest.mark.parametrize("experiment", [option for option in OPTIONS if option.startswith("experiment=")])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_experiment_takes_any_objective(experiment, objective):
+    chosen = instantiate(configuration("train", experiment, f"objective={objective}").objective)
+    usual = instantiate(configuration("train", f"objective={objective}").objective)
+    assert {name: vars(term).get("weight") for name, term in chosen.terms.items()} == {
+        name: vars(term).get("weight") for name, term in usual.terms.items()
+    }
+
+
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith(("planner=", "init=", "object"))])
 def test_plan_has_the_options_too(option):
     assert Parts.build(configuration("plan", option)).mpc.planner.horizon == 30

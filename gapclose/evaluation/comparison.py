@@ -32,7 +32,7 @@ def compare(
         world_model: what all of them plan with.
         planners: MPC with the planner in it, by name.
         simulator: executes.
-        objective: what plans are judged by; it is calibrated for the model.
+        objective: what plans are judged by; it is calibrated for the model and the longest of the plans.
         held_out: tasks and trajectories.
         seed: of the plans.
         ways: to execute, of `open_loop` and `mpc`.

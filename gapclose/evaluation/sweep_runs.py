@@ -251,8 +251,8 @@ def of_planner(key: str) -> bool:
 def varied_keys(runs: Sequence[Run]) -> list[str]:
     """The settings and groups in which the runs differ, as far as a command line names them.
 
-    Where runs differ that agree in all of these and in the seed, something else does it: a file that a command line
-    names, or another version. Such settings then count as well.
+    Where runs differ that agree in all of these, the seed and a model, something else does it: a file that a command
+    line names, or another version. Such settings then count as well.
     """
     told = of_planner if compares_planners(runs) else lambda key: False
     named = {key for run in runs for key in run.named if not aside(key) and not told(key)} | set(ALWAYS)
@@ -286,10 +286,9 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def without_repeats(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[Run], list[Missing]]:
-    """The runs less those that repeat the settings and the seed of an earlier one, and these."""
-    repeated = {
-        run.folder: Missing(run.folder, "left out", f"it repeats {group[0].folder}")
-        for group in repeats(runs, keys)
-        for run in group[1:]
-    }
+    """The runs less those that repeat another one, and these; of two, that with more models or else the first stays."""
+    repeated = {}
+    for group in repeats(runs, keys):
+        kept, *others = sorted(group, key=lambda run: -len(run.judged))
+        repeated |= {run.folder: Missing(run.folder, "left out", f"it repeats {kept.folder}") for run in others}
     return [run for run in runs if run.folder not in repeated], list(repeated.values())

@@ -18,7 +18,9 @@ Pair = tuple[NonNegativeInt, NonNegativeInt]
 
 
 class BodyFrameDynamics(Dynamics):
-    """`z' = z + σ_Δ · (R(θ) f + g)` with `(f, g) = MLP(z, a, φ(R(θ)ᵀ (p - b)), R(θ)ᵀ v, R(θ)ᵀ a)` ; body: `b`, `θ`.
+    """`z' = z + σ_Δ · (R(θ) f + g)`: what changes, as seen from a body that is turned by `θ`, and as such.
+
+    It is `(f, g) = MLP(z, a, φ(R(θ)ᵀ (p - b)), R(θ)ᵀ v, R(θ)ᵀ a)` for a body at `b`.
 
     A latent consists of vectors in the plane: the body's position and direction, positions `p` of others, velocities
     `v`. The network sees them, and the actions, from the body, and says there how they change; so what it learns in one

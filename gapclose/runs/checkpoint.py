@@ -84,8 +84,9 @@ def build_world_model(config: DictConfig, simulator: Simulator) -> LearnedWorldM
 def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -> None:
     """Puts the groups that the checkpoint brings into the configuration; what the command line names goes first.
 
-    Objective and policy are brought as a whole or not at all: the one has to fit the model, the other itself. So
-    `init=policy` starts from the policy that the model was evaluated with.
+    Objective and policy are brought as a whole, or not at all if the command line names a part of them: the one has to
+    fit the model, and what a policy's schedule took from its number of epochs is resolved in the checkpoint. With an
+    equal `trainer`, `init=policy` so starts from the policy that the model was evaluated with.
 
     Raises:
         UserError: see `require_target`.
@@ -100,6 +101,8 @@ def adopt(config: DictConfig, of_checkpoint: DictConfig, overrides: list[str]) -
         brought.objective = of_checkpoint.objective
     if "policy" in of_checkpoint and not any(key.partition(".")[0] == "policy" for key in keys):
         brought.policy = of_checkpoint.policy
+        for part in ("network", "training"):
+            require_target(f"policy.{part}", brought.policy[part]._target_)
     for group in BROUGHT:
         require_target(group, brought[group]._target_)
         if group in config.choices and group not in keys:

@@ -72,6 +72,14 @@ def test_baseline_and_oracle_of_equal_settings_may_be_of_two_runs(tmp_path):
     assert [(one.folder, one.reason) for one in results.missing] == [("run2", "it repeats run1")]
 
 
+def test_of_a_run_and_one_with_the_oracle_besides_the_latter_stays(tmp_path):
+    leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.5, 0.5], "none", models=["baseline"])
+    leave_run(tmp_path, ["finetune=none"], 0, [1, 1], [0.1, 0.1], "none", models=["baseline", "oracle"])
+    results = read_results(tmp_path)
+    assert [one.method["finetune"] for one in results.settings] == ["none", "oracle"]
+    assert [(one.folder, one.reason) for one in results.missing] == [("run0", "it repeats run1")]
+
+
 def test_a_baseline_stands_for_runs_without_finetuning_and_the_oracle_beside_it(tmp_path):
     leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.5, 0.5], "none", models=["baseline", "oracle"])
     leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.1, 0.1], models=["finetuned", "oracle"])

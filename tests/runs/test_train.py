@@ -367,10 +367,10 @@ def test_the_quick_experiment_closes_the_gap_in_point_maze(call):
 
 @pytest.mark.slow
 def test_the_quick_experiment_leaves_pusht_as_good_as_it_was(call):
-    """The price on disagreement leaves no gap to close there: MPC 0.84 before, 0.86 after."""
+    """That finetuning makes it better is too small a difference for 50 tasks."""
     before, after = quickly("pusht", "gym_pusht", call)
-    assert after["open_loop"]["success_rate"] - before["open_loop"]["success_rate"] >= -0.1
-    assert before["mpc"]["success_rate"] >= 0.7
+    for way in ("open_loop", "mpc"):
+        assert after[way]["success_rate"] - before[way]["success_rate"] >= -0.1
     assert after["mpc"]["success_rate"] >= 0.75
 
 
