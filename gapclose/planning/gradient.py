@@ -3,11 +3,12 @@
 from typing import Any, Literal
 
 import torch
-from pydantic import PositiveInt, validate_call
+from pydantic import NonNegativeInt, PositiveInt, validate_call
 from torch import Tensor
 
+from gapclose.errors import UserError
 from gapclose.planning.planner import Planner
-from gapclose.planning.search import Search
+from gapclose.planning.search import Search, cheaper
 from gapclose.settings import NonNegative, Positive
 
 OPTIMIZERS = {
@@ -23,12 +24,21 @@ class GradientPlanner(Planner):
 
     *Closing the Train-Test Gap in World Models for Gradient-Based Planning* (arXiv 2512.09929, section 3).
 
+    Where small errors grow, the cheapest plan may be one that seldom comes true. With perturbations, each start puts
+    forward its best iterate, and that counts which is cheapest on average when its actions are slightly off: sample
+    average approximation (Shapiro, Dentcheva and Ruszczyński 2009, chapter 5) of a choice among few.
+
     Args:
         num_starts: from how many sequences per task.
         optimizer: `adam`, `adamw`, `sgd` or `momentum` (SGD with momentum 0.9).
         lr: learning rate, in units of half the action range.
         action_noise: standard deviation of the noise added to the actions after each step, in the same units.
+        num_perturbations: how many perturbed copies the choice among the starts looks at; 0 for none.
+        perturbation: standard deviation of their noise, in the same units.
         settings: those of `Planner`.
+
+    Raises:
+        UserError: perturbations, but a single start.
     """
 
     descends = True
@@ -41,11 +51,19 @@ class GradientPlanner(Planner):
         optimizer: Literal["adam", "adamw", "sgd", "momentum"] = "adam",
         lr: Positive = 0.1,
         action_noise: NonNegative = 0.0,
+        num_perturbations: NonNegativeInt = 0,
+        perturbation: Positive = 0.01,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
+        if num_perturbations and num_starts == 1:
+            raise UserError(
+                f"planner.num_perturbations is {num_perturbations}: it says how to choose among starts, but "
+                "planner.num_starts is 1; ask for more starts, or for no perturbations."
+            )
         self.num_starts, self.optimizer, self.lr = num_starts, optimizer, lr
         self.action_noise = action_noise
+        self.num_perturbations, self.perturbation = num_perturbations, perturbation
 
     def search(self, search: Search, warm_start: Tensor | None) -> None:
         self.descend(search, self.begin(search, warm_start, self.num_starts))
@@ -53,12 +71,17 @@ class GradientPlanner(Planner):
     def descend(self, search: Search, starts: Tensor) -> None:
         """Descends from sequences `[N, R, T, A]`."""
         actions = starts.clone().requires_grad_()
+        best = starts, starts.new_full(starts.shape[:2], torch.inf)
         optimizer = OPTIMIZERS[self.optimizer]([actions], lr=self.lr)
         for _ in search.iterations():
-            _, actions.grad = search.gradient(actions.detach())
+            costs, actions.grad = search.gradient(actions.detach())
+            best = cheaper(*best, actions.detach(), costs)
             optimizer.step()
             with torch.no_grad():
                 if self.action_noise:
                     actions.add_(search.normal(actions.shape[1]), alpha=self.action_noise)
                 actions.clamp_(-1, 1)
-        search.score(actions.detach())
+        sequences, costs = cheaper(*best, actions.detach(), search.score(actions.detach()))
+        if self.num_perturbations:
+            noise = self.perturbation * search.normal(self.num_perturbations)
+            search.settle(sequences, costs, search.perturbed(sequences, noise))

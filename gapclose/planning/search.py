@@ -148,18 +148,43 @@ class Search:
 
         All those of a finished task cost the same.
         """
-        return self._judge(candidates, None)
+        costs, final = self._judge(candidates, None)
+        self.offer(candidates, final)
+        return costs
 
     def gradient(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`, and their gradients `[N, K, T, A]`.
+        """Costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`, and gradients `[N, K, T, A]` to descend.
 
-        All those of a finished task cost the same, and their gradient is 0; so is what the model gives no number for.
+        Where weights change, the costs are those with all of their weights, by which sequences can be compared. All
+        those of a finished task cost the same, and their gradient is 0; so is what the model gives no number for.
         """
         gradients = torch.zeros_like(candidates)
-        return self._judge(candidates, gradients), gradients.nan_to_num(0.0, 0.0, 0.0)
+        _, final = self._judge(candidates, gradients)
+        self.offer(candidates, final)
+        return final, gradients.nan_to_num(0.0, 0.0, 0.0)
 
-    def _judge(self, candidates: Tensor, gradients: Tensor | None) -> Tensor:
-        """Costs `[N, K]` of the candidates; their gradients are put into `gradients`, if there are any."""
+    def perturbed(self, candidates: Tensor, noise: Tensor) -> Tensor:
+        """Mean costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`, with noise `[N, P, T, A]` of `P` kinds.
+
+        With their noise they are no candidates themselves.
+        """
+        copies = (candidates.unsqueeze(2) + noise.unsqueeze(1)).clamp(-1, 1)
+        return self._judge(copies.flatten(1, 2), None)[1].unflatten(1, copies.shape[1:3]).mean(2)
+
+    def settle(self, candidates: Tensor, costs: Tensor, criterion: Tensor) -> None:
+        """Makes the candidate `[N, K, T, A]` with the least criterion `[N, K]` the best of its task.
+
+        A finished task keeps the best that it has. `costs [N, K]` are those of the candidates.
+        """
+        number, live = criterion.argmin(1, keepdim=True), self.live
+        self.best = torch.where(live[:, None, None], select(candidates, number).squeeze(1), self.best)
+        self.best_cost = torch.where(live, costs.gather(1, number).squeeze(1), self.best_cost)
+
+    def _judge(self, candidates: Tensor, gradients: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Costs `[N, K]` of the candidates, with the weights of now and with all of them.
+
+        Their gradients with the weights of now are put into `gradients`, if there are any.
+        """
         costs = self.best_cost.unsqueeze(1).repeat(1, candidates.shape[1])
         final = costs.clone()
         for world_model, task, number in self.portions(candidates.shape[1], gradients is not None):
@@ -174,8 +199,7 @@ class Search:
                     (gradients[task, number],) = torch.autograd.grad(cost.sum(), rows)
             costs[task, number], final[task, number] = cost.detach(), at_end.detach()
             self.count(len(rows) * self.steps, gradients is not None)
-        self.offer(candidates, final)
-        return costs.nan_to_num(torch.inf, torch.inf)
+        return costs.nan_to_num(torch.inf, torch.inf), final.nan_to_num(torch.inf, torch.inf)
 
     def pull(self, latents: Tensor, actions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions of single steps, and what would bring them closer to their targets.
@@ -225,14 +249,19 @@ class Search:
     def offer(self, candidates: Tensor, costs: Tensor) -> None:
         """Takes the candidates `[N, K, T, A]` that cost `[N, K]` less than the best so far."""
         cost, number = costs.nan_to_num(torch.inf, torch.inf).min(1)
-        better = cost < self.best_cost
-        self.best_cost = torch.where(better, cost, self.best_cost)
-        self.best = torch.where(better[:, None, None], select(candidates, number.unsqueeze(1)).squeeze(1), self.best)
+        chosen = select(candidates, number.unsqueeze(1)).squeeze(1)
+        self.best, self.best_cost = cheaper(self.best, self.best_cost, chosen, cost)
 
 
 def select(candidates: Tensor, index: Tensor) -> Tensor:
     """The sequences `[N, R, T, A]` with the numbers `index [N, R]` among candidates `[N, K, T, A]`."""
     return candidates.gather(1, index[:, :, None, None].expand(-1, -1, *candidates.shape[2:]))
+
+
+def cheaper(first: Tensor, first_costs: Tensor, second: Tensor, second_costs: Tensor) -> tuple[Tensor, Tensor]:
+    """Of two sequences each, `[..., T, A]`, the one that costs less, and its cost `[...]`; the first if none does."""
+    better = second_costs < first_costs
+    return torch.where(better[..., None, None], second, first), torch.where(better, second_costs, first_costs)
 
 
 def cheapest(candidates: Tensor, costs: Tensor, r: int) -> Tensor:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from gapclose.errors import UserError
 from gapclose.planning.gradient import OPTIMIZERS
 from gapclose.planning.initialization import Knots, Normal, Zeros
-from gapclose.planning.objective import ActionSize, GoalDistance, Objective
+from gapclose.planning.objective import ActionSize, GoalDistance, Objective, Term
 from tests.planning.conftest import (
     CAUTIOUS,
     EVERY_STEP,
@@ -105,8 +106,8 @@ def test_the_last_iterate_counts_too(point_model):
 def test_noise_is_of_the_size_that_was_asked_for(point_model):
     search = search_with(point_model(), iterations=1)
     judged = []
-    search.gradient = lambda actions: (None, torch.zeros_like(actions))
-    search.score = judged.append
+    search.gradient = lambda actions: (torch.zeros(actions.shape[:2]), torch.zeros_like(actions))
+    search.score = lambda actions: judged.append(actions) or torch.zeros(actions.shape[:2])
     gradient(**PLAIN, optimizer="sgd", action_noise=0.2).descend(search, torch.zeros(4, 500, 5, 2))
     assert judged[0].std().item() == pytest.approx(0.2, rel=0.03)
     assert judged[0].mean().abs() < 0.005
@@ -146,3 +147,45 @@ def test_weights_that_change_steer_the_descent(ensemble):
 
     torch.testing.assert_close(first_step(weight=0.5), first_step(weight=1.0, initial_share=0.5))
     assert not torch.allclose(first_step(weight=1.0), first_step(weight=0.5), atol=1e-5)
+
+
+class Ravine(Term):
+    """Actions at half the upper bounds cost nothing, those beside them 1; those around half the lower bounds 0.5."""
+
+    def forward(self, latents, actions, goal):
+        place = (actions / HIGH).mean((1, 2))
+        return 1 - torch.exp(-(((place - 0.5) / 0.002) ** 2)) - 0.5 * torch.exp(-(((place + 0.5) / 0.5) ** 2))
+
+
+def test_perturbations_choose_the_start_whose_plan_may_be_slightly_off(point_model):
+    objective = Objective(dict(goal=GoalDistance(weight=1e-6), ravine=Ravine()))
+    starts = torch.stack((HIGH.expand(5, 2) / 2, -HIGH.expand(5, 2) / 2)).expand(4, 2, 5, 2)
+    settings = dict(num_starts=2, lr=1e-6, iterations=2)
+    steep = plan(gradient(**settings), point_model(), objective, warm_start=starts)
+    torch.testing.assert_close(steep.actions, starts[:, 0], atol=1e-4, rtol=0)
+    broad = plan(
+        gradient(**settings, num_perturbations=16, perturbation=0.1), point_model(), objective, warm_start=starts
+    )
+    torch.testing.assert_close(broad.actions, starts[:, 1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(broad.cost, objective_of(point_model(), objective, broad.actions))
+    assert broad.model_calls == steep.model_calls + 4 * 5 * 2 * 16
+
+
+def test_with_perturbations_each_start_puts_forward_its_best_iterate(point_model):
+    starts = random_plans(4, 3, 5)
+    settings = dict(lr=3.0, optimizer="sgd", iterations=6)
+    alone = [
+        plan(gradient(**settings, num_starts=1), point_model(), LAST_STEP, warm_start=starts[:, [i]]) for i in range(3)
+    ]
+    chosen = plan(
+        gradient(**settings, num_starts=3, num_perturbations=8, perturbation=1e-6),
+        point_model(),
+        LAST_STEP,
+        warm_start=starts,
+    )
+    torch.testing.assert_close(chosen.cost, torch.stack([one.cost for one in alone]).amin(0), atol=1e-5, rtol=0)
+
+
+def test_perturbations_are_refused_where_there_is_nothing_to_choose_from():
+    with pytest.raises(UserError, match=r"planner\.num_perturbations is 8.*planner\.num_starts is 1"):
+        gradient(num_starts=1, num_perturbations=8)

@@ -65,10 +65,11 @@ def test_scores_and_gradients_do_not_depend_on_how_many_rows_are_judged_together
 ):
     candidates = 2 * torch.rand(4, 5, 6, 2, generator=seeded()) - 1
     whole = search_with(ensemble, objective, steps=6)
+    scores = whole.score(candidates)
     costs, gradients = whole.gradient(candidates)
     monkeypatch.setattr(Search, "rows_at_once", lambda self, gradients: rows_at_once)
     search = search_with(ensemble, objective, steps=6)
-    torch.testing.assert_close(search.score(candidates), costs)
+    torch.testing.assert_close(search.score(candidates), scores)
     again, in_parts = search.gradient(candidates)
     torch.testing.assert_close(again, costs)
     torch.testing.assert_close(in_parts, gradients)
@@ -209,8 +210,10 @@ def test_annealed_costs_are_those_of_the_moment_but_the_best_is_chosen_by_those_
     costs, gradients = search.gradient(candidates)
     plain = search_with(ensemble, LAST_STEP)
     goal, goal_gradient = plain.gradient(candidates)
+    torch.testing.assert_close(goal, plain.score(candidates))
     final = torch.stack([objective_of(ensemble, ANNEALED, HIGH * x) for x in candidates.unbind(1)], 1)
-    torch.testing.assert_close(costs, goal + 0.25 * (final - goal), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(search.score(candidates), goal + 0.25 * (final - goal), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(costs, final)
     torch.testing.assert_close(search.best_cost, final.amin(1))
     torch.testing.assert_close(search.best, select(candidates, final.argmin(1, keepdim=True)).squeeze(1))
     assert not torch.allclose(gradients, goal_gradient)
@@ -259,3 +262,23 @@ def test_select_takes_each_tasks_own_sequences():
     candidates = torch.arange(2 * 3 * 2).view(2, 3, 2, 1)
     chosen = select(candidates, torch.tensor([[2, 0], [1, 1]]))
     assert torch.equal(chosen, torch.stack((candidates[0, [2, 0]], candidates[1, [1, 1]])))
+
+
+def test_perturbed_sequences_cost_what_their_copies_cost_on_average_and_are_no_candidates(ensemble):
+    search = search_with(ensemble, CAUTIOUS)
+    candidates, noise = random_plans(4, 3, 5) / HIGH, 0.4 * search.normal(6)
+    costs = search.perturbed(candidates, noise)
+    copies = HIGH * (candidates.unsqueeze(2) + noise.unsqueeze(1)).clamp(-1, 1)
+    expected = [[objective_of(ensemble, CAUTIOUS, copies[:, k, p]) for p in range(6)] for k in range(3)]
+    torch.testing.assert_close(costs, torch.stack([torch.stack(of).mean(0) for of in expected], 1))
+    assert search.best_cost.isinf().all()
+
+
+def test_what_is_settled_upon_is_the_best_of_all_tasks_but_those_that_are_finished(point_model):
+    search = search_with(point_model())
+    search.budget = search.budget._replace(target_cost=0.5)
+    search.offer(torch.zeros(4, 1, 5, 2), torch.tensor([[0.4], [0.6], [0.7], [0.8]]))
+    candidates = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(4, 2, 5, 2)
+    search.settle(candidates, torch.tensor([[0.1, 0.9]]).expand(4, 2), torch.tensor([[2.0, 1.0]]).expand(4, 2))
+    assert search.best[:, 0, 0].tolist() == [0.0, -1.0, -1.0, -1.0]
+    torch.testing.assert_close(search.best_cost, torch.tensor([0.4, 0.9, 0.9, 0.9]))
