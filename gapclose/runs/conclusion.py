@@ -30,15 +30,13 @@ from gapclose.report.maps import make_maps
 from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
 from gapclose.report.run import write_run_report
 from gapclose.runs.evaluation import Evaluation
-from gapclose.runs.multirun import job_folder
+from gapclose.runs.folder import as_settings, rival_folder, unmeasured
 from gapclose.runs.preparation import Preparation
 from gapclose.runs.shared import baseline_path
 from gapclose.runs.versions import made_with
 
 log = logging.getLogger(__name__)
 
-RIVALS = "compare"
-"""Where a run leaves what it has found with other planners."""
 Executions = dict[str, dict[str, Execution]]
 """By model and way to execute."""
 
@@ -56,7 +54,7 @@ def conclude(
     """Evaluates the models on held-out tasks and writes metrics, table, pictures and report.
 
     With each planner of `compare` it does so, too, in a folder below that of the run: as a run with that planner would
-    have left it that has trained the same models.
+    have left it that has trained the same models. A run that has finished is only evaluated with those that are new.
 
     `wall_clock_seconds` counts from `began`, of a run that was interrupted since it last went on.
     """
@@ -64,16 +62,16 @@ def conclude(
         model.to(plan.evaluation.device)
         if config.compile and name != "oracle":
             model.compile_step()
-    for entry, rival in plan.rivals.items():
-        own = folder / RIVALS / job_folder(",".join(named(entry)))
-        if not (own / "metrics.json").exists():
-            leave_overrides(entry, folder, own)
-            OmegaConf.save(rival.config, own / "config.yaml")
-            possible = {name: model for name, model in models.items() if name in rival.evaluation.models}
-            leave_results(plan, rival.evaluation, rival.config, own, possible, trajectories, [], began)
-    results = leave_results(plan, plan.evaluation, config, folder, models, trajectories, by_epoch, began)
+    for entry in unmeasured(folder, plan.rivals):
+        own, rival = rival_folder(folder, entry), plan.rivals[entry]
+        leave_overrides(entry, folder, own)
+        OmegaConf.save(rival.config, own / "config.yaml")
+        possible = {name: model for name, model in models.items() if name in rival.evaluation.models}
+        leave_results(plan, rival.evaluation, rival.config, own, possible, trajectories, [], began)
+    if not (folder / "metrics.json").exists():
+        results = leave_results(plan, plan.evaluation, config, folder, models, trajectories, by_epoch, began)
+        log_results(logger, results)
     print(f"Everything is in {folder}.")
-    log_results(logger, results)
 
 
 def leave_results(
@@ -133,13 +131,7 @@ def leave_overrides(entry: str, folder: Path, own: Path) -> None:
     overrides = list(OmegaConf.load(given)) if given.exists() else []
     shared = [text for text in overrides if key_of(text).partition(".")[0] not in ("compare", "planner", "init")]
     (own / ".hydra").mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create([*shared, *named(entry)]), own / ".hydra" / "overrides.yaml")
-
-
-def named(entry: str) -> list[str]:
-    """An entry of `compare` as settings on a command line."""
-    name, *settings = entry.split()
-    return [f"planner={name}", *settings]
+    OmegaConf.save(OmegaConf.create([*shared, *as_settings(entry)]), own / ".hydra" / "overrides.yaml")
 
 
 def extent(plan: Preparation) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The folder of a run: what it holds says whether the run is new, interrupted or finished."""
 
+import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +17,12 @@ from gapclose.overrides import NO_DIFFERENCE
 
 CHOICES = ("env", "data", "model", "baseline", "planner", "adaptation", "finetune", "attack", "radii")
 """The groups whose chosen options are part of the results."""
+RIVALS = "compare"
+"""Where a run leaves what it has found with other planners."""
+FURTHER = ("compare", "rivals")
+"""Settings of train.py that say with which other planners; the rest of a run is the same whatever they are."""
+LONGEST = 200
+"""Bytes of a folder's name, of which file systems allow 255."""
 
 
 def settle(cfg: DictConfig) -> tuple[DictConfig, Path]:
@@ -52,7 +60,7 @@ def first_process() -> bool:
 
 
 def finished(folder: Path, cfg: DictConfig) -> bool:
-    """Whether the folder holds a run of train.py that has finished.
+    """Whether the folder holds a run of train.py that has finished, with all planners that it is to be evaluated with.
 
     Raises:
         UserError: it is one of another configuration.
@@ -60,17 +68,51 @@ def finished(folder: Path, cfg: DictConfig) -> bool:
     if not (folder / "metrics.json").exists():
         return False
     config, stored = settle(cfg)[0], OmegaConf.load(folder / "config.yaml")
-    for name in ("explorer", "rivals"):  # They follow from the rest.
-        stored.pop(name, None)
-    require_same(stored, config, folder)
-    return True
+    stored.pop("explorer", None)  # It follows from the rest.
+    require_same(stored, config, folder, FURTHER)
+    return not unmeasured(folder, config.compare or ())
 
 
-def require_same(stored: DictConfig, config: DictConfig, folder: Path) -> None:
-    """Raises `UserError` if two configurations of runs in a folder differ in what makes a difference to results."""
+def job_folder(settings: str) -> str:
+    """The name of a job's folder: its settings, with a hash where they are too long or no name for a file.
+
+    It has no `=` and no comma, which a path on a command line would have to be quoted for.
+
+    Args:
+        settings: of the command line that make a difference, such as `model=mlp,seed=1`.
+    """
+    setting = r"\w[\w.]*=[\w.-]*"
+    plain = re.fullmatch(f"({setting}(,{setting})*)?", settings, flags=re.ASCII)
+    name = re.sub(r"[^\w.+-]", "_", settings.replace("=", "-").replace(",", "+"), flags=re.ASCII)
+    if plain and len(name) <= LONGEST:
+        return name or "defaults"
+    return f"{name[: LONGEST - 9]}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+
+
+def unmeasured(folder: Path, planners: Iterable[str]) -> list[str]:
+    """Those entries of `compare` whose planners the run in the folder has not been evaluated with."""
+    return [entry for entry in planners if not (rival_folder(folder, entry) / "metrics.json").exists()]
+
+
+def rival_folder(folder: Path, entry: str) -> Path:
+    """Where a run leaves what it has found with the planner of an entry of `compare`."""
+    return folder / RIVALS / job_folder(",".join(as_settings(entry)))
+
+
+def as_settings(entry: str) -> list[str]:
+    """An entry of `compare` as settings on a command line."""
+    name, *settings = entry.split()
+    return [f"planner={name}", *settings]
+
+
+def require_same(stored: DictConfig, config: DictConfig, folder: Path, free: Sequence[str] = ()) -> None:
+    """Raises `UserError` if two configurations of runs in a folder differ in what makes a difference to results.
+
+    Further settings that they are free to differ in are `free`.
+    """
     stored, config = stored.copy(), config.copy()
     for either in (stored, config):
-        for key in NO_DIFFERENCE:
+        for key in (*NO_DIFFERENCE, *free):
             OmegaConf.update(either, key, None, merge=False)
     if stored != config:
         raise UserError(
@@ -79,8 +121,13 @@ def require_same(stored: DictConfig, config: DictConfig, folder: Path) -> None:
 
 
 @contextmanager
-def claim(folder: Path, config: DictConfig) -> Iterator[None]:
+def claim(folder: Path, config: DictConfig, free: Sequence[str] = ()) -> Iterator[None]:
     """Within it the folder belongs to this run, and its `config.yaml` is that of this run.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        free: settings in which an earlier run in the folder may have differed.
 
     Raises:
         UserError: another run is at work in the folder, or it holds a run of another configuration.
@@ -96,7 +143,7 @@ def claim(folder: Path, config: DictConfig) -> Iterator[None]:
     try:
         stored = folder / "config.yaml"
         if stored.exists():
-            require_same(OmegaConf.load(stored), config, folder)
+            require_same(OmegaConf.load(stored), config, folder, free)
         with replacing(stored) as temporary:
             OmegaConf.save(config, temporary)
         yield

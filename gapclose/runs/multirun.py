@@ -1,9 +1,7 @@
 """Multiruns that go on where they were interrupted, with a folder for each job and a lock on that of the sweep."""
 
-import hashlib
 import logging
 import os
-import re
 import shlex
 import sys
 import threading
@@ -25,31 +23,13 @@ from gapclose.errors import UserError, fail, unusable
 from gapclose.files import replacing
 from gapclose.overrides import NO_DIFFERENCE
 from gapclose.runs.explanation import explain, one_line
-from gapclose.runs.folder import finished, first_process
+from gapclose.runs.folder import finished, first_process, job_folder
 from gapclose.runs.search import check_search, continue_study, optimized_value
 
 log = logging.getLogger(__name__)
 
 ERROR = "error.txt"
 """Where a job that has failed says why; the next attempt at it takes it away."""
-LONGEST = 200
-"""Bytes of a folder's name, of which file systems allow 255."""
-
-
-def job_folder(settings: str) -> str:
-    """The name of a job's folder: its settings, with a hash where they are too long or no name for a file.
-
-    It has no `=` and no comma, which a path on a command line would have to be quoted for.
-
-    Args:
-        settings: of the command line that make a difference, such as `model=mlp,seed=1`.
-    """
-    setting = r"\w[\w.]*=[\w.-]*"
-    plain = re.fullmatch(f"({setting}(,{setting})*)?", settings, flags=re.ASCII)
-    name = re.sub(r"[^\w.+-]", "_", settings.replace("=", "-").replace(",", "+"), flags=re.ASCII)
-    if plain and len(name) <= LONGEST:
-        return name or "defaults"
-    return f"{name[: LONGEST - 9]}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
 
 
 def parallel_jobs(num_threads: int | None) -> int:
@@ -279,6 +259,8 @@ def state(folder: Path) -> str:
         return "failed before, is tried again"
     if (folder / "config.yaml").exists() and not (folder / "metrics.json").exists():
         return "was interrupted, goes on"
+    if (folder / "metrics.json").exists():
+        return "is evaluated with further planners"
     return "starts"
 
 

@@ -17,7 +17,7 @@ from gapclose.runs.composition import explorer_groups, rival_groups
 from gapclose.runs.conclusion import conclude
 from gapclose.runs.entry import Interrupted
 from gapclose.runs.evaluation import EvaluationEachEpoch
-from gapclose.runs.folder import claim, settle
+from gapclose.runs.folder import FURTHER, claim, settle, unmeasured
 from gapclose.runs.preparation import Preparation
 from gapclose.runs.search import optimized_value
 from gapclose.runs.shared import train_baseline
@@ -37,8 +37,8 @@ def run(cfg: DictConfig) -> float | None:
         overrides = HydraConfig.get().overrides.task
         config.explorer, config.rivals = explorer_groups(config, overrides), rival_groups(config, overrides)
     plan = Preparation(config)
-    with claim(folder, config):
-        if (folder / "metrics.json").exists():
+    with claim(folder, config, FURTHER):
+        if (folder / "metrics.json").exists() and not unmeasured(folder, plan.rivals):
             log.info("%s is finished already; delete the folder to run it again.", folder)
         else:
             try:

@@ -450,6 +450,22 @@ def test_with_further_planners_models_fare_as_in_runs_with_these_planners(call):
     ]
 
 
+def test_a_finished_run_is_evaluated_with_planners_that_are_new_and_nothing_else_is_done_again(call):
+    shared = [*TINY, "finetune=continue", *TINY_FINETUNE, "hydra.run.dir=run"]
+    assert call("train", *shared, "compare=[gradient]").code == 0
+    before = {path: path.read_bytes() for path in Path("run").rglob("*.*") if path.suffix in (".json", ".ckpt")}
+    assert call("train", *shared, "compare=[gradient,predictive_sampling]").code == 0
+    after = {path: path.read_bytes() for path in Path("run").rglob("*.*") if path.suffix in (".json", ".ckpt")}
+    (added,) = after.keys() - before.keys()
+    assert added == Path("run/compare/planner-predictive_sampling/metrics.json")
+    assert all(after[path] == content for path, content in before.items())
+    found, asked = (metrics_of(folder)["finetuned"] for folder in (added.parent, Path("run")))
+    assert found["expert_error"] == asked["expert_error"]
+    again = call("train", *shared, "compare=[predictive_sampling]")
+    assert again.code == 0
+    assert "finished already" in again.out + again.err + Path("run/train.log").read_text()
+
+
 def test_a_planner_that_is_none_is_refused_before_any_work(call):
     answer = call("train", *TINY, "compare=[gradient,teleport]")
     assert answer.code == 1
