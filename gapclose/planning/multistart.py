@@ -49,7 +49,7 @@ class MultistartPlanner(GradientPlanner):
         require_choice("planner.num_starts", num_starts, "planner.num_samples", num_samples)
         require_choice("planner.num_elites", num_elites, "planner.num_samples", num_samples)
         self.num_samples, self.num_resamples, self.num_elites = num_samples, num_resamples, num_elites
-        self.resample_scale, self.perturbation = resample_scale, Knots(num_knots)
+        self.resample_scale, self.spread = resample_scale, Knots(num_knots)
 
     def search(self, search: Search, warm_start: Tensor | None) -> None:
         if warm_start is None:
@@ -69,6 +69,6 @@ class MultistartPlanner(GradientPlanner):
     def around(self, search: Search, elites: Tensor) -> Tensor:
         """The elites `[N, E, T, A]` among `[N, num_samples, T, A]` drawn around them."""
         kept = min(elites.shape[1], self.num_samples)
-        noise = self.resample_scale * self.perturbation.draw(search, self.num_samples)
+        noise = self.resample_scale * self.spread.draw(search, self.num_samples)
         noise[:, :kept] = 0
         return (elites[:, torch.arange(self.num_samples) % elites.shape[1]] + noise).clamp(-1, 1)

@@ -22,6 +22,8 @@ from tests.planning.conftest import (
     tasks,
 )
 
+PERTURBED = dict(num_perturbations=32, perturbation=0.3)
+
 
 def multistart(**changes):
     return make("multistart", **dict(init=Knots(4)) | changes)
@@ -147,6 +149,18 @@ def test_a_warm_start_is_sampled_around_once_instead_of_sampling_anew(point_mode
 def test_calls_of_the_model_are_counted_forward_and_backward(ensemble):
     made = plan(multistart(num_resamples=2), ensemble, CAUTIOUS)
     assert made.model_calls == 4 * 5 * (3 * 6 + 4 * 2 * 2 + 2)
+
+
+def test_perturbations_choose_among_the_sequences_descended_from(ensemble):
+    settings = dict(num_samples=20, num_starts=4)
+    cheapest, safest = (plan(multistart(**settings, **more), ensemble, CAUTIOUS) for more in ({}, PERTURBED))
+    assert (safest.cost >= cheapest.cost).all()
+    assert (safest.cost > cheapest.cost).any()
+    assert safest.model_calls == cheapest.model_calls + 4 * 5 * 4 * 32
+    search = search_with(ensemble, CAUTIOUS)
+    noise = PERTURBED["perturbation"] * search.normal(400)
+    expected = search.perturbed(torch.stack((cheapest.actions, safest.actions), 1) / HIGH, noise).mean(0)
+    assert expected[1] < expected[0]
 
 
 @pytest.mark.parametrize("name", ["num_starts", "num_elites"])
