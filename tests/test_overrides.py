@@ -20,12 +20,14 @@ def test_an_override_is_for_what_hydra_says(override):
 
 def test_what_makes_no_difference_is_one_list():
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("train", overrides=["data_dir=elsewhere", "seed=1"], return_hydra_config=True)
-    assert config.hydra.job.override_dirname == "seed=1"
-    assert list(config.hydra.job.config.override_dirname.exclude_keys) == list(NO_DIFFERENCE)
+        given = ["data_dir=elsewhere", "seed=1", "compare=[cem]"]
+        configs = [compose(job, overrides=given, return_hydra_config=True) for job in ("train", "plan")]
+    train, plan = (config.hydra.job for config in configs)
+    assert (train.override_dirname, plan.override_dirname) == ("seed=1", "compare=[cem],seed=1")
+    assert list(plan.config.override_dirname.exclude_keys) == list(NO_DIFFERENCE)
     for key in (*NO_DIFFERENCE, "logger.offline"):
         assert is_among(key, NO_DIFFERENCE)
         assert is_among(key, identity.ASIDE)
         assert sweep_runs.aside(key)
     assert not is_among("data.steps", NO_DIFFERENCE)
-    assert {key.partition(".")[0] for key in NO_DIFFERENCE} <= {*config, "sweep"}, "a setting has another name"
+    assert {key.partition(".")[0] for key in NO_DIFFERENCE} <= {*configs[0], "sweep"}, "a setting has another name"

@@ -74,7 +74,10 @@ def compare(
 
 @torch.no_grad()
 def success_by_budget(plan: Plan, simulator: Simulator, tasks: Tasks) -> dict[str, list[float]]:
-    """Success had the search ended after each of its iterations: `seconds` and `success_rate`."""
+    """Success of the best after each iteration of the search: `seconds` and `success_rate`.
+
+    That is success had the search ended there, unless the planner chooses among its plans at the end.
+    """
 
     def success(actions: Tensor) -> float:
         return simulator.success(simulator.rollout(tasks.start, actions)[:, -1], tasks.goal).float().mean().item()

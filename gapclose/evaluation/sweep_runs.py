@@ -14,7 +14,7 @@ from gapclose.evaluation.outcomes import read_outcomes
 from gapclose.overrides import NO_DIFFERENCE, is_among, key_and_value
 from gapclose.progress import track
 
-ASIDE = (*NO_DIFFERENCE, "seed", "resume", "evaluation.models", "evaluation.each_epoch", "evaluation.device")
+ASIDE = (*NO_DIFFERENCE, "compare", "seed", "resume", "evaluation.models", "evaluation.each_epoch", "evaluation.device")
 """What does not make a setting of its own."""
 ALWAYS = ("finetune", "evaluation.seed", "evaluation.num_tasks")
 """What makes a setting of its own whether a command line names it or not: other tasks are no pairs."""

@@ -26,7 +26,8 @@ class GradientPlanner(Planner):
 
     Where small errors grow, the cheapest plan may be one that seldom comes true. With perturbations, each start puts
     forward its best iterate, and that counts which is cheapest on average when its actions are slightly off: sample
-    average approximation (Shapiro, Dentcheva and Ruszczyński 2009, chapter 5) of a choice among few.
+    average approximation (Shapiro, Dentcheva and Ruszczyński 2009, chapter 5) of a choice among few. Tasks that reach
+    `target_cost` are left with the cheapest.
 
     Args:
         num_starts: from how many sequences per task.

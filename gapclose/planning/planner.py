@@ -27,7 +27,7 @@ class Plan(NamedTuple):
         cost: the objective of these actions under the world model, `[N]`.
         elites: sequences worth starting the next search from, best first, `[N, E, T, A]`.
         cost_per_iteration: the best cost found so far, averaged over the tasks, after each iteration (of sampling, too,
-            where that comes first) and at the end, `[I]`.
+            where that comes first) and at the end, `[I]`. With `num_perturbations` only the last is that of the plan.
         seconds_per_iteration: the time that had passed by then, `[I]`.
         actions_per_iteration: the best actions by then, `[I, N, T, A]`, if they were to be remembered.
         model_calls: transitions predicted or differentiated by the world model, over all tasks.

@@ -51,7 +51,8 @@ class Budget(NamedTuple):
 class Search:
     """One search for the plans of `N` tasks, in normalised actions.
 
-    Whatever it is asked to judge, it remembers the best of; so a planner need not.
+    Of what it is asked to score or to differentiate, it remembers the best; so a planner need not, unless it settles
+    upon another.
 
     Args:
         world_model: predicts where actions lead.
@@ -174,11 +175,13 @@ class Search:
     def settle(self, candidates: Tensor, costs: Tensor, criterion: Tensor) -> None:
         """Makes the candidate `[N, K, T, A]` with the least criterion `[N, K]` the best of its task.
 
-        A finished task keeps the best that it has. `costs [N, K]` are those of the candidates.
+        `costs [N, K]` are those of the candidates. A finished task keeps the best that it has, as does one where every
+        candidate's cost or criterion is infinite.
         """
-        number, live = criterion.argmin(1, keepdim=True), self.live
-        self.best = torch.where(live[:, None, None], select(candidates, number).squeeze(1), self.best)
-        self.best_cost = torch.where(live, costs.gather(1, number).squeeze(1), self.best_cost)
+        least, number = criterion.masked_fill(costs.isinf(), torch.inf).min(1, keepdim=True)
+        chosen = self.live & least.squeeze(1).isfinite()
+        self.best = torch.where(chosen[:, None, None], select(candidates, number).squeeze(1), self.best)
+        self.best_cost = torch.where(chosen, costs.gather(1, number).squeeze(1), self.best_cost)
 
     def _judge(self, candidates: Tensor, gradients: Tensor | None) -> tuple[Tensor, Tensor]:
         """Costs `[N, K]` of the candidates, with the weights of now and with all of them.

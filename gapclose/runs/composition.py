@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.overrides import key_of
 from gapclose.runs.explanation import explain
+from gapclose.runs.folder import entries
 from gapclose.runs.parts import Parts
 
 RIVAL = ("init", "planner", "mpc", "adaptation")
@@ -41,21 +42,6 @@ def rivals(config: DictConfig, overrides: Sequence[str]) -> dict[str, Parts]:
         with blaming("compare", entry):
             everything[entry] = Parts.build(with_groups(config, groups_of(entry, "plan", shared, RIVAL)))
     return everything
-
-
-def entries(compare: Any) -> list[str]:
-    """The entries of the setting `compare`.
-
-    Raises:
-        UserError: it is no list of planners, or names one twice.
-    """
-    listed = list(compare) if isinstance(compare, ListConfig) else []
-    if not listed or not all(isinstance(entry, str) and entry.strip() for entry in listed):
-        raise UserError(f"compare is {compare}; give a list of planners, such as compare=[gradient,cem].")
-    listed = [" ".join(entry.split()) for entry in listed]
-    if len(set(listed)) < len(listed):
-        raise UserError(f"compare names a planner twice ({', '.join(listed)}); name each once.")
-    return listed
 
 
 def explorer_groups(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any] | None:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.files import replacing
@@ -63,14 +64,14 @@ def finished(folder: Path, cfg: DictConfig) -> bool:
     """Whether the folder holds a run of train.py that has finished, with all planners that it is to be evaluated with.
 
     Raises:
-        UserError: it is one of another configuration.
+        UserError: it is one of another configuration, or `compare` is no list of planners.
     """
     if not (folder / "metrics.json").exists():
         return False
     config, stored = settle(cfg)[0], OmegaConf.load(folder / "config.yaml")
     stored.pop("explorer", None)  # It follows from the rest.
     require_same(stored, config, folder, FURTHER)
-    return not unmeasured(folder, config.compare or ())
+    return not unmeasured(folder, entries(config.compare) if config.compare is not None else ())
 
 
 def job_folder(settings: str) -> str:
@@ -97,6 +98,21 @@ def unmeasured(folder: Path, planners: Iterable[str]) -> list[str]:
 def rival_folder(folder: Path, entry: str) -> Path:
     """Where a run leaves what it has found with the planner of an entry of `compare`."""
     return folder / RIVALS / job_folder(",".join(as_settings(entry)))
+
+
+def entries(compare: Any) -> list[str]:
+    """The entries of the setting `compare`.
+
+    Raises:
+        UserError: it is no list of planners, or names one twice.
+    """
+    listed = list(compare) if isinstance(compare, ListConfig) else []
+    if not listed or not all(isinstance(entry, str) and entry.strip() for entry in listed):
+        raise UserError(f"compare is {compare}; give a list of planners, such as compare=[gradient,cem].")
+    listed = [" ".join(entry.split()) for entry in listed]
+    if len(set(listed)) < len(listed):
+        raise UserError(f"compare names a planner twice ({', '.join(listed)}); name each once.")
+    return listed
 
 
 def as_settings(entry: str) -> list[str]:

@@ -23,7 +23,7 @@ from gapclose.errors import UserError, fail, unusable
 from gapclose.files import replacing
 from gapclose.overrides import NO_DIFFERENCE
 from gapclose.runs.explanation import explain, one_line
-from gapclose.runs.folder import finished, first_process, job_folder
+from gapclose.runs.folder import FURTHER, finished, first_process, job_folder
 from gapclose.runs.search import check_search, continue_study, optimized_value
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,12 @@ def parallel_jobs(num_threads: int | None) -> int:
     return max(1, cores() // (num_threads or 1))
 
 
-OmegaConf.register_new_resolver("no_difference", lambda: list(NO_DIFFERENCE), replace=True)
+def no_difference(job: str) -> list[str]:
+    """Settings and groups that jobs of train.py, plan.py or diagnose may differ in without being others."""
+    return [*NO_DIFFERENCE, *(FURTHER if job == "train" else ())]
+
+
+OmegaConf.register_new_resolver("no_difference", no_difference, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
@@ -236,7 +241,7 @@ def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
             (folder / ERROR).unlink(missing_ok=True)
             return optimized_value(folder, cfg.optimized_metric)
         if first_process():
-            log.info("%s: %s", title, state(folder))
+            log.info("%s: %s", title, state(folder, skip))
             (folder / ERROR).unlink(missing_ok=True)
         return run(cfg)
     except Exception as error:
@@ -253,13 +258,13 @@ def attempt(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
         return None
 
 
-def state(folder: Path) -> str:
-    """What a job's folder says of earlier attempts."""
+def state(folder: Path, skip: bool) -> str:
+    """What a job's folder says of earlier attempts; `skip` as in `attempt`."""
     if (folder / ERROR).exists():
         return "failed before, is tried again"
     if (folder / "config.yaml").exists() and not (folder / "metrics.json").exists():
         return "was interrupted, goes on"
-    if (folder / "metrics.json").exists():
+    if skip and (folder / "metrics.json").exists():
         return "is evaluated with further planners"
     return "starts"
 

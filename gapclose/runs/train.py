@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gapclose.logging.recording import recording
 from gapclose.models.oracle import OracleWorldModel
@@ -17,7 +17,7 @@ from gapclose.runs.composition import explorer_groups, rival_groups
 from gapclose.runs.conclusion import conclude
 from gapclose.runs.entry import Interrupted
 from gapclose.runs.evaluation import EvaluationEachEpoch
-from gapclose.runs.folder import FURTHER, claim, settle, unmeasured
+from gapclose.runs.folder import FURTHER, claim, require_same, rival_folder, settle, unmeasured
 from gapclose.runs.preparation import Preparation
 from gapclose.runs.search import optimized_value
 from gapclose.runs.shared import train_baseline
@@ -37,6 +37,10 @@ def run(cfg: DictConfig) -> float | None:
         overrides = HydraConfig.get().overrides.task
         config.explorer, config.rivals = explorer_groups(config, overrides), rival_groups(config, overrides)
     plan = Preparation(config)
+    for entry, rival in plan.rivals.items():
+        stored = rival_folder(folder, entry) / "config.yaml"
+        if stored.exists():
+            require_same(OmegaConf.load(stored), rival.config, stored.parent)
     with claim(folder, config, FURTHER):
         if (folder / "metrics.json").exists() and not unmeasured(folder, plan.rivals):
             log.info("%s is finished already; delete the folder to run it again.", folder)

@@ -120,9 +120,13 @@ def test_every_start_is_descended_from(point_model):
     torch.testing.assert_close(together.cost, torch.stack(alone).amin(0))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_planning_together_is_planning_each_task_alone(ensemble, optimizer):
-    planner = gradient(**PLAIN, optimizer=optimizer)
+@pytest.mark.parametrize(
+    "settings",
+    [*(dict(PLAIN, optimizer=optimizer) for optimizer in OPTIMIZERS), dict(num_perturbations=4, perturbation=0.2)],
+    ids=lambda s: s.get("optimizer", "perturbed"),
+)
+def test_planning_together_is_planning_each_task_alone(ensemble, settings):
+    planner = gradient(**settings)
     start, goal = tasks()
     together = planner.plan(ensemble, CAUTIOUS, start, goal)
     for i in range(4):

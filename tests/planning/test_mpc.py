@@ -234,6 +234,7 @@ def test_two_horizons_are_executed_unless_told_otherwise(point_model):
 
 
 PLANNERS = dict(walker=Walker(6)) | {kind: make(kind, *BOUNDS, horizon=6, iterations=2) for kind in KINDS}
+PLANNERS["perturbed"] = make("multistart", *BOUNDS, horizon=6, iterations=2, num_perturbations=3, perturbation=0.1)
 
 
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)

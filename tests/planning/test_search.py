@@ -282,3 +282,13 @@ def test_what_is_settled_upon_is_the_best_of_all_tasks_but_those_that_are_finish
     search.settle(candidates, torch.tensor([[0.1, 0.9]]).expand(4, 2), torch.tensor([[2.0, 1.0]]).expand(4, 2))
     assert search.best[:, 0, 0].tolist() == [0.0, -1.0, -1.0, -1.0]
     torch.testing.assert_close(search.best_cost, torch.tensor([0.4, 0.9, 0.9, 0.9]))
+
+
+def test_nothing_without_a_number_is_settled_upon(point_model):
+    inf = float("inf")
+    search = offered([[0.4], [0.6], [0.7], [0.8]], search_with(point_model()))
+    candidates = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(4, 2, 5, 2)
+    costs = torch.tensor([[inf, 1.0], [inf, 1.0], [1.0, 2.0], [2.0, 1.0]])
+    search.settle(candidates, costs, torch.tensor([[inf, inf], [1.0, 9.0], [9.0, 1.0], [1.0, inf]]))
+    assert search.best[:, 0, 0].tolist() == [0.0, -1.0, -1.0, 1.0]
+    torch.testing.assert_close(search.best_cost, torch.tensor([0.4, 1.0, 2.0, 2.0]))

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from filelock import FileLock, Timeout
@@ -231,6 +232,36 @@ def test_what_makes_no_difference_may_be_another_when_a_sweep_goes_on(call, monk
     assert (answer.code, answer.err) == (0, "")
     assert said(answer) == {0: "finished already", 1: "was interrupted, goes on"}
     assert jobs() == ["0,2", "1,2"]
+
+
+def test_a_sweep_whose_planners_grow_evaluates_what_it_has_trained_with_those_that_are_new(call, monkeypatch):
+    arguments = ["-m", *TINY, "model=mlp", "evaluation.models=[baseline]", "hydra.sweep.dir=sweep"]
+    assert call("train", *arguments, "compare=[gradient]", "seed=0").code == 0
+    (first,) = Path("sweep").glob("*/metrics.json")
+    before = first.read_bytes()
+    grown = "compare=[gradient,predictive_sampling]"
+    answer = call("train", *arguments, grown, "seed=0,1")
+    assert (answer.code, answer.err) == (0, "")
+    assert said(answer) == {0: "is evaluated with further planners", 1: "starts"}
+    assert first.read_bytes() == before
+    assert len(jobs()) == 2
+    runs = pd.read_csv("sweep/summary.csv")
+    assert list(runs["seeds"]) == ["0 1", "0 1", "0 1"]
+    assert "compare" not in runs
+    assert said(call("train", *arguments, grown, "seed=0,1")) == {0: "finished already", 1: "finished already"}
+    found = {path: path.read_bytes() for path in Path("sweep").glob("*/compare/*/tasks.csv")}
+    assert call("train", *arguments, grown, "seed=0,1", "hydra.sweep.dir=whole").code == 0
+    for path, content in found.items():
+        assert Path("whole", *path.parts[1:]).read_bytes() == content
+
+
+@pytest.mark.parametrize("wrong", ["'cem planner.iterations=2'", "5", "[]", "[gradient,null]"])
+def test_a_list_of_planners_that_is_none_is_refused_in_a_sweep_that_has_finished(call, wrong):
+    assert call("train", *SWEEP, "seed=0").code == 0
+    answer = call("train", *SWEEP, "seed=0", f"compare={wrong}")
+    assert answer.code == 1
+    assert "give a list of planners, such as compare=[gradient,cem]" in answer.err + answer.out
+    assert "Traceback" not in Path("sweep/0,2/error.txt").read_text()
 
 
 def test_whatever_a_kill_leaves_half_written_is_written_anew(call):

@@ -460,11 +460,23 @@ def test_a_finished_run_is_evaluated_with_planners_that_are_new_and_nothing_else
     (added,) = after.keys() - before.keys()
     assert added == Path("run/compare/planner-predictive_sampling/metrics.json")
     assert all(after[path] == content for path, content in before.items())
-    found, asked = (metrics_of(folder)["finetuned"] for folder in (added.parent, Path("run")))
-    assert found["expert_error"] == asked["expert_error"]
     again = call("train", *shared, "compare=[predictive_sampling]")
     assert again.code == 0
-    assert "finished already" in again.out + again.err + Path("run/train.log").read_text()
+    assert "finished already" in Path("run/train.log").read_text()
+    shared[-1] = "hydra.run.dir=whole"
+    assert call("train", *shared, "compare=[gradient,predictive_sampling]").code == 0
+    whole = Path("whole", *added.parts[1:]).parent
+    assert without_times(metrics_of(added.parent)) == without_times(metrics_of(whole))
+
+
+def test_what_other_settings_of_a_planner_have_measured_is_not_taken_for_its_own(call):
+    settings = [*TINY, "evaluation.models=[baseline]", "compare=[gradient]", "hydra.run.dir=run"]
+    assert call("train", *settings).code == 0
+    stored = Path("run/compare/planner-gradient/config.yaml")
+    stored.write_text(stored.read_text().replace("lr: 0.1", "lr: 0.7"))
+    answer = call("train", *settings)
+    assert answer.code == 1
+    assert "run/compare/planner-gradient holds a run of another configuration" in answer.err
 
 
 def test_a_planner_that_is_none_is_refused_before_any_work(call):
