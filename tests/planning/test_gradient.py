@@ -16,6 +16,7 @@ from tests.planning.conftest import (
     plan,
     random_plans,
     search_with,
+    seeded,
     tasks,
 )
 
@@ -128,9 +129,9 @@ def test_every_start_is_descended_from(point_model):
 def test_planning_together_is_planning_each_task_alone(ensemble, settings):
     planner = gradient(**settings)
     start, goal = tasks()
-    together = planner.plan(ensemble, CAUTIOUS, start, goal)
+    together = planner.plan(ensemble, CAUTIOUS, start, goal, generator=seeded())
     for i in range(4):
-        alone = planner.plan(ensemble, CAUTIOUS, start[i : i + 1], goal[i : i + 1])
+        alone = planner.plan(ensemble, CAUTIOUS, start[i : i + 1], goal[i : i + 1], generator=seeded())
         torch.testing.assert_close(together.actions[i], alone.actions[0], atol=1e-4, rtol=0)
         torch.testing.assert_close(together.cost[i], alone.cost[0])
 
