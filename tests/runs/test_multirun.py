@@ -234,7 +234,7 @@ def test_what_makes_no_difference_may_be_another_when_a_sweep_goes_on(call, monk
     assert jobs() == ["0,2", "1,2"]
 
 
-def test_a_sweep_whose_planners_grow_evaluates_what_it_has_trained_with_those_that_are_new(call, monkeypatch):
+def test_a_sweep_whose_planners_grow_evaluates_what_it_has_trained_with_those_that_are_new(call):
     arguments = ["-m", *TINY, "model=mlp", "evaluation.models=[baseline]", "hydra.sweep.dir=sweep"]
     assert call("train", *arguments, "compare=[gradient]", "seed=0").code == 0
     (first,) = Path("sweep").glob("*/metrics.json")
