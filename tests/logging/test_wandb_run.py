@@ -17,6 +17,7 @@ from gapclose.logging.identity import Identity
 from gapclose.logging.metrics import AXES, flatten
 from tests.logging.offline_run import runs_of
 from tests.logging.recorded import SETTINGS
+from tests.runs.conftest import metrics_of
 
 CURVES = {
     "baseline/loss": [1, 2],
@@ -32,10 +33,6 @@ CURVES = {
     "horizon/finetuned": [1, 2, 3, 4, 5, 6],
 }
 """Where the curves of the tiny run have points."""
-
-
-def metrics_of(folder):
-    return json.loads((Path(folder) / "metrics.json").read_text())
 
 
 def table(path):

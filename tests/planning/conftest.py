@@ -73,6 +73,18 @@ def objective_of(world_model: WorldModel, objective: Objective, actions: Tensor)
         )
 
 
+def assert_sound(made: Plan, world_model: WorldModel, objective: Objective, n: int = 4, steps: int = 5) -> None:
+    """Inside the bounds, and as good as it says."""
+    assert made.actions.shape == (n, steps, 2)
+    assert made.elites.shape[::2] == (n, steps)
+    assert torch.equal(made.elites[:, 0], made.actions)
+    assert ((made.elites >= LOW) & (made.elites <= HIGH)).all()
+    assert not made.elites.requires_grad
+    assert not made.cost.requires_grad
+    torch.testing.assert_close(made.cost, objective_of(world_model, objective, made.actions))
+    torch.testing.assert_close(made.cost_per_iteration[-1], made.cost.mean())
+
+
 def search_with(
     world_model: WorldModel,
     objective: Objective = LAST_STEP,

@@ -1,3 +1,5 @@
+"""Plans made again and again on the way: how long they are, what they begin with, and when they end."""
+
 import pytest
 import torch
 from hypothesis import given
@@ -6,50 +8,11 @@ from pydantic import ValidationError
 
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
-from gapclose.errors import UserError
 from gapclose.models.oracle import OracleWorldModel
-from gapclose.planning.adaptation import GradientAdaptation
 from gapclose.planning.initialization import Knots
 from gapclose.planning.mpc import MPC
-from gapclose.planning.planner import Planner
-from tests.planning.conftest import KINDS, LAST_STEP, make, seeded
-
-BOUND = 0.25
-BOUNDS = torch.full((2,), -BOUND), torch.full((2,), BOUND)
-
-
-class Walker(Planner):
-    """Plans to go straight to the goal as a model sees it, recommends to rest, and notes what it was asked."""
-
-    def __init__(self, horizon, speed=1.0):
-        super().__init__(*BOUNDS, horizon=horizon)
-        self.speed = speed
-        self.asked = []
-
-    def search(self, search, warm_start):
-        start, goal, steps = search.start[:, 0], search.goal[:, 0], search.steps
-        self.asked.append((start, goal, steps, warm_start))
-        way = goal - start
-        heading = self.speed * way / way.abs().amax(1, keepdim=True).clamp(min=1e-9)
-        # The further ahead, the slower: so that one can tell which part of a plan was handed on.
-        slower = 1 - torch.arange(steps) / 100
-        best = (heading.unsqueeze(1) * slower[:, None]).unsqueeze(1)
-        search.score(best)
-        return torch.zeros_like(best)
-
-    @property
-    def lengths(self):
-        return [steps for _, _, steps, _ in self.asked]
-
-
-def tasks(*distances):
-    """Tasks on the right of the wall, with goals so far above their starts."""
-    start = torch.tensor([[1.0, -1.9]]).repeat(len(distances), 1)
-    return Tasks(start, start + torch.tensor([[0.0, d] for d in distances]))
-
-
-def run(planner, world_model, tasks, wall=None, **settings):
-    return MPC(planner, **settings).execute(wall or Wall(action_max=BOUND), world_model, LAST_STEP, tasks, seeded())
+from tests.planning.conftest import KINDS, make, seeded
+from tests.planning.walking import BOUND, BOUNDS, Walker, run, tasks
 
 
 def test_replanning_starts_from_the_real_state_not_the_imagined_one(point_model):
@@ -301,81 +264,3 @@ def test_what_a_task_does_depends_on_no_other(kind, target_cost):
     for i in range(4):
         alone = run(planner, OracleWorldModel(wall), Tasks(*(x[i : i + 1] for x in together)), **settings).states
         torch.testing.assert_close(alone[0], states[i, : alone.shape[1]], atol=1e-4, rtol=0)
-
-
-class Witness(GradientAdaptation):
-    """Notes what it is given to adapt to, and which models it makes."""
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.observed, self.models = [], []
-
-    def adapt(self, world_model, states, actions):
-        self.observed.append((states, actions))
-        self.models.append(super().adapt(world_model, states, actions))
-        return self.models[-1]
-
-
-def test_the_model_adapts_to_what_the_tasks_on_their_way_have_observed_so_far(ensemble):
-    witness = Witness(steps=1)
-    # Distances at which 0, 2, 5 and 11 steps of at most 0.25 come within the radius of 0.25.
-    execution = run(
-        Walker(horizon=12), ensemble, tasks(0.2, 0.7, 1.4, 2.9), replan_every=4, max_steps=12, adaptation=witness
-    )
-    assert [len(states) for states, _ in witness.observed] == [2, 1]
-    for number, (states, actions) in enumerate(witness.observed):
-        live = slice(2 + number, 4)
-        assert torch.equal(states, execution.states[live, : 4 * number + 5])
-        assert torch.equal(actions, execution.actions[live, : 4 * number + 4])
-    assert 0 < execution.adaptation_seconds < execution.seconds
-
-
-def test_the_time_of_adapting_is_taken_when_the_device_is_done(ensemble, monkeypatch):
-    ticks = iter(range(100))
-    monkeypatch.setattr("gapclose.planning.mpc.now", lambda computed: 7.0 * next(ticks))
-    execution = run(
-        Walker(horizon=9), ensemble, tasks(3.0), replan_every=3, max_steps=9, adaptation=GradientAdaptation(steps=1)
-    )
-    assert execution.adaptation_seconds == 14
-    assert next(ticks) == 4
-
-
-def test_what_is_imagined_is_imagined_by_the_model_as_it_was_adapted_by_then(ensemble):
-    witness, drawn = Witness(steps=3, lr=0.01), tasks(3.0, 3.6)
-    execution = run(Walker(horizon=9), ensemble, drawn, replan_every=3, max_steps=9, adaptation=witness)
-    for number, model in enumerate([ensemble, *witness.models]):
-        first = 3 * number
-        latents = model.rollout(model.encode(execution.states[:, first]), execution.actions[:, first : first + 3])
-        torch.testing.assert_close(execution.imagined[:, first + 1 : first + 4], model.decode(latents[:, 1:]).detach())
-
-
-def test_the_generator_alone_decides_an_execution_with_adaptation_which_leaves_the_model_as_it_is(ensemble, kind):
-    planner, drawn = make(kind, *BOUNDS, horizon=6, iterations=2), Wall().sample_tasks(3, seeded(1))
-    settings = dict(replan_every=2, max_steps=6)
-    before = [parameter.clone() for parameter in ensemble.parameters()]
-    plain = run(planner, ensemble, drawn, **settings).states
-    first, second = (
-        run(planner, ensemble, drawn, **settings, adaptation=GradientAdaptation(steps=3, lr=0.1)).states
-        for _ in range(2)
-    )
-    assert torch.equal(first, second)
-    torch.testing.assert_close(first[:, :3], plain[:, :3], atol=1e-3, rtol=0)
-    assert not torch.allclose(first, plain, atol=1e-3)
-    assert not first.requires_grad
-    assert all(map(torch.equal, before, ensemble.parameters()))
-
-
-def test_without_gradient_steps_nothing_changes(ensemble):
-    planner, drawn = make("multistart", *BOUNDS, horizon=6, iterations=2), Wall().sample_tasks(3, seeded(1))
-    settings = dict(replan_every=2, max_steps=6)
-    plain = run(planner, ensemble, drawn, **settings).states
-    adapted = run(planner, ensemble, drawn, **settings, adaptation=GradientAdaptation(steps=0)).states
-    torch.testing.assert_close(adapted, plain, atol=1e-3, rtol=0)
-
-
-def test_what_cannot_be_adapted_is_refused_unless_no_adaptation_is_asked_for(ensemble):
-    wall, drawn = Wall(), tasks(1.0)
-    mpc = MPC(Walker(5), adaptation=GradientAdaptation())
-    with pytest.raises(UserError, match="nothing to adapt"):
-        mpc.execute(wall, OracleWorldModel(wall), LAST_STEP, drawn)
-    assert mpc.execute(wall, OracleWorldModel(wall), LAST_STEP, drawn, adapt=False).adaptation_seconds == 0

@@ -1,5 +1,6 @@
 """The entry points, called in this process with tiny settings."""
 
+import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,11 @@ TINY_ONLINE = ["finetune=online", *TINY_FINETUNE, "finetune.rollouts.plans_per_e
 TINY_PLAN = [setting for setting in TINY if not setting.startswith(("logger", "baseline", "evaluation", "model"))]
 TINY_POLICY = ["init=policy", "policy.network.hidden_dim=16"]
 TINY_POLICY += ["policy.training.epochs=3", "policy.training.steps_per_epoch=5"]
+
+
+def metrics_of(folder):
+    """What a run has left in its metrics.json."""
+    return json.loads((Path(folder) / "metrics.json").read_text())
 
 
 def without_times(content):

@@ -1,6 +1,5 @@
 """Which models a run evaluates, and when."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,8 @@ from gapclose.models.oracle import OracleWorldModel
 from gapclose.runs.checkpoint import build_world_model
 from gapclose.runs.evaluation import Evaluation
 from gapclose.runs.parts import Parts
-from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, finetuned_weights, without_times
+from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, finetuned_weights, metrics_of, without_times
 from tests.test_conf import configuration
-
-
-def metrics_of(folder):
-    return json.loads((Path(folder) / "metrics.json").read_text())
 
 
 @pytest.fixture
