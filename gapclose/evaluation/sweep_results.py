@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gapclose.evaluation.paired import Paired, compare_errors, compare_rates
-from gapclose.evaluation.statistics import Estimate, mean_interval, rate_interval
+from gapclose.evaluation.statistics import Estimate, mean_interval, rate_interval, ratio_interval
 from gapclose.evaluation.sweep_runs import Missing, Run, Value, order, read_runs, varied_keys, without_repeats
 from gapclose.progress import track
 
@@ -16,6 +16,8 @@ METHOD = ("finetune", "attack", "radii", "baseline", "adaptation", "objective")
 """What makes a method; whatever else is varied makes a scene, in which methods are compared."""
 CONTROL = "continue"
 """The `finetune` that others are compared with: as many gradient steps on the same data alone."""
+ORACLE = "oracle"
+"""What rows of the true dynamics have in the place of a `finetune`."""
 MEASURES = {
     "success": ("open_loop", "success"),
     "success, λ = 0": ("open_loop_without_disagreement", "success"),
@@ -41,6 +43,8 @@ class Setting(NamedTuple):
             sweep without such, `baseline`, its own model before finetuning; empty if there is none.
         control: the method of the control.
         against: by measure, on the tasks and seeds that both have.
+        closed: by measure of success, the share of the way from the control to the true dynamics, planned with alike;
+            none where these are not clearly better than the control.
         counts: means over the seeds of `expert_error`, `gap`, `simulator_steps` and `gradient_steps`.
         seconds: means over the seeds of what took time: `run`, and by way to execute `planning`.
     """
@@ -53,6 +57,7 @@ class Setting(NamedTuple):
     reference: str
     control: dict[str, Value]
     against: dict[str, Paired]
+    closed: dict[str, Estimate]
     counts: dict[str, float]
     seconds: dict[str, float]
 
@@ -101,7 +106,7 @@ def settings_of(runs: Sequence[Run], keys: Sequence[str]) -> list[Setting]:
     keys = sorted({*keys, *(["finetune"] if needs_finetune(runs, keys) else [])}, key=lambda key: (of_method(key), key))
     for run in sorted(runs, key=lambda run: run.seed):
         for judged in run.judged:
-            values = tuple("oracle" if judged == "oracle" and key == "finetune" else run.value(key) for key in keys)
+            values = tuple(ORACLE if judged == "oracle" and key == "finetune" else run.value(key) for key in keys)
             groups.setdefault(values, []).append((run, judged))
     ordered = sorted(groups, key=lambda values: [order(value) for value in values])
     settings = [
@@ -135,6 +140,7 @@ def setting_of(values: dict[str, Value], group: Sequence[tuple[Run, str]]) -> Se
         reference="",
         control={},
         against={},
+        closed={},
         counts=mean_of([counts(run.metrics, judged) for run, judged in group]),
         seconds=mean_of([seconds(run.metrics, judged) for run, judged in group]),
     )
@@ -194,16 +200,29 @@ def has_control(settings: Sequence[Setting]) -> bool:
 
 def against_control(setting: Setting, settings: Sequence[Setting]) -> Setting:
     """The setting compared with the control of its scene; of several with that which has most in common with it."""
-    controls = [one for one in settings if one.method["finetune"] == CONTROL and one.scene == setting.scene]
+    controls, oracles = (
+        [one for one in settings if one.method["finetune"] == name and one.scene == setting.scene]
+        for name in (CONTROL, ORACLE)
+    )
     if any(one is setting for one in controls):
         # A control is compared with none, but named by what makes it differ from the other, if there are two.
         others = [one for one in controls if one is not setting] or [setting]
         return setting._replace(control=others[0].method)
     if not controls:
         return setting
-    control = max(controls, key=lambda one: sum(one.method[name] == value for name, value in setting.method.items()))
+    control = likest(setting, controls)
     against = compare(setting.outcomes, control.outcomes)
-    return setting._replace(reference="control" if against else "", control=control.method, against=against)
+    closed = {}
+    if oracles and setting.method["finetune"] != ORACLE:
+        closed = shares_closed(setting.outcomes, control.outcomes, likest(setting, oracles).outcomes)
+    return setting._replace(
+        reference="control" if against else "", control=control.method, against=against, closed=closed
+    )
+
+
+def likest(setting: Setting, others: Sequence[Setting]) -> Setting:
+    """The one whose method has most in common with that of the setting."""
+    return max(others, key=lambda one: sum(one.method[name] == value for name, value in setting.method.items()))
 
 
 def against_baseline(setting: Setting, group: Sequence[tuple[Run, str]]) -> Setting:
@@ -222,6 +241,26 @@ def compare(tables: dict[str, pd.DataFrame], of_reference: dict[str, pd.DataFram
         if table.size:
             versus = compare_rates if "success" in name else compare_errors
             found[name] = versus(table.to_numpy(float), reference.to_numpy(float))
+    return found
+
+
+def shares_closed(
+    tables: dict[str, pd.DataFrame], of_control: dict[str, pd.DataFrame], of_oracle: dict[str, pd.DataFrame]
+) -> dict[str, Estimate]:
+    """Which share of the way from the control's success to the oracle's is gone, by measure, on common seeds and tasks.
+
+    Nothing of the oracle is trained: one seed of it serves all, and of several the mean. Where the oracle is not better
+    than the control by more than the interval of the difference, there is no way to speak of.
+    """
+    found = {}
+    for name in [name for name in tables if "success" in name and name in of_control and name in of_oracle]:
+        table, control = tables[name].align(of_control[name], join="inner")
+        oracle = of_oracle[name].astype(float).mean()
+        tasks = table.columns.intersection(oracle.index)
+        before = control[tasks].to_numpy(float)
+        way, gone = oracle[tasks].to_numpy() - before, table[tasks].to_numpy(float) - before
+        if way.size and mean_interval(way).low > 0:
+            found[name] = ratio_interval(gone, way)
     return found
 
 
@@ -261,6 +300,8 @@ def numbers(setting: Setting) -> dict[str, Any]:
                 row[f"{name} minus {reference} p"] = paired and paired.p_value
             else:
                 row |= spread(f"{name} / {reference}", paired and paired.ratio)
+        if "success" in name:
+            row |= spread(f"{name} closed", setting.closed.get(name))
     return row | setting.counts
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from gapclose.evaluation.paired import corrected, in_words, probability
 from gapclose.evaluation.statistics import Estimate
-from gapclose.evaluation.sweep_results import MEASURES, Setting, has_control
+from gapclose.evaluation.sweep_results import MEASURES, ORACLE, Setting, has_control
 from gapclose.evaluation.sweep_runs import Value
 
 PLANNED = ("planning, open_loop", "planning, mpc")
@@ -21,6 +21,7 @@ MEANING = (
     "seconds: of a run"
 )
 PLANNING = "planning: seconds for all tasks, open loop and under MPC; "
+CLOSED = "closed: share of the way from the control's success to that of the true dynamics; "
 BETTER = "P(better), P(lower): probability of more success, of less model error, under the paired bootstrap; "
 
 
@@ -28,7 +29,10 @@ def caption(settings: Sequence[Setting]) -> str:
     """What the columns of the table mean."""
     reference = reference_of(settings)
     planning = PLANNING if any("planner" in setting.values for setting in settings) else ""
-    return MEANING.format(reference=f"{REFERENCES[reference]}; {BETTER}" if reference else "", planning=planning)
+    closed = CLOSED if any(setting.closed for setting in settings) else ""
+    return MEANING.format(
+        reference=f"{REFERENCES[reference]}; {BETTER}{closed}" if reference else "", planning=planning
+    )
 
 
 def reference_of(settings: Sequence[Setting]) -> str:
@@ -45,7 +49,8 @@ def table_of(settings: Sequence[Setting]) -> tuple[list[str], list[list[str]]]:
     keys = [] if has_control(settings) else list(settings[0].values)
     reference = reference_of(settings)
     columns = [*(short(keys) or ["scene", "method"]), "seeds", *MEASURES]
-    columns += [f"success − {reference}", "P(better)", f"error / {reference}", "P(lower)"]
+    columns += [f"success − {reference}", "P(better)", "closed", f"MPC success − {reference}", "MPC closed"]
+    columns += [f"error / {reference}", "P(lower)"]
     columns += ["gap", "simulator steps", "gradient steps", "planning, s", "MPC planning, s", "seconds"]
     rows = []
     for scene, members in (by_scene(settings) if not keys else {"": best_first(settings)}).items():
@@ -58,13 +63,16 @@ def table_of(settings: Sequence[Setting]) -> tuple[list[str], list[list[str]]]:
 
 def results(setting: Setting, planners: bool) -> list[str]:
     """The cells of the numbers that a setting has found; where planners are compared, also of how long they took."""
-    success, error = setting.against.get("success"), setting.against.get("model error")
+    success, mpc, error = (setting.against.get(name) for name in ("success", "MPC success", "model error"))
     counted = setting.counts | {"seconds": setting.seconds["run"]}
     planning = [setting.seconds.get(name, math.nan) if planners else math.nan for name in PLANNED]
     return [
         *(interval(setting.estimates.get(name), ".2g" if name == "model error" else ".2f") for name in MEASURES),
         interval(success and success.difference, "+.2f"),
         probability(success.better) if success else "–",
+        interval(setting.closed.get("success"), ".2f"),
+        interval(mpc and mpc.difference, "+.2f"),
+        interval(setting.closed.get("MPC success"), ".2f"),
         interval(error and error.ratio, ".2g"),
         probability(error.better) if error else "–",
         *(count(counted[name]) for name in ("gap", "simulator_steps", "gradient_steps")),
@@ -96,7 +104,7 @@ def label(setting: Setting) -> str:
 
     Adaptation is left out where the column of adapted MPC tells of it, and with the true dynamics, which do not adapt.
     """
-    told = "adapted MPC success" in setting.estimates or setting.method.get("finetune") == "oracle"
+    told = "adapted MPC success" in setting.estimates or setting.method.get("finetune") == ORACLE
     aside = ("finetune", *(["adaptation"] if told else []))
     own = {name: value for name, value in setting.method.items() if name not in aside and value != ""}
     own = {name: value for name, value in own.items() if setting.control.get(name, "") != value}
@@ -150,7 +158,7 @@ def sentences(settings: Sequence[Setting]) -> list[str]:
     scenes = by_scene(settings) if has_control(settings) else {"": best_first(settings)}
     found = []
     for scene, members in scenes.items():
-        compared = [one for one in members if "success" in one.against and one.method.get("finetune") != "oracle"]
+        compared = [one for one in members if "success" in one.against and one.method.get("finetune") != ORACLE]
         if not compared:
             continue
         best = compared[0]

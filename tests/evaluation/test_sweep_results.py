@@ -50,6 +50,40 @@ def test_of_several_controls_the_likest_counts(tmp_path):
     assert gains == {"multi_step": 1, "teacher_forcing": 2}
 
 
+def leave_methods(folder, control, online, oracle):
+    """A run of each, and of control and online one with another seed that finds the same."""
+    for seed in (0, 1):
+        leave_run(folder, ["finetune=continue"], seed, control, [1.0] * len(control), "continue")
+        leave_run(folder, ["finetune=online"], seed, online, [1.0] * len(online))
+    leave_run(folder, ["finetune=none"], 0, oracle, [0.0] * len(oracle), "none", models=["oracle"])
+
+
+def test_how_much_of_the_way_to_the_oracle_is_gone(tmp_path):
+    control, online, oracle = [0] * 20 + [1] * 20, [1] * 12 + [0] * 8 + [1] * 20, [1] * 36 + [0] * 4
+    leave_methods(tmp_path, control, online, oracle)
+    found = {setting.method["finetune"]: setting for setting in found_in(tmp_path)}
+    for measure in ("success", "MPC success"):
+        share = found["online"].closed[measure]
+        assert share.mean == pytest.approx(12 / 16)
+        assert 0.4 < share.low < 0.75 < share.high
+    assert found["continue"].closed == found["oracle"].closed == {}
+    (row,) = [row for row in summary(list(found.values())).to_dict("records") if row["finetune"] == "online"]
+    assert row["MPC success closed"] == pytest.approx(0.75)
+
+
+def test_there_is_no_way_to_an_oracle_that_is_hardly_better_than_the_control(tmp_path):
+    leave_methods(tmp_path, [0] + [1] * 19, [1] * 20, [1] * 20)
+    assert all(setting.closed == {} for setting in found_in(tmp_path))
+
+
+def test_an_oracle_with_another_planner_is_no_measure(tmp_path):
+    for mode, success in (("continue", [0] * 10), ("online", [1] * 10)):
+        leave_run(tmp_path, [f"finetune={mode}", "planner=gradient"], 0, success, [1.0] * 10, mode)
+    oracle = ["finetune=none", "planner=cem"]
+    leave_run(tmp_path, oracle, 0, [1] * 10, [0.0] * 10, "none", models=["oracle"])
+    assert all(setting.closed == {} for setting in found_in(tmp_path))
+
+
 def test_a_plain_sweep_is_compared_with_its_own_baselines(tmp_path):
     both = ["finetuned", "baseline"]
     run = leave_run(tmp_path, ["model=mlp"], 0, [1, 1], [0.1, 0.1], models=both)

@@ -28,6 +28,19 @@ def test_methods_stand_scene_by_scene_beside_their_control(methods):
     assert "control: finetune=continue" in caption(found_in(methods))
 
 
+def test_beside_an_oracle_the_table_says_how_much_of_the_way_to_it_is_gone(methods):
+    assert "closed" not in table_of(found_in(methods))[0]
+    leave_run(methods, ["finetune=none", "model=mlp"], 0, [1] * 4, [0.0] * 4, "none", models=["oracle"])
+    columns, rows = table_of(found_in(methods))
+    by_method = {(row[0], row[1]): row for row in rows}
+    for column in ("closed", "MPC closed"):
+        assert by_method["mlp", "online"][columns.index(column)].startswith("0.67 [")
+        assert by_method["mlp", "oracle"][columns.index(column)] == "–"
+        assert by_method["ensemble", "online"][columns.index(column)] == "–"
+    assert by_method["mlp", "online"][columns.index("MPC success − control")].startswith("+0.50 [")
+    assert "closed: share of the way" in caption(found_in(methods))
+
+
 def test_settings_inside_a_method_make_another_method_and_no_scene(tmp_path):
     price = "objective.terms.disagreement.weight"
     plain = dict(defaults=["radii=fixed", f"{price}=30"])
