@@ -146,8 +146,8 @@ def interval(value: Estimate | None, form: str) -> str:
 
 
 def count(value: float) -> str:
-    """A number of things."""
-    return "–" if math.isnan(value) else f"{value:,.0f}"
+    """A number of things; the gap of a model whose rollouts diverge is no number that anybody would want to read."""
+    return "–" if math.isnan(value) else f"{value:,.0f}" if value < 1e9 else f"{value:.2g}"
 
 
 def sentences(settings: Sequence[Setting]) -> list[str]:

@@ -107,6 +107,13 @@ def test_where_planners_are_compared_the_table_says_how_long_they_took(tmp_path)
     assert "planning: seconds" in caption(settings)
 
 
+def test_gaps_of_rollouts_that_diverge_are_not_written_out(tmp_path):
+    leave_run(tmp_path, ["model=mlp"], 0, [1, 0], [2e22, 0.0])
+    leave_run(tmp_path, ["model=ensemble"], 0, [1, 0], [20.0, 0.0])
+    columns, rows = table_of(found_in(tmp_path))
+    assert {row[0]: row[columns.index("gap")] for row in rows} == {"mlp": "1e+27", "ensemble": "1,000,000"}
+
+
 def test_without_planners_to_compare_it_does_not(tmp_path):
     for seed in (0, 1):
         leave_run(tmp_path, ["model=mlp"], seed, [1, 0], [0.5, 0.5])
