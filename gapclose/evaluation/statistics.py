@@ -83,9 +83,9 @@ def mean_interval(values: NDArray) -> Estimate:
 def ratio_interval(values: NDArray, control: NDArray) -> Estimate:
     """The ratio of the means of values `[S, N]` and of a control, paired `[S, N]`, with its bootstrap interval.
 
-    NaN where the control's mean is 0, in the whole or in a resample.
+    NaN where the control's mean is 0, in the whole or in a resample, or not finite.
     """
-    ratio = np.divide(values.mean(), control.mean()) if control.mean() else np.nan
+    ratio = values.mean() / control.mean() if control.mean() and np.isfinite(control.mean()) else np.nan
     if not np.isfinite(ratio):
         return Estimate(float("nan"), float("nan"), float("nan"))
     one, other = resampled_means(values), resampled_means(control)

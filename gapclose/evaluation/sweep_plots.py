@@ -22,11 +22,19 @@ from gapclose.evaluation.sweep_table import by_scene, label, short
 
 SHOWN = {"success": "success rate", "model error": "model error under planning (MSE)"}
 """What heat maps and main effects are of, in words."""
+DIVERGED = 1e4
+"""Errors so many times the median are of models whose rollouts diverge; beside them nothing else could be told."""
 
 
 def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
-    """Success and model error of all methods with their intervals: a column for each scene, a line for each method."""
+    """Success and model error of all methods with their intervals: a column for each scene, a line for each method.
+
+    The error of a model whose rollouts diverge is beyond the border, and an arrow there says so.
+    """
     scenes = by_scene(settings)
+    errors = [setting.estimates["model error"].mean for setting in settings]
+    # The true dynamics have no error, and a logarithm has no place for one.
+    most = DIVERGED * np.median([error for error in errors if error > 1e-9] or [1.0])
     successes: dict[str, list[float]] = {}
     for setting in settings:
         successes.setdefault(label(setting), []).append(setting.estimates["success"].mean)
@@ -49,10 +57,11 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
         for axes, marks in zip(panels[:, column], rows):
             for name, (title, marker, color, shift) in marks.items():
                 shown = [(places[label(one)], one.estimates[name]) for one in members if name in one.estimates]
-                # The true dynamics have no error, and a logarithm has no place for one.
-                shown = [
-                    (place, value) for place, value in shown if axes is panels[0, column] or 1e-9 < value.mean < np.inf
-                ]
+                if name == "model error":
+                    beyond = [place for place, value in shown if value.mean > most]
+                    border = dict(transform=axes.get_yaxis_transform(), clip_on=False)
+                    axes.plot([1] * len(beyond), beyond, ">", color=color, **border)
+                    shown = [(place, value) for place, value in shown if 1e-9 < value.mean <= most]
                 means, reach = means_and_bars(value for _, value in shown)
                 heights = [place + shift for place, _ in shown]
                 style = dict(fmt=marker, color=color, capsize=2, markersize=4)

@@ -25,6 +25,20 @@ def test_a_method_has_one_line_in_the_picture_whatever_scenes_lack_it(tmp_path, 
     assert heights == [[2, 2], [1, 1, 2, 2], [2], [1, 2]]  # ensemble, mlp
 
 
+@pytest.mark.parametrize("diverged", [1e30, float("inf")])
+def test_a_model_that_diverges_has_an_arrow_and_leaves_the_scale_to_the_others(tmp_path, drawn, diverged):
+    leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [diverged, 1.0], "continue")
+    for mode, error in (("online", 0.5), ("adversarial", 2.0)):
+        leave_run(tmp_path, [f"finetune={mode}"], 0, [1, 1], [error, error], mode)
+    plot_methods(found_in(tmp_path), tmp_path / "methods.png")
+    success, error = drawn["methods.png"].axes
+    (arrow,) = [line for line in error.lines if line.get_marker() == ">"]
+    names = [tick.get_text() for tick in success.get_yticklabels()]
+    assert [names[list(success.get_yticks()).index(place)] for place in arrow.get_ydata()] == ["continue"]
+    assert list(arrow.get_xdata()) == [1]
+    assert error.get_xlim()[1] < 10
+
+
 def test_heat_maps_show_the_mean_of_each_pair_of_values(grid, tmp_path, drawn):
     assert list(draw_sweep(found_in(grid), tmp_path)) == ["Main effects", "action_max against horizon"]
     success, error = drawn["heatmap_action_max_horizon.png"].axes[:2]

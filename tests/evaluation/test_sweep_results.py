@@ -137,6 +137,7 @@ def test_a_model_that_diverged_leaves_its_setting_without_a_gap_and_the_others_w
     assert math.isnan(gaps[2])
 
 
+@pytest.mark.filterwarnings("error")
 def test_infinite_errors_have_no_interval_and_no_probability(tmp_path):
     leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, 1.0], "continue")
     leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.5, float("inf")])
@@ -144,6 +145,14 @@ def test_infinite_errors_have_no_interval_and_no_probability(tmp_path):
     assert f"{online.estimates['model error']:.2g}" == "inf [–, –]"
     assert online.against["model error"].better != online.against["model error"].better
     assert online.against["success"].gained == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_to_an_infinite_error_there_is_no_ratio(tmp_path):
+    leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, float("inf")], "continue")
+    leave_run(tmp_path, ["finetune=online"], 0, [1, 1], [0.5, 0.5])
+    _, online = found_in(tmp_path)
+    assert f"{online.against['model error'].ratio:.2g}" == "–"
 
 
 def test_the_summary_has_rows_in_the_order_of_values_and_nothing_that_differs_between_equal_runs(grid):
