@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.transforms import Transform
 
 from gapclose.evaluation.plots import ERROR, SUCCESS, means_and_bars, save
 from gapclose.evaluation.statistics import number
@@ -32,9 +33,7 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
     The error of a model whose rollouts diverge is beyond the border, and an arrow there says so.
     """
     scenes = by_scene(settings)
-    errors = [setting.estimates["model error"].mean for setting in settings]
-    # The true dynamics have no error, and a logarithm has no place for one.
-    most = DIVERGED * np.median([error for error in errors if error > 1e-9] or [1.0])
+    most = largest_shown(settings)
     successes: dict[str, list[float]] = {}
     for setting in settings:
         successes.setdefault(label(setting), []).append(setting.estimates["success"].mean)
@@ -59,8 +58,7 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
                 shown = [(places[label(one)], one.estimates[name]) for one in members if name in one.estimates]
                 if name == "model error":
                     beyond = [place for place, value in shown if value.mean > most]
-                    border = dict(transform=axes.get_yaxis_transform(), clip_on=False)
-                    axes.plot([1] * len(beyond), beyond, ">", color=color, **border)
+                    mark_diverged(axes, [1] * len(beyond), beyond, ">", axes.get_yaxis_transform())
                     shown = [(place, value) for place, value in shown if 1e-9 < value.mean <= most]
                 means, reach = means_and_bars(value for _, value in shown)
                 heights = [place + shift for place, _ in shown]
@@ -74,6 +72,19 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return save(figure, path)
+
+
+def largest_shown(settings: Sequence[Setting]) -> float:
+    """The error beyond which rollouts diverge."""
+    errors = [setting.estimates["model error"].mean for setting in settings]
+    # The true dynamics have no error, and a logarithm has no place for one.
+    return float(DIVERGED * np.median([error for error in errors if 1e-9 < error < np.inf] or [1.0]))
+
+
+def mark_diverged(axes: Axes, x: Sequence[float], y: Sequence[float], arrow: str, transform: Transform) -> None:
+    """Puts arrows at the border, in coordinates of which one is along it and the other in shares of the panel."""
+    if len(x):  # A layout has no room for an artist of no size.
+        axes.plot(x, y, arrow, color=ERROR, transform=transform, clip_on=False)
 
 
 def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> dict[str, Path]:
@@ -119,11 +130,10 @@ def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Pa
     """
     down, across = titles
     rows, columns = levels(settings, down), levels(settings, across)
-    figure, panels = plt.subplots(
-        1, 2, figsize=(3.2 + 1.8 * len(columns), 2.2 + 0.6 * len(rows)), layout="constrained", squeeze=False
-    )
+    size = 3.2 + 1.8 * len(columns), 2.2 + 0.6 * len(rows) + height_of_names(columns)
+    figure, panels = plt.subplots(1, 2, figsize=size, layout="constrained", squeeze=False)
     for axes, (name, title) in zip(panels[0], SHOWN.items()):
-        draw_cells(figure, axes, pair_means(settings, down, across, name).to_numpy(), name)
+        draw_cells(figure, axes, pair_means(settings, down, across, name).to_numpy(), name, largest_shown(settings))
         label_ticks(axes, columns, 0.9 * len(columns))
         axes.set_yticks(range(len(rows)), [folded(value) for value in rows])
         axes.set(xlabel=titles[across], ylabel=titles[down])
@@ -137,22 +147,31 @@ def folded(value: Value) -> str:
     return textwrap.fill(str(value), 30, break_long_words=False, break_on_hyphens=False)
 
 
+def height_of_names(values: Sequence[Value]) -> float:
+    """How many inches those names need below a picture that stand upright there, as those of several lines do."""
+    names = [folded(value) for value in values]
+    return 0.075 * max(map(len, "\n".join(names).split("\n"))) if any("\n" in name for name in names) else 0.0
+
+
 def label_ticks(axes: Axes, values: Sequence[Value], width: float) -> None:
-    """Names the places across, slanted where they would run into each other within a width in inches."""
+    """Names the places across, slanted where they would run into each other within a width in inches.
+
+    Names of several lines stand upright.
+    """
     names = [folded(value) for value in values]
     crowded = max(len(line) for name in names for line in name.split("\n")) * len(names) > 9 * width
-    slanted = dict(rotation=30, ha="right", rotation_mode="anchor") if crowded else {}
-    axes.set_xticks(range(len(names)), names, **slanted)
+    turned = dict(rotation=90) if height_of_names(values) else dict(rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(names)), names, **(turned if crowded else {}))
 
 
-def draw_cells(figure: Figure, axes: Axes, cells: np.ndarray, name: str) -> None:
-    """A heat map with a number in each cell; errors on a logarithmic scale."""
+def draw_cells(figure: Figure, axes: Axes, cells: np.ndarray, name: str, most: float) -> None:
+    """A heat map with a number in each cell; errors on a logarithmic scale, where all beyond `most` have one colour."""
     known = cells[np.isfinite(cells) & (cells > 0)]
     if name == "success" or not len(known):
         norm = Normalize(0, 1)
     else:
         # Equal errors have a colour, too.
-        norm = LogNorm(known.min(), max(known.max(), 1.01 * known.min()))
+        norm = LogNorm(known.min(), max(min(known.max(), most), 1.01 * known.min()))
     image = axes.imshow(cells, norm=norm, cmap="viridis" if name == "success" else "magma_r", aspect="auto")
     for (row, column), value in np.ndenumerate(cells):
         if not np.isfinite(value):
@@ -173,11 +192,14 @@ def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path:
         titles: of the keys, each of which has a column.
         path: the file.
     """
-    widths = [max(2.2, 0.55 * len(levels(settings, key)) + 1) for key in titles]
+    values = [levels(settings, key) for key in titles]
+    lines = [max(folded(value).count("\n") + 1 for value in of_key) for of_key in values]
+    widths = [max(2.2, max(0.55, 0.2 * most) * len(of_key) + 1) for most, of_key in zip(lines, values)]
+    largest = largest_shown(settings)
     figure, panels = plt.subplots(
         2,
         len(titles),
-        figsize=(1.2 + sum(widths), 5.6),
+        figsize=(1.2 + sum(widths), 5.6 + max(map(height_of_names, values))),
         width_ratios=widths,
         sharex="col",
         sharey="row",
@@ -191,7 +213,9 @@ def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path:
         for axes, effect, color in zip(panels[:, column], found, (SUCCESS, ERROR)):
             means, reach = means_and_bars(effect.values())
             if color == ERROR:  # A logarithm has no place for what is without error, or diverged.
-                means = [mean if 0 < mean < np.inf else np.nan for mean in means]
+                beyond = [place for place, mean in enumerate(means) if mean > largest]
+                mark_diverged(axes, beyond, [1] * len(beyond), "^", axes.get_xaxis_transform())
+                means = [mean if 0 < mean <= largest else np.nan for mean in means]
                 measured = measured or not np.isnan(means).all()
             line = dict(fmt="o-" if ordered else "o", color=color, capsize=3, markersize=5)
             axes.errorbar(range(len(means)), means, reach, **line)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,20 @@ def test_heat_maps_show_the_mean_of_each_pair_of_values(grid, tmp_path, drawn):
     assert error.images[0].norm.vmin == pytest.approx(7.5)
 
 
+def test_main_effects_leave_room_for_the_names_of_planners_and_the_scale_to_errors_that_do_not_diverge(tmp_path, drawn):
+    settings = "planner.num_samples=200 planner.num_elites=20 planner.iterations=10 init=policy"
+    for planner, error in ((f"cem {settings}", 0.5), (f"mppi {settings}", 1e30), (f"icem {settings}", 0.2)):
+        leave_run(tmp_path, [f"planner={planner}"], 0, [1, 0], [error, error])
+    draw_sweep(found_in(tmp_path), tmp_path)
+    figure = drawn["main_effects.png"]
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[1].get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+    (arrow,) = [line for line in figure.axes[1].lines if line.get_marker() == "^"]
+    assert list(arrow.get_xdata()) == [2]
+    assert figure.axes[1].get_ylim()[1] < 10
+
+
 def test_main_effects_are_drawn_one_beside_the_other(grid, tmp_path, drawn):
     draw_sweep(found_in(grid), tmp_path)
     panels = drawn["main_effects.png"].axes
@@ -76,6 +92,7 @@ def test_pictures_of_keys_that_are_varied_no_more_are_removed_and_others_left(gr
     assert {path.name for path in tmp_path.glob("*.png")} == {"page_heatmap_lr_model.png", "mine.png"}
 
 
+@pytest.mark.filterwarnings("error:constrained_layout")
 @pytest.mark.parametrize("error", [0.0, 0.1, float("inf"), float("nan")])
 def test_pictures_are_drawn_whatever_the_errors_are(tmp_path, error):
     for model in ("mlp", "ensemble"):
