@@ -30,12 +30,13 @@ def test_the_quick_experiment_closes_the_gap_in_point_maze(call):
 
 
 @pytest.mark.slow
-def test_the_quick_experiment_leaves_pusht_as_good_as_it_was(call):
-    """That finetuning makes it better is too small a difference for 50 tasks."""
+def test_the_quick_experiment_mends_the_model_in_pusht(call):
+    """The error falls to a fifth, measured once; whether plans succeed more often is too small a difference for 50."""
     before, after = quickly("pusht", "gym_pusht", call)
+    assert after["open_loop"]["world_model_error"] < 0.5 * before["open_loop"]["world_model_error"]
     for way in ("open_loop", "mpc"):
         assert after[way]["success_rate"] - before[way]["success_rate"] >= -0.1
-    assert after["mpc"]["success_rate"] >= 0.75
+    assert after["mpc"]["success_rate"] >= 0.7
 
 
 def quickly(name, library, call):
