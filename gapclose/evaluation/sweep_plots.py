@@ -194,7 +194,7 @@ def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path:
     """
     values = [levels(settings, key) for key in titles]
     lines = [max(folded(value).count("\n") + 1 for value in of_key) for of_key in values]
-    widths = [max(2.2, max(0.55, 0.2 * most) * len(of_key) + 1) for most, of_key in zip(lines, values)]
+    widths = [max(2.2, max(0.55, 0.2 * most_lines) * len(of_key) + 1) for most_lines, of_key in zip(lines, values)]
     largest = largest_shown(settings)
     figure, panels = plt.subplots(
         2,
