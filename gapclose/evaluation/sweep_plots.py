@@ -33,7 +33,7 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
     The error of a model whose rollouts diverge is beyond the border, and an arrow there says so.
     """
     scenes = by_scene(settings)
-    most = largest_shown(settings)
+    largest = largest_shown(settings)
     successes: dict[str, list[float]] = {}
     for setting in settings:
         successes.setdefault(label(setting), []).append(setting.estimates["success"].mean)
@@ -57,9 +57,9 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
             for name, (title, marker, color, shift) in marks.items():
                 shown = [(places[label(one)], one.estimates[name]) for one in members if name in one.estimates]
                 if name == "model error":
-                    beyond = [place for place, value in shown if value.mean > most]
+                    beyond = [place for place, value in shown if value.mean > largest]
                     mark_diverged(axes, [1] * len(beyond), beyond, ">", axes.get_yaxis_transform())
-                    shown = [(place, value) for place, value in shown if 1e-9 < value.mean <= most]
+                    shown = [(place, value) for place, value in shown if 1e-9 < value.mean <= largest]
                 means, reach = means_and_bars(value for _, value in shown)
                 heights = [place + shift for place, _ in shown]
                 style = dict(fmt=marker, color=color, capsize=2, markersize=4)
@@ -131,9 +131,10 @@ def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Pa
     down, across = titles
     rows, columns = levels(settings, down), levels(settings, across)
     size = 3.2 + 1.8 * len(columns), 2.2 + 0.6 * len(rows) + height_of_names(columns)
+    largest = largest_shown(settings)
     figure, panels = plt.subplots(1, 2, figsize=size, layout="constrained", squeeze=False)
     for axes, (name, title) in zip(panels[0], SHOWN.items()):
-        draw_cells(figure, axes, pair_means(settings, down, across, name).to_numpy(), name, largest_shown(settings))
+        draw_cells(figure, axes, pair_means(settings, down, across, name).to_numpy(), name, largest)
         label_ticks(axes, columns, 0.9 * len(columns))
         axes.set_yticks(range(len(rows)), [folded(value) for value in rows])
         axes.set(xlabel=titles[across], ylabel=titles[down])
@@ -164,14 +165,14 @@ def label_ticks(axes: Axes, values: Sequence[Value], width: float) -> None:
     axes.set_xticks(range(len(names)), names, **(turned if crowded else {}))
 
 
-def draw_cells(figure: Figure, axes: Axes, cells: np.ndarray, name: str, most: float) -> None:
-    """A heat map with a number in each cell; errors on a logarithmic scale, where all beyond `most` have one colour."""
+def draw_cells(figure: Figure, axes: Axes, cells: np.ndarray, name: str, largest: float) -> None:
+    """A heat map with a number in each cell; errors on a logarithmic scale that ends at `largest`."""
     known = cells[np.isfinite(cells) & (cells > 0)]
     if name == "success" or not len(known):
         norm = Normalize(0, 1)
     else:
         # Equal errors have a colour, too.
-        norm = LogNorm(known.min(), max(min(known.max(), most), 1.01 * known.min()))
+        norm = LogNorm(known.min(), max(min(known.max(), largest), 1.01 * known.min()))
     image = axes.imshow(cells, norm=norm, cmap="viridis" if name == "success" else "magma_r", aspect="auto")
     for (row, column), value in np.ndenumerate(cells):
         if not np.isfinite(value):
