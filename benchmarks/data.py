@@ -14,7 +14,7 @@ from gapclose.data.collect import collect
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.wall import Wall
 from gapclose.evaluation.plots import draw_world, save
-from gapclose.runs.entry import conf_dir
+from gapclose.runs.command_line.entry import conf_dir
 
 OPTIONS = ("expert", "noisy_expert", "random_walk", "mixture")
 CELLS, DIRECTIONS, SHOWN = 20, 8, 30

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from gapclose.data.behaviours import Expert
 from gapclose.data.collect import collect
 from gapclose.envs.wall import Wall
-from gapclose.models.dynamics import MLPDynamics
-from gapclose.models.encoders import StateEncoder
+from gapclose.models.dynamics.mlp import MLPDynamics
+from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.planning.cem import CEMPlanner
 from gapclose.planning.gradient import GradientPlanner

@@ -17,10 +17,10 @@ from gapclose.data.collect import collect
 from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
 from gapclose.envs.wall import Wall
-from gapclose.finetuning.teacher_forcing import TeacherForcing
-from gapclose.models.dynamics import MLPDynamics
-from gapclose.models.encoders import StateEncoder
+from gapclose.models.dynamics.mlp import MLPDynamics
+from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel
+from gapclose.training.teacher_forcing import TeacherForcing
 
 STEPS, REPEATS, BATCH = 1000, 5, 256
 OPTIMIZER = partial(torch.optim.Adam, lr=2e-3, fused=True)

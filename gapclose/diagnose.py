@@ -1,6 +1,6 @@
 """`python -m gapclose.diagnose --help` explains it."""
 
-from gapclose.runs.entry import diagnose
+from gapclose.runs.command_line.entry import diagnose
 
 if __name__ == "__main__":
     diagnose()

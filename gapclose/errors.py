@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class Interrupted(BaseException):
+    """A run was stopped from outside; says how to go on with it."""
+
+
 def fail(sentence: str) -> NoReturn:
     """Prints the sentence and exits with code 1."""
     print(f"Error: {sentence}", file=sys.stderr)

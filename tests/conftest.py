@@ -11,8 +11,8 @@ from gapclose.data.behaviours import Expert
 from gapclose.data.collect import collect
 from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.wall import Wall
-from gapclose.models.dynamics import MLPDynamics
-from gapclose.models.encoders import StateEncoder
+from gapclose.models.dynamics.mlp import MLPDynamics
+from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel, WorldModel
 from tests.logging.recorded import recorded
 

@@ -12,10 +12,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from gapclose.runs.checkpoint import build_world_model
-from gapclose.runs.diagnose import build_diagnostics
-from gapclose.runs.entry import conf_dir
-from gapclose.runs.parts import Parts
+from gapclose.runs.command_line.entry import conf_dir
+from gapclose.runs.jobs.diagnose import build_diagnostics
+from gapclose.runs.setup.parts import Parts
+from gapclose.runs.setup.world_models import build_world_model
 
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml") if path.parent.name != "hydra"

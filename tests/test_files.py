@@ -1,6 +1,9 @@
+import json
+import os
+
 import pytest
 
-from gapclose.files import replacing
+from gapclose.files import replacing, write_json
 
 
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
@@ -19,3 +22,32 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
         temporary.write_bytes("the disk is full")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_written_as_it_is_read(tmp_path):
+    content = {"env": "wall", "gap": None, "values": [1.5, 2], "nested": {"λ": 0}}
+    write_json(tmp_path / "metrics.json", content)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == content
+    assert os.listdir(tmp_path) == ["metrics.json"]
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"run": 1})
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(path, {"run": 2})
+    assert json.loads(path.read_text()) == {"run": 1}
+
+
+def test_what_json_cannot_hold_leaves_the_old_file(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"run": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"run": object()})
+    assert json.loads(path.read_text()) == {"run": 1}
+    assert os.listdir(tmp_path) == ["metrics.json"]

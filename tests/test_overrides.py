@@ -4,10 +4,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from gapclose.evaluation import sweep_runs
 from gapclose.logging import identity
 from gapclose.overrides import NO_DIFFERENCE, is_among, key_of
-from gapclose.runs.entry import conf_dir
+from gapclose.runs.command_line.entry import conf_dir
+from gapclose.sweeps import runs as sweep_runs
 
 
 @pytest.mark.parametrize(

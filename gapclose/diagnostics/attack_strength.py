@@ -12,11 +12,11 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.evaluation.statistics import estimate
-from gapclose.finetuning.attacks import ProjectedGradient
-from gapclose.finetuning.radii import FixedRadii
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.seeds import derive_seed
 from gapclose.settings import Positive
+from gapclose.training.attacks import ProjectedGradient
+from gapclose.training.radii import FixedRadii
 
 
 class AttackStrength:

@@ -7,12 +7,7 @@ from pydantic import ConfigDict, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.data.trajectories import Trajectories
-from gapclose.diagnostics.attack_strength import AttackStrength
-from gapclose.diagnostics.disagreement import disagreement_metrics
-from gapclose.diagnostics.error_maps import ErrorMaps, Grid, Step, along_plans, error_metrics, single_steps
-from gapclose.diagnostics.gradient_agreement import gradient_agreement
-from gapclose.diagnostics.landscape import Roughness, Slice, slices, variation_along
-from gapclose.diagnostics.places import (
+from gapclose.diagnostics.action_sequences import (
     Landscape,
     Path,
     descend,
@@ -21,6 +16,11 @@ from gapclose.diagnostics.places import (
     spread,
     uniform_sequences,
 )
+from gapclose.diagnostics.attack_strength import AttackStrength
+from gapclose.diagnostics.disagreement import disagreement_metrics
+from gapclose.diagnostics.error_maps import ErrorMaps, Grid, Step, along_plans, error_metrics, single_steps
+from gapclose.diagnostics.gradient_agreement import gradient_agreement
+from gapclose.diagnostics.landscape import Roughness, Slice, slices, variation_along
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
 from gapclose.evaluation.gap import evaluate

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, PositiveInt, validate_call
 from torch import Tensor
 
-from gapclose.diagnostics.places import Path
+from gapclose.diagnostics.action_sequences import Path
 from gapclose.evaluation.statistics import estimate
 from gapclose.planning.search import Search
 from gapclose.settings import Positive

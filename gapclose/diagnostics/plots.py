@@ -15,7 +15,7 @@ from torch import Tensor
 from gapclose.diagnostics.diagnosis import ORACLE, Finding
 from gapclose.diagnostics.error_maps import Grid
 from gapclose.diagnostics.landscape import Slice
-from gapclose.diagnostics.report import COSTS, PLACES
+from gapclose.diagnostics.tables import COSTS, PLACES
 from gapclose.envs.simulator import Simulator
 from gapclose.evaluation.plots import draw_world, means_and_bars, save
 from gapclose.evaluation.statistics import Estimate

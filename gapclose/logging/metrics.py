@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gapclose.evaluation.report import held_out_by_epoch, results
+from gapclose.evaluation.tables import held_out_by_epoch, results
 from gapclose.planning.execution import Execution
 
 TRAINING = ("policy", "baseline", "finetune")

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from gapclose.evaluation.report import COLUMNS
+from gapclose.evaluation.tables import COLUMNS
 from gapclose.logging.metrics import flatten
 from gapclose.logging.results import Recorder, Results
 

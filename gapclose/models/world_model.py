@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from gapclose.data.trajectories import Trajectories, Window
 from gapclose.errors import UserError
-from gapclose.models.dynamics import Dynamics
-from gapclose.models.encoders import StateEncoder
+from gapclose.models.dynamics.dynamics import Dynamics
+from gapclose.models.encoders.state import StateEncoder
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gapclose.errors import UserError
-from gapclose.evaluation.report import held_out_by_epoch
+from gapclose.evaluation.tables import held_out_by_epoch
 from gapclose.report.player import NAMES
 from gapclose.report.record import MODELS, Plans, World
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gapclose.evaluation.report import reached
 from gapclose.evaluation.statistics import number
+from gapclose.evaluation.tables import reached
 
 REMEDIES = {
     "continue": "as many more gradient steps on the same data, the control",

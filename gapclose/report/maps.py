@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from numpy.typing import NDArray
 
+from gapclose.diagnostics.action_sequences import Landscape
 from gapclose.diagnostics.error_maps import ErrorMaps, Grid
 from gapclose.diagnostics.landscape import slices
-from gapclose.diagnostics.places import Landscape
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.models.oracle import OracleWorldModel, TrueDynamics
 from gapclose.models.world_model import WorldModel

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gapclose.evaluation.report import TITLES, finite
+from gapclose.evaluation.tables import TITLES
+from gapclose.files import finite
 from gapclose.report.record import Plans, World, ends_of, telling_task
 
 WIDTH, MARGIN = 1000, 40

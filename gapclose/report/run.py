@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from gapclose.errors import UserError
-from gapclose.evaluation.report import CAPTION, COLUMNS, published_rows, results_rows
+from gapclose.evaluation.tables import CAPTION, COLUMNS, published_rows, results_rows
 from gapclose.report.figures import (
     cost_section,
     error_section,

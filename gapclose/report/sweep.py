@@ -8,14 +8,14 @@ from urllib.parse import quote
 import pandas as pd
 
 from gapclose.errors import UserError
-from gapclose.evaluation.report import percent
 from gapclose.evaluation.statistics import Estimate, number
-from gapclose.evaluation.sweep_effects import SEED, effects, learned, span
-from gapclose.evaluation.sweep_results import Setting, SweepResults, read_results
-from gapclose.evaluation.sweep_runs import Missing, Value
-from gapclose.evaluation.sweep_table import best_first, caption, label, named, sentences, table_of
+from gapclose.evaluation.tables import percent
 from gapclose.report.page import PAGE, write_page
 from gapclose.report.sweep_figures import effects_section, heat_section, outcome_section, parallel_section
+from gapclose.sweeps.effects import SEED, effects, learned, span
+from gapclose.sweeps.results import Setting, SweepResults, read_results
+from gapclose.sweeps.runs import Missing, Value
+from gapclose.sweeps.table import best_first, caption, label, named, sentences, table_of
 
 
 def write_sweep_report(folder: Path, results: SweepResults | None = None) -> Path:

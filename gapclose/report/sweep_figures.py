@@ -8,11 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gapclose.evaluation.statistics import Estimate
-from gapclose.evaluation.sweep_effects import crossed, pair_means
-from gapclose.evaluation.sweep_results import Setting
-from gapclose.evaluation.sweep_runs import Value
-from gapclose.evaluation.sweep_table import text
 from gapclose.report.figures import Section, chart
+from gapclose.sweeps.effects import crossed, pair_means
+from gapclose.sweeps.results import Setting
+from gapclose.sweeps.runs import Value
+from gapclose.sweeps.table import text
 
 MOST_MAPS = 3
 """How many pairs of settings have a heat map: those that matter most."""

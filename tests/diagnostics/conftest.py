@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gapclose.diagnostics.places import Landscape
+from gapclose.diagnostics.action_sequences import Landscape
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
 from gapclose.planning.objective import GoalDistance, Objective

@@ -4,11 +4,11 @@ import torch
 from gapclose.data.trajectories import Trajectories
 from gapclose.diagnostics.attack_strength import AttackStrength, true_steps
 from gapclose.errors import UserError
-from gapclose.finetuning.attacks import ProjectedGradient
-from gapclose.finetuning.radii import FixedRadii, LearnedRadii
-from gapclose.models.dynamics import MLPDynamics
-from gapclose.models.encoders import StateEncoder
+from gapclose.models.dynamics.mlp import MLPDynamics
+from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel
+from gapclose.training.attacks import ProjectedGradient
+from gapclose.training.radii import FixedRadii, LearnedRadii
 
 
 class Shift(MLPDynamics):

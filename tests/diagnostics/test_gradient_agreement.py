@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from gapclose.diagnostics.action_sequences import Landscape, uniform_sequences
 from gapclose.diagnostics.gradient_agreement import gradient_agreement
-from gapclose.diagnostics.places import Landscape, uniform_sequences
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
 from gapclose.models.oracle import OracleWorldModel, TrueDynamics

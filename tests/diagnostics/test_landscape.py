@@ -3,6 +3,14 @@ import math
 import pytest
 import torch
 
+from gapclose.diagnostics.action_sequences import (
+    Path,
+    descend,
+    initial_sequences,
+    path_along,
+    spread,
+    uniform_sequences,
+)
 from gapclose.diagnostics.landscape import (
     Plane,
     Roughness,
@@ -12,7 +20,6 @@ from gapclose.diagnostics.landscape import (
     slices,
     variation_along,
 )
-from gapclose.diagnostics.places import Path, descend, initial_sequences, path_along, spread, uniform_sequences
 from gapclose.models.oracle import OracleWorldModel, TrueDynamics
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import Knots

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from gapclose.runs import entry
+from gapclose.runs.command_line import entry
 from tests.logging.offline_run import OfflineRun, runs_of
 from tests.runs.conftest import TINY, TINY_ONLINE, Answer
 

@@ -10,11 +10,11 @@ import wandb
 from PIL import Image
 
 from gapclose.errors import UserError
-from gapclose.finetuning.planner_rollouts import PlannerRollouts
 from gapclose.logging import wandb_run
 from gapclose.logging.artifacts import content_key
 from gapclose.logging.identity import Identity
 from gapclose.logging.metrics import AXES, flatten
+from gapclose.training.planner_rollouts import PlannerRollouts
 from tests.logging.offline_run import runs_of
 from tests.logging.recorded import SETTINGS
 from tests.runs.conftest import metrics_of

@@ -5,8 +5,8 @@ import torch
 
 from gapclose.data.trajectories import Trajectories, Window
 from gapclose.errors import UserError
-from gapclose.models.dynamics import MLPDynamics
-from gapclose.models.encoders import StateEncoder
+from gapclose.models.dynamics.mlp import MLPDynamics
+from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel, frozen
 
 

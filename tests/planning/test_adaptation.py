@@ -11,8 +11,8 @@ from gapclose.data.trajectories import Window
 from gapclose.envs.simulator import Tasks
 from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
-from gapclose.models.dynamics import Dynamics
-from gapclose.models.encoders import StateEncoder
+from gapclose.models.dynamics.dynamics import Dynamics
+from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.policy import GoalConditionedPolicy
 from gapclose.models.world_model import LearnedWorldModel

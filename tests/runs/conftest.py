@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from gapclose.runs import entry
+from gapclose.runs.command_line import entry
 
 TINY = [
     "logger=none",
@@ -46,6 +46,10 @@ def without_times(content):
 def finetuned_weights(folder):
     """The weights that the finetuning of a run left behind."""
     return torch.load(Path(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def is_one_sentence(text):
+    return text.startswith("Error: ") and text.count("\n") == 1 and "Traceback" not in text and len(text) < 400
 
 
 class Answer(NamedTuple):

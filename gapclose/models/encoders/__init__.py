@@ -1,0 +1,1 @@
+"""Encoders: from observations to latents, and from latents back to states. Dynamics are next door."""

@@ -1,0 +1,1 @@
+"""The command line: entry points, multiruns, searches, and how they end."""

@@ -1,0 +1,185 @@
+"""The end of a run of train.py: evaluates its models and saves metrics, table, pictures and report."""
+
+import logging
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from gapclose.data.trajectories import Trajectories
+from gapclose.evaluation.outcomes import outcomes, write_outcomes
+from gapclose.evaluation.paired import compare_models, entries, in_words
+from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
+from gapclose.evaluation.tables import (
+    held_out_by_epoch,
+    print_table,
+    published_rows,
+    results_rows,
+    what_changed,
+)
+from gapclose.files import write_json
+from gapclose.logging.recording import log_results
+from gapclose.logging.results import Files, Results
+from gapclose.models.world_model import WorldModel
+from gapclose.overrides import key_of
+from gapclose.planning.execution import Execution
+from gapclose.report.maps import make_maps
+from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
+from gapclose.report.run import write_run_report
+from gapclose.runs.setup.evaluation import Evaluation
+from gapclose.runs.setup.train_setup import TrainSetup
+from gapclose.runs.storage.run_folder import comparison_folder, entry_overrides, missing_comparisons
+from gapclose.runs.storage.shared_models import baseline_path
+from gapclose.runs.storage.versions import versions_and_commit
+
+log = logging.getLogger(__name__)
+
+Executions = dict[str, dict[str, Execution]]
+"""By model and way to execute."""
+
+
+def evaluate_and_save(
+    setup: TrainSetup,
+    config: DictConfig,
+    folder: Path,
+    models: dict[str, WorldModel],
+    trajectories: Trajectories,
+    by_epoch: list[dict[str, Any]],
+    logger: Logger | None,
+    began: float,
+) -> None:
+    """Evaluates the models on held-out tasks and writes metrics, table, pictures and report.
+
+    Does the same with each planner of `compare`, in a folder below the run's: as if a run with that planner had trained
+    the same models. A finished run is evaluated only with the planners that are new.
+
+    `wall_clock_seconds` counts from `began`; of a resumed run, from when it was last resumed.
+    """
+    for name, model in models.items():
+        model.to(setup.evaluation.device)
+        if config.compile and name != "oracle":
+            model.compile_step()
+    for entry in missing_comparisons(folder, setup.compared):
+        own, other = comparison_folder(folder, entry), setup.compared[entry]
+        save_overrides(entry, folder, own)
+        OmegaConf.save(other.config, own / "config.yaml")
+        possible = {name: model for name, model in models.items() if name in other.evaluation.models}
+        save_results(setup, other.evaluation, other.config, own, possible, trajectories, [], began)
+    if not (folder / "metrics.json").exists():
+        results = save_results(setup, setup.evaluation, config, folder, models, trajectories, by_epoch, began)
+        log_results(logger, results)
+    print(f"Everything is in {folder}.")
+
+
+def save_results(
+    setup: TrainSetup,
+    evaluation: Evaluation,
+    config: DictConfig,
+    folder: Path,
+    models: dict[str, WorldModel],
+    trajectories: Trajectories,
+    by_epoch: list[dict[str, Any]],
+    began: float,
+) -> Results:
+    """`evaluate_and_save` for one planner."""
+    simulator = evaluation.simulator
+    gaps, executions = {}, {}
+    for name, model in models.items():
+        log.info("Evaluating: %s, %s", name, evaluation.planner_name)
+        gaps[name], executions[name] = evaluation.measure(model, trajectories, evaluation.device)
+    of_tasks = outcomes(executions, simulator)
+    compared = compare_models(of_tasks, "finetuned", "baseline")
+    metrics = {
+        "env": config.choices.env,
+        "data": config.choices.data,
+        "model": config.choices.model,
+        "finetune": config.choices.finetune,
+        "seed": config.seed,
+        "wall_clock_seconds": time.perf_counter() - began,
+        **versions_and_commit(),
+        **gaps,
+        **finetuning_cost(setup),
+        **({"each_epoch": by_epoch} if by_epoch else {}),
+        **({"published": OmegaConf.to_container(config.published)} if config.published is not None else {}),
+        **({"paired": entries(compared)} if compared else {}),
+    }
+    write_outcomes(folder / "tasks.csv", of_tasks)
+    write_plans(folder / PLANS, executions, simulator)
+    pictures = draw_pictures(setup, metrics, executions, folder)
+    # metrics.json marks the run as finished; report and logger may still fail, the one for want of a network.
+    write_json(folder / "metrics.json", metrics)
+    rows = results_rows(gaps) + published_rows(metrics.get("published", {}))
+    print_table(
+        rows, f"{metrics['env']}, {len(evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
+    )
+    print(what_changed(metrics))
+    if compared:
+        by_column = compared["open_loop"]
+        sentence = in_words("finetuned", "baseline", by_column["success"], by_column["world_model_error"])
+        print(f"Open loop, {sentence}")
+    save_report(evaluation, models, executions, folder)
+    epochs, files = setup.finetune.epochs if setup.finetune else 0, run_files(setup, config, folder)
+    return Results(metrics, gaps, rows, of_tasks, executions, epochs, pictures, files, simulator)
+
+
+def save_overrides(entry: str, folder: Path, own: Path) -> None:
+    """Saves the command line of a run that would have the planner of an entry in the place of its own."""
+    given = folder / ".hydra" / "overrides.yaml"
+    overrides = list(OmegaConf.load(given)) if given.exists() else []
+    shared = [text for text in overrides if key_of(text).partition(".")[0] not in ("compare", "planner", "init")]
+    (own / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create([*shared, *entry_overrides(entry)]), own / ".hydra" / "overrides.yaml")
+
+
+def finetuning_cost(setup: TrainSetup) -> dict[str, Any]:
+    """Gradient steps, simulator steps and rollouts of finetuning, for metrics.json."""
+    found: dict[str, Any] = {}
+    if setup.finetune:
+        found["gradient_steps"] = setup.finetune.gradient_steps
+    if setup.rollouts:
+        found |= {"simulator_steps": setup.rollouts.simulator_steps, "rollouts": setup.rollouts.history}
+    return found
+
+
+def run_files(setup: TrainSetup, config: DictConfig, folder: Path) -> Files:
+    """The paths of the run's data and models."""
+    simulator = setup.parts.simulator
+    given = config.base_checkpoint is not None
+    baseline = Path(config.base_checkpoint) if given else baseline_path(config, simulator)
+    finetuned = folder / "checkpoints/last.ckpt" if setup.finetune else None
+    return Files(setup.parts.data.path(simulator), baseline, given, finetuned)
+
+
+def save_report(evaluation: Evaluation, models: dict[str, WorldModel], executions: Executions, folder: Path) -> None:
+    """Writes maps.npz and report.html. Logs a warning if that fails: the run is finished without them."""
+    try:
+        maps = make_maps(models, executions, evaluation.simulator, evaluation.objective, evaluation.seed)
+        write_arrays(folder / MAPS, maps)
+        write_run_report(folder)
+    except Exception as error:
+        log.warning(
+            "The run is finished, but its report could not be written (%s: %s); try python -m gapclose.report %s.",
+            type(error).__name__,
+            error,
+            shlex.quote(str(folder)),
+        )
+
+
+def draw_pictures(setup: TrainSetup, metrics: dict[str, Any], executions: Executions, folder: Path) -> list[Path]:
+    """Draws the plans and errors of learned models (without any, the oracle's plans), and the epochs of finetuning."""
+    open_loop = {name: ways["open_loop"] for name, ways in executions.items()}
+    learned = {name: execution for name, execution in open_loop.items() if name != "oracle"}
+    pictures = [plot_plans(learned or open_loop, setup.parts.simulator, folder / "plans.png")]
+    if learned:
+        first = next(iter(learned))
+        error, path = metrics[first]["expert_error"], folder / "error_along_horizon.png"
+        pictures.append(plot_error_along_horizon(learned, error, path, first))
+    history = metrics.get("rollouts", [])
+    if history or "each_epoch" in metrics:
+        measured = held_out_by_epoch(metrics, setup.finetune.epochs)
+        held_out = [{"epoch": epoch, **gap["open_loop"]} for epoch, gap in measured.items()]
+        pictures.append(plot_epochs(history, held_out, folder / "finetuning_epochs.png"))
+    return pictures

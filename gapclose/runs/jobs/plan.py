@@ -1,0 +1,136 @@
+"""A run of plan.py: plan with a trained world model, execute, show what happens."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import Tensor
+
+from gapclose.envs.simulator import Simulator, Tasks
+from gapclose.errors import UserError
+from gapclose.evaluation.comparison import compare
+from gapclose.evaluation.gap import WAYS, HeldOut, measure_gap
+from gapclose.evaluation.plots import animate, plot_budgets, plot_plans
+from gapclose.evaluation.tables import (
+    COMPARISON_CAPTION,
+    COMPARISON_COLUMNS,
+    TITLES,
+    comparison_rows,
+    print_table,
+    results_rows,
+)
+from gapclose.files import write_json
+from gapclose.models.world_model import WorldModel
+from gapclose.runs.setup.named_planners import compared
+from gapclose.runs.setup.parts import Parts, check_run, pick_device
+from gapclose.runs.setup.world_models import adopt, restore_world_model
+from gapclose.runs.storage.run_folder import config_and_folder, run_lock
+from gapclose.seeds import generator
+from gapclose.training.checkpoint import read_checkpoint
+
+
+def run(cfg: DictConfig) -> None:
+    """Plans as configured and writes metrics, pictures and animations into the Hydra run directory."""
+    config, folder = config_and_folder(cfg)
+    choices = HydraConfig.get().runtime.choices
+    overrides = list(HydraConfig.get().overrides.task)
+    checkpoint = None
+    if config.checkpoint is not None:
+        checkpoint = read_checkpoint(config.checkpoint)
+        adopt(config, OmegaConf.create(checkpoint["config"]), overrides)
+    elif choices.model != "oracle":
+        raise UserError("There is nothing to plan with; give the checkpoint=PATH of a model, or model=oracle.")
+    if config.compile and choices.model == "oracle":
+        raise UserError("compile=true compiles a learned model; the oracle has nothing to compile: leave it out.")
+    if config.trainer.get("strategy") is not None:
+        raise UserError("plan.py runs in one process; leave out trainer=ddp.")
+    check_run(
+        seed=config.seed,
+        num_threads=config.num_threads,
+        num_workers=config.num_workers,
+        num_tasks=config.num_tasks,
+    )
+    ways = checked_ways(config.execute)
+    everything = {choices.planner: Parts.build(config)} if config.compare is None else compared(config, overrides)
+    if any(of_planner.mpc.adaptation for of_planner in everything.values()):
+        if choices.model == "oracle":
+            raise UserError("The oracle has nothing to adapt; leave out adaptation, or plan with a learned model.")
+        if "mpc" not in ways:
+            raise UserError(
+                "The model is adapted between the plans of MPC; add mpc to execute or leave out adaptation."
+            )
+    parts = next(iter(everything.values()))
+    simulator, device = parts.simulator, pick_device(config.device)
+    if choices.model == "oracle":
+        world_model: WorldModel = instantiate(config.model, simulator=simulator)
+    else:
+        world_model = restore_world_model(config, simulator, checkpoint, config.checkpoint)
+    parts.objective.require(world_model)
+    for of_planner in everything.values():
+        of_planner.planner.require(world_model)
+    tasks = chosen_tasks(config, simulator)
+    world_model = world_model.to(device)
+    if config.compile:
+        world_model.compile_step()
+    with run_lock(folder, config):
+        trajectories = parts.data.load(simulator)
+        for of_planner in everything.values():
+            of_planner.train_policy(trajectories, config)
+        held_out = HeldOut.of(tasks, trajectories, device)
+        metrics = {"env": simulator.name, "checkpoint": config.checkpoint, "seed": config.seed}
+        arguments = (simulator, parts.objective, held_out, config.seed)
+        title = f"{simulator.name}, {len(tasks.start)} tasks"
+        if config.compare is None:
+            gap, executions = measure_gap(world_model, parts.mpc, *arguments, choices.planner, ways)
+            write_json(folder / "metrics.json", metrics | gap)
+            shown = [*ways, *(["mpc_adapted"] if "mpc_adapted" in executions else [])]
+            plot_plans({TITLES[way]: executions[way] for way in shown}, simulator, folder / "plans.png")
+            for way in shown:
+                animate(executions[way], simulator, folder / f"{way}.gif")
+            model = (config.checkpoint and Path(config.checkpoint).stem) or "oracle"
+            print_table(results_rows({model: gap}), f"{title}, planner {choices.planner}")
+        else:
+            planners = {name: of_planner.mpc for name, of_planner in everything.items()}
+            comparison, executions = compare(world_model, planners, *arguments, ways)
+            write_json(folder / "metrics.json", metrics | comparison)
+            if "open_loop" in ways:
+                plot_budgets(comparison["planners"], folder / "success_by_seconds.png")
+                open_loop = {name: of_planner["open_loop"] for name, of_planner in executions.items()}
+                plot_plans(open_loop, simulator, folder / "plans.png")
+            rows = comparison_rows(comparison["planners"])
+            print_table(rows, title, COMPARISON_COLUMNS, COMPARISON_CAPTION)
+    print(f"Everything is in {folder}.")
+
+
+def checked_ways(execute: Any) -> tuple[str, ...]:
+    """The setting `execute`, if it names ways to execute."""
+    ways = tuple(execute) if isinstance(execute, ListConfig) else (execute,)
+    if not ways or not set(ways) <= set(WAYS):
+        raise UserError(f"execute is {execute}; give a list of {' and '.join(WAYS)}, such as execute=[open_loop].")
+    return ways
+
+
+def chosen_tasks(config: DictConfig, simulator: Simulator) -> Tasks:
+    """The tasks of the settings `start` and `goal`, or else as many random ones as `num_tasks` says."""
+    if (config.start is None) != (config.goal is None):
+        raise UserError("start and goal belong together; give both, such as start=[-1,1] goal=[1,-1], or neither.")
+    if config.start is None:
+        return simulator.sample_tasks(config.num_tasks, generator(config.seed, "plan tasks"))
+    tasks = Tasks(*(states_of(config[name], name, simulator) for name in Tasks._fields))
+    if len(tasks.start) != len(tasks.goal):
+        raise UserError(f"There are {len(tasks.start)} starts and {len(tasks.goal)} goals; give as many of each.")
+    return tasks
+
+
+def states_of(value: ListConfig, name: str, simulator: Simulator) -> Tensor:
+    """One state, or a list of states, as `[N, S]`."""
+    try:
+        states = torch.tensor(OmegaConf.to_container(value), dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} is {value}; give numbers, such as {name}=[-1,1].") from error
+    states = torch.atleast_2d(states)
+    simulator.validate_states(states, name)
+    return states

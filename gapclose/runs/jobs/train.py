@@ -1,0 +1,93 @@
+"""A run of train.py: data, baseline, finetuning, evaluation."""
+
+import logging
+import shlex
+import time
+from copy import deepcopy
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from gapclose.errors import Interrupted
+from gapclose.logging.recording import recording
+from gapclose.models.oracle import OracleWorldModel
+from gapclose.runs.jobs.final_evaluation import evaluate_and_save
+from gapclose.runs.setup.evaluation import EvaluationEachEpoch
+from gapclose.runs.setup.named_planners import compared_planner_groups, explorer_groups
+from gapclose.runs.setup.optimized_metric import optimized_value
+from gapclose.runs.setup.train_setup import TrainSetup
+from gapclose.runs.storage.run_folder import (
+    COMPARISON_SETTINGS,
+    comparison_folder,
+    config_and_folder,
+    missing_comparisons,
+    require_same_config,
+    run_lock,
+    stored_config,
+)
+from gapclose.runs.storage.shared_models import train_baseline
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Trains, finetunes and evaluates as configured, in the Hydra run directory.
+
+    Returns:
+        The metric that the setting `optimized_metric` names, for sweeps that search.
+    """
+    began = time.perf_counter()
+    config, folder = config_and_folder(cfg)
+    if "explorer" not in config:  # A run that is resumed by its folder has it from the command that started it.
+        overrides = HydraConfig.get().overrides.task
+        config.explorer = explorer_groups(config, overrides)
+        config.compared = compared_planner_groups(config, overrides)
+    setup = TrainSetup(config)
+    for entry, other in setup.compared.items():
+        own = comparison_folder(folder, entry)
+        if (own / "config.yaml").exists():
+            require_same_config(stored_config(own), other.config, own)
+    with run_lock(folder, config, COMPARISON_SETTINGS):
+        if (folder / "metrics.json").exists() and not missing_comparisons(folder, setup.compared):
+            log.info("%s is finished already; delete the folder to run it again.", folder)
+        else:
+            try:
+                train(setup, config, folder, began)
+            except KeyboardInterrupt as error:
+                command = f"python train.py {shlex.quote(f'resume={folder}')}"
+                raise Interrupted(f"Interrupted. Go on with: {command}") from error
+        return optimized_value(folder, config.get("optimized_metric"))
+
+
+def train(setup: TrainSetup, config: DictConfig, folder: Path, began: float) -> None:
+    """Opens the logger for the whole run, and runs all its stages."""
+    with recording(config, folder) as logger:
+        run_stages(setup, config, folder, logger, began)
+
+
+def run_stages(setup: TrainSetup, config: DictConfig, folder: Path, logger: Logger | None, began: float) -> None:
+    """Loads the data, trains the baseline, finetunes it, and evaluates what there is."""
+    simulator, world_model = setup.parts.simulator, setup.world_model
+    trajectories = setup.parts.data.load(simulator)
+    setup.parts.train_policy(trajectories, config, logger)
+    if setup.explorer is not setup.parts:
+        setup.explorer.train_policy(trajectories, config, logger)
+    for other in setup.compared.values():
+        other.parts.train_policy(trajectories, config)
+    if config.base_checkpoint is None:
+        train_baseline(setup.baseline, world_model, trajectories, simulator, config, logger)
+    models = {"baseline": deepcopy(world_model)}
+    each_epoch = EvaluationEachEpoch(setup.evaluation, trajectories)
+    if setup.finetune:
+        callbacks = [setup.rollouts] if setup.rollouts else []
+        if setup.evaluation.each_epoch:
+            callbacks.append(each_epoch)
+        setup.finetune.fit(world_model, trajectories, folder / "checkpoints", config, config.seed, logger, callbacks)
+        models["finetuned"] = world_model
+    models["oracle"] = OracleWorldModel(simulator)
+    models = {name: model for name, model in models.items() if name in setup.evaluation.models}
+    if rank_zero_only.rank == 0:
+        evaluate_and_save(setup, config, folder, models, trajectories, each_epoch.history, logger, began)

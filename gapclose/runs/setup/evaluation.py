@@ -1,0 +1,146 @@
+"""How a run evaluates its models: on the same held-out tasks, with the same planner, at the end or after each epoch."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from pydantic import ConfigDict, PositiveInt, validate_call
+
+from gapclose.data.trajectories import Trajectories
+from gapclose.envs.simulator import Simulator
+from gapclose.errors import UserError
+from gapclose.evaluation.gap import METRICS, WAYS, HeldOut, measure_gap, policy_alone
+from gapclose.logging.metrics import flatten
+from gapclose.models.oracle import OracleWorldModel
+from gapclose.models.world_model import WorldModel
+from gapclose.planning.execution import Execution
+from gapclose.planning.mpc import MPC
+from gapclose.planning.objective import Objective
+from gapclose.runs.setup.parts import pick_device
+from gapclose.seeds import generator
+
+log = logging.getLogger(__name__)
+
+MODELS = ("baseline", "finetuned", "oracle")
+"""The models of a run, in the order of its results."""
+
+
+class Evaluation:
+    """Measures models on tasks that training never sees.
+
+    Args:
+        simulator: executes the plans.
+        mpc: MPC and the planner in it.
+        objective: what plans are judged by.
+        planner_name: what the planner is called in the results.
+        num_tasks: how many tasks.
+        seed: of the tasks and of the plans for them.
+        device: where models are evaluated at the end; `auto` is a GPU if there is one.
+        models: those of `MODELS` that are evaluated at the end; what a run does not have is left out.
+        each_epoch: whether the model is evaluated after each epoch of finetuning, too.
+
+    Raises:
+        UserError: it names other models, or none, or a device that does not exist, or the planner cannot plan with the
+            simulator as its model, which is to be evaluated.
+    """
+
+    @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+    def __init__(
+        self,
+        simulator: Simulator,
+        mpc: MPC,
+        objective: Objective,
+        planner_name: str,
+        num_tasks: PositiveInt = 100,
+        seed: int = 0,
+        device: str = "auto",
+        models: list[str] = MODELS,
+        each_epoch: bool = False,
+    ) -> None:
+        if not models or not set(models) <= set(MODELS):
+            raise UserError(
+                f"evaluation.models is [{', '.join(models)}]; give a list of baseline, finetuned and oracle, such as "
+                "evaluation.models=[finetuned]."
+            )
+        if "oracle" in models:
+            mpc.planner.require(OracleWorldModel(simulator))
+        self.simulator, self.mpc, self.objective, self.planner_name = simulator, mpc, objective, planner_name
+        self.tasks, self.seed = simulator.sample_tasks(num_tasks, generator(seed, "evaluation tasks")), seed
+        self.device, self.models, self.each_epoch = pick_device(device), models, each_epoch
+
+    def possible_metrics(self, finetuned: bool) -> list[str]:
+        """The paths in metrics.json of the numbers that `measure` finds for the models of a run.
+
+        Args:
+            finetuned: whether it has a finetuned one.
+        """
+        paths = []
+        for model in self.models:
+            if model == "finetuned" and not finetuned:
+                continue
+            ways = [*WAYS, *(["open_loop_policy_alone"] if policy_alone(self.mpc.planner) else [])]
+            if model != "oracle":
+                ways += ["mpc_adapted"] if self.mpc.adaptation else []
+                ways += ["open_loop_without_disagreement"] if self.objective.weight("disagreement") else []
+            paths += metric_paths(model, ways)
+        return paths
+
+    def measure(
+        self, model: WorldModel, trajectories: Trajectories, device: torch.device, ways: Sequence[str] = WAYS
+    ) -> tuple[dict[str, Any], dict[str, Execution]]:
+        """The metrics and executions of `measure_gap` for a model that is on the device."""
+        objective = self.objective
+        if isinstance(model, OracleWorldModel):  # It has no members that could disagree.
+            objective = objective.without("disagreement")
+        held_out = HeldOut.of(self.tasks, trajectories, device)
+        return measure_gap(model, self.mpc, self.simulator, objective, held_out, self.seed, self.planner_name, ways)
+
+
+def metric_paths(model: str, ways: Sequence[str]) -> list[str]:
+    """The paths in metrics.json of the numbers of a model that is executed in these ways."""
+    names = [name for name in METRICS if name != "train_test_gap" or model != "oracle"]  # Of no error, none.
+    return [f"{model}/expert_error", *(f"{model}/{way}/{name}" for way in ways for name in names)]
+
+
+def all_metric_paths() -> list[str]:
+    """The paths in metrics.json of all numbers that there are in one run or another."""
+    ways = [*WAYS, "mpc_adapted", "open_loop_policy_alone", "open_loop_without_disagreement"]
+    return [path for model in MODELS for path in metric_paths(model, ways)]
+
+
+class EvaluationEachEpoch(Callback):
+    """Evaluates the model open loop after each epoch. What training draws does not depend on it.
+
+    Args:
+        evaluation: measures.
+        trajectories: the data of the run.
+    """
+
+    def __init__(self, evaluation: Evaluation, trajectories: Trajectories) -> None:
+        self.evaluation, self.trajectories = evaluation, trajectories
+        self.history: list[dict[str, Any]] = []
+        """For each epoch, `epoch` (how many have passed) and the metrics of `measure_gap`."""
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        gap, _ = self.evaluation.measure(module.world_model, self.trajectories, module.device, ("open_loop",))
+        epoch = trainer.current_epoch + 1
+        self.history.append({"epoch": epoch, **gap})
+        logged = {name: float(value) for name, value in flatten(gap, "held_out/").items()}
+        module.log_dict(logged, on_step=False, on_epoch=True, rank_zero_only=True)
+        log.info(
+            "After epoch %d of %d: held-out success %.2f, model error %.2g",
+            epoch,
+            trainer.max_epochs,
+            gap["open_loop"]["success_rate"],
+            gap["open_loop"]["world_model_error"],
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = state_dict["history"]

@@ -1,0 +1,108 @@
+"""What all entry points build from the configuration, before any work starts."""
+
+from typing import NamedTuple, Self
+
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+from pydantic import NonNegativeInt, PositiveInt, validate_call
+
+from gapclose.data.collect import CollectedData
+from gapclose.data.trajectories import Trajectories
+from gapclose.engines.pool import workers
+from gapclose.envs.simulator import Simulator
+from gapclose.errors import UserError
+from gapclose.explanation import naming_setting
+from gapclose.planning.initialization import PolicyRollouts
+from gapclose.planning.mpc import MPC
+from gapclose.planning.objective import Objective
+from gapclose.planning.planner import Planner
+from gapclose.runs.storage.shared_models import train_policy
+from gapclose.seeds import derive_seed
+from gapclose.training.stage import Stage
+
+
+class Parts(NamedTuple):
+    """The objects of the groups `env`, `data`, `objective`, `planner` with `init`, and `mpc` with `adaptation`."""
+
+    simulator: Simulator
+    data: CollectedData
+    objective: Objective
+    planner: Planner
+    mpc: MPC | None
+    """None where the configuration has none, as there is nothing to be executed in that way."""
+    policy_training: Stage | None
+    """How the policy of `init=policy` is trained; none if there is no policy."""
+
+    @classmethod
+    def build(cls, config: DictConfig) -> Self:
+        """Makes them, and refuses impossible settings by `UserError` or what `explain` makes a sentence of."""
+        simulator = instantiate(config.env)
+        bounds = {"action_low": simulator.action_low, "action_high": simulator.action_high}
+        init, training = instantiate(config.init), None
+        if isinstance(init, PolicyRollouts):
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(checked_seed(config.policy.seed), "policy"))
+                init.policy = instantiate(config.policy.network, state_dim=simulator.state_dim, **bounds)
+            training = instantiate(config.policy.training)
+            with naming_setting("policy.training.module"):
+                training.check(init.policy, config)
+        planner = instantiate(config.planner, init=init, **bounds)
+        mpc = build_mpc(config, planner) if "mpc" in config else None
+        objective = instantiate(config.objective, goal_weights=simulator.goal_weights)
+        return cls(simulator, instantiate(config.data), objective, planner, mpc, training)
+
+    def train_policy(self, trajectories: Trajectories, config: DictConfig, logger: Logger | None = None) -> None:
+        """Trains the policy of `init=policy`, or loads it; nothing for any other `init`."""
+        if self.policy_training:
+            policy = self.planner.init.policy
+            train_policy(self.policy_training, policy, trajectories, self.simulator, config, logger)
+
+
+def build_mpc(config: DictConfig, planner: Planner) -> MPC:
+    """MPC with a planner, as the groups `mpc` and `adaptation` describe it."""
+    adaptation = instantiate(config.adaptation)
+    if adaptation and config.compile:
+        raise UserError("A compiled model cannot be adapted; leave out compile=true or adaptation.")
+    return instantiate(config.mpc, planner=planner, adaptation=adaptation)
+
+
+@validate_call
+def checked_seed(seed: NonNegativeInt) -> int:
+    """The seed, if it is one."""
+    return seed
+
+
+@validate_call
+def check_run(
+    seed: NonNegativeInt,
+    num_threads: PositiveInt | None,
+    num_workers: NonNegativeInt | None,
+    num_tasks: PositiveInt = 1,
+) -> None:
+    """Refuses impossible settings of a run, and sets the numbers of threads and worker processes.
+
+    Args:
+        seed: of the run.
+        num_threads: of PyTorch; none leaves the choice to it.
+        num_workers: processes that simulate, where an engine does; none takes as many as PyTorch has threads.
+        num_tasks: to evaluate on.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    workers.take(torch.get_num_threads() if num_workers is None else num_workers)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is a GPU if there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"There is no device {name} here; give cpu, cuda or auto.") from error

@@ -1,0 +1,121 @@
+"""Models that are trained once for all runs that share them: the teacher-forced baseline, and the policy."""
+
+import logging
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from gapclose.data.collect import key_of
+from gapclose.data.datamodule import split
+from gapclose.data.trajectories import Trajectories
+from gapclose.envs.simulator import Simulator
+from gapclose.errors import UserError
+from gapclose.models.policy import GoalConditionedPolicy
+from gapclose.models.world_model import LearnedWorldModel
+from gapclose.training.checkpoint import load_weights, read_checkpoint
+from gapclose.training.stage import Stage
+
+log = logging.getLogger(__name__)
+
+
+def shared_path(kind: str, groups: tuple[str, ...], config: DictConfig, simulator: Simulator) -> Path:
+    """The file of a shared model, named by everything that determines it.
+
+    Args:
+        kind: the folder of such models.
+        groups: the settings that determine the model, beside the simulator's.
+        config: of the run.
+        simulator: of the run.
+    """
+    parts = OmegaConf.to_container(config, resolve=True)
+    determining = {name: parts[name] for name in groups}
+    determining["data"].pop("folder")
+    key = key_of({"env": simulator.settings, **determining})
+    return Path(config.data_dir) / kind / f"{simulator.name}-{key}.ckpt"
+
+
+def baseline_path(config: DictConfig, simulator: Simulator) -> Path:
+    """The file of the baseline of a run."""
+    determining = ("data", "encoder", "model", "baseline", "trainer", "seed")
+    return shared_path("baselines", determining, config, simulator)
+
+
+def train_baseline(
+    stage: Stage,
+    world_model: LearnedWorldModel,
+    trajectories: Trajectories,
+    simulator: Simulator,
+    config: DictConfig,
+    logger: Logger | None,
+) -> None:
+    """Puts the baseline's weights into the world model: those of an earlier run, or newly trained ones."""
+    path = baseline_path(config, simulator)
+    train_once(path, stage, world_model, "world_model", trajectories, config, config.seed, logger)
+
+
+def train_policy(
+    stage: Stage,
+    policy: GoalConditionedPolicy,
+    trajectories: Trajectories,
+    simulator: Simulator,
+    config: DictConfig,
+    logger: Logger | None = None,
+) -> None:
+    """Puts the weights of `init=policy` into the policy: those of an earlier run, or newly trained ones."""
+    path = shared_path("policies", ("data", "policy", "trainer"), config, simulator)
+    train_once(path, stage, policy, "policy", trajectories, config, config.policy.seed, logger)
+
+
+def train_once(
+    path: Path,
+    stage: Stage,
+    model: LearnedWorldModel | GoalConditionedPolicy,
+    name: str,
+    trajectories: Trajectories,
+    config: DictConfig,
+    seed: int,
+    logger: Logger | None,
+) -> None:
+    """Puts the weights of a file into the model, and trains it first if there is no such file.
+
+    Of several runs that ask at once, one trains and the others wait; if it is killed, another goes on from its last
+    epoch.
+
+    Args:
+        path: the file.
+        stage: of training.
+        model: is trained in place; a new one, with its initial weights.
+        name: what the LightningModule calls the model.
+        trajectories: collected data.
+        config: of the run.
+        seed: of the training.
+        logger: receives the metrics.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The processes of one distributed run train together; only the first holds the lock for them.
+    lock = FileLock(f"{path}.lock") if rank_zero_only.rank == 0 else nullcontext()
+    with lock:
+        if not path.exists():
+            log.info("Training %s", path)
+            model.fit_normalization(split(trajectories)[0])
+            folder = path.with_suffix("")
+            stage.fit(model, trajectories, folder, config, seed, logger)
+            if rank_zero_only.rank == 0:
+                os.replace(folder / "best.ckpt", path)
+                for leftover in folder.iterdir():
+                    leftover.unlink()
+                folder.rmdir()
+            if torch.distributed.is_initialized():
+                torch.distributed.barrier()
+        else:
+            log.info("Using %s", path)
+    try:
+        load_weights(model, read_checkpoint(path), path, name)
+    except UserError as error:
+        raise UserError(f"The file {path} is damaged; delete it, and the next run trains it anew.") from error

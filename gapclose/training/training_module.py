@@ -1,0 +1,74 @@
+"""What all training has in common: optimizer and schedule, seeds, and how the loss is logged."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from gapclose.data.trajectories import Window
+from gapclose.errors import UserError
+from gapclose.seeds import derive_seed
+
+
+class TrainingModule(LightningModule, ABC):
+    """Minimises a loss on windows of trajectories.
+
+    Args:
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes the learning-rate schedule from the optimizer.
+        scheduler_interval: whether the schedule advances with each `step` or each `epoch`.
+        name: what the logged metrics are filed under.
+        seed: of whatever the training step draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler],
+        scheduler_interval: Literal["step", "epoch"] = "epoch",
+        name: str = "train",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if scheduler_interval not in ("step", "epoch"):
+            raise UserError(f"scheduler_interval is {scheduler_interval!r}; give step or epoch.")
+        self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
+        self.name, self.seed = name, seed
+        self.losses: list[Tensor] = []
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer(self.parameters())
+        schedule = {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_epoch_start(self) -> None:
+        # A resumed run draws what the uninterrupted run would have drawn.
+        torch.manual_seed(derive_seed(self.seed, self.name, self.current_epoch, self.global_rank))
+        self.losses.clear()
+
+    def training_step(self, window: Window) -> Tensor:
+        loss = self.training_loss(window)
+        self.losses.append(loss.detach())  # Logging at every step would cost as much as a small model's step itself.
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log(f"{self.name}/loss", torch.stack(self.losses).mean(), prog_bar=True, sync_dist=True)
+        self.losses.clear()
+
+    def validation_step(self, window: Window) -> None:
+        error = self.expert_error(window)
+        self.log(f"{self.name}/expert_error", error, prog_bar=True, sync_dist=True, batch_size=len(window.actions))
+
+    @abstractmethod
+    def training_loss(self, window: Window) -> Tensor:
+        """The loss that is minimised on a window: a scalar."""
+
+    @abstractmethod
+    def expert_error(self, window: Window) -> Tensor:
+        """The error on held-out data by which the best checkpoint is chosen: a scalar."""

@@ -1,0 +1,153 @@
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+
+from gapclose.errors import UserError
+from gapclose.sweeps import summary as sweep
+from gapclose.sweeps.page import BEGIN, END, write_page
+from tests.sweeps.conftest import found_in, leave_run
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Calls the command: its exit code, and what it says."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        code = 0
+        try:
+            sweep.main()
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """For tests of all else; pictures take their time."""
+    monkeypatch.setattr(sweep, "draw_sweep", lambda *_: {})
+
+
+def test_the_command_prints_and_writes_and_leaves_the_rest_of_the_page_alone(methods, tmp_path, call, no_pictures):
+    page = tmp_path / "docs" / "wall.md"
+    page.parent.mkdir()
+    page.write_text(f"# Ours\n\nWords before.\n\n{BEGIN}\nobsolete\n{END}\n\nWords after.\n")
+    leave_run(methods, ["finetune=none", "model=mlp"], 5, [1, 1, 1, 1], [0.1] * 4, "none")
+    (methods / "run6" / "metrics.json").unlink()
+    for _ in range(2):
+        code, out, _ = call(methods, "--page", page)
+        assert code == 0
+        text = page.read_text()
+        assert text.startswith("# Ours\n\nWords before.\n")
+        assert text.endswith(f"{END}\n\nWords after.\n")
+        assert "obsolete" not in text
+        assert text.count("| online | 2 | 0.75 [") == 1
+        assert "- mlp: online is not told apart from continue" in text
+        assert "6 runs, 1 unfinished" in out
+    assert page.with_suffix(".png").stat().st_size > 1000
+    table = pd.read_csv(methods / "summary.csv")
+    assert table["success minus control"].tolist()[2] == 0.5
+    assert len(table) == 3
+    assert (methods / "timings.csv").exists()
+
+
+def test_a_plain_sweep_has_a_page_of_one_table_and_its_pictures(grid, tmp_path, call):
+    code, out, _ = call(grid, "--page", tmp_path / "page.md")
+    assert code == 0
+    assert "horizon" in out
+    text = (tmp_path / "page.md").read_text()
+    assert text.count("| 0.25 | 25 | 2 | 0.75 [") == 1
+    for picture in ("page_main_effects.png", "page_heatmap_action_max_horizon.png"):
+        assert f"]({picture})" in text
+        assert (tmp_path / picture).stat().st_size > 1000
+    assert {path.name for path in grid.glob("*.png")} == {"main_effects.png", "heatmap_action_max_horizon.png"}
+
+
+def test_the_summary_does_not_depend_on_how_often_it_was_interrupted_or_what_runs_are_called(
+    grid, tmp_path, call, no_pictures
+):
+    call(grid)
+    whole = (grid / "summary.csv").read_bytes()
+    resumed = tmp_path / "resumed"
+    for number, run in enumerate(sorted(grid.glob("run*"), reverse=True)):
+        shutil.copytree(run, resumed / f"job{number}")
+        metrics = resumed / f"job{number}" / "metrics.json"
+        metrics.write_text(metrics.read_text().replace('"wall_clock_seconds": 1', '"wall_clock_seconds": 7'))
+        if number % 5 == 0:
+            call(resumed)
+            assert (resumed / "summary.csv").read_bytes() != whole
+    call(resumed)
+    assert (resumed / "summary.csv").read_bytes() == whole
+
+
+def test_failures_are_named_and_listed_and_their_list_goes_when_they_are_gone(grid, call, no_pictures):
+    for number in range(12):
+        (grid / f"job{number:02}" / ".hydra").mkdir(parents=True)
+        (grid / f"job{number:02}" / "error.txt").write_text(f"Number {number} is too large.\n")
+    code, out, _ = call(grid)
+    assert code == 0
+    assert "12 runs, 12 failed" in out
+    assert "job00 failed: Number 0 is too large." in out
+    assert "job11" not in out
+    assert "and 2 others: failures.csv" in out
+    failures = pd.read_csv(grid / "failures.csv")
+    assert failures.columns.tolist() == ["run", "state", "reason"]
+    assert failures["reason"].tolist()[11] == "Number 11 is too large."
+    for folder in grid.glob("job*"):
+        shutil.rmtree(folder)
+    call(grid)
+    assert not (grid / "failures.csv").exists()
+
+
+def test_where_nothing_has_finished_that_is_said_in_a_sentence(tmp_path, call):
+    (leave_run(tmp_path, ["finetune=online"], 0, [1, 0], [0.5, 0.5]) / "metrics.json").unlink()
+    assert call(tmp_path)[::2] == (
+        1, f"Error: There is no finished run below {tmp_path} (1 unfinished); give the folder of a sweep of train.py.\n"
+    )  # fmt: skip
+
+
+def test_folders_without_runs_and_files_are_refused_in_a_sentence(tmp_path, call):
+    (tmp_path / "file").touch()
+    for name, begin in (
+        ("", "There is no run below"),
+        ("none", "There is no folder"),
+        ("file", f"{tmp_path}/file is a"),
+    ):
+        code, out, err = call(tmp_path / name)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"Error: {begin}")
+        assert err.count("\n") == 1
+
+
+def test_help_names_the_command(call):
+    assert call("--help")[1].startswith("usage: python -m gapclose.sweeps ")
+
+
+def test_a_folder_in_the_place_of_the_summary_is_named_and_left_alone(grid, call, no_pictures):
+    (grid / "summary.csv").mkdir()
+    (grid / "summary.csv" / "mine").write_text("precious")
+    code, out, err = call(grid)
+    assert code == 1
+    assert "horizon" in out
+    assert err.startswith(f"Error: {grid / 'summary.csv'} cannot be used (Is a directory); move away")
+    assert (grid / "summary.csv" / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"# Mine\n", "has no place"),
+        (f"{END}\n{BEGIN}\n".encode(), "has no place"),
+        (b"\xff\xfe", "is no text in UTF-8"),
+    ],
+)
+def test_a_page_without_a_place_for_results_is_refused(methods, tmp_path, content, sentence):
+    page = tmp_path / "page.md"
+    page.write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        write_page(page, found_in(methods))
+    assert page.read_bytes() == content
