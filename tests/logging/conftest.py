@@ -1,3 +1,3 @@
-from tests.runs.conftest import call
+from tests.runs.conftest import call, unrendered
 
-__all__ = ["call"]
+__all__ = ["call", "unrendered"]

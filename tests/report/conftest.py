@@ -135,10 +135,10 @@ def browser():
 
 
 @pytest.fixture
-def visit(browser, tmp_path, request):
+def visit(browser, request):
     """Opens a page, and waits for its charts, unless they do not matter.
 
-    A picture of it is kept in $GAPCLOSE_SCREENSHOTS, or else in the test's folder.
+    A picture of it is kept in $GAPCLOSE_SCREENSHOTS, where that is set.
 
     Returns what was opened as `page`, the `problems` that its console told of, and the `requests` it made.
     """
@@ -158,8 +158,8 @@ def visit(browser, tmp_path, request):
             )
         else:
             page.wait_for_selector("#player optgroup", state="attached")
-        kept = os.environ.get("GAPCLOSE_SCREENSHOTS", tmp_path)
-        page.screenshot(path=f"{kept}/{request.node.name}.png", full_page=True)
+        if kept := os.environ.get("GAPCLOSE_SCREENSHOTS"):
+            page.screenshot(path=f"{kept}/{request.node.name}.png", full_page=True)
         return SimpleNamespace(page=page, problems=problems, requests=requests)
 
     yield open_page

@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from gapclose.runs.command_line import entry
+from gapclose.runs.jobs import final_evaluation
 
 TINY = [
     "logger=none",
@@ -58,6 +61,19 @@ class Answer(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture
+def rendered():
+    """Asked for by a test that looks into pictures or needs a report, which take half of the time of a tiny run."""
+
+
+@pytest.fixture(autouse=True)
+def unrendered(monkeypatch, request):
+    """Pictures are drawn, but not rendered: their files hold one pixel. Runs leave no report."""
+    if "rendered" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: Image.new("RGB", (1, 1)).save(path, "PNG"))
+        monkeypatch.setattr(final_evaluation, "save_report", lambda *_: None)
 
 
 @pytest.fixture

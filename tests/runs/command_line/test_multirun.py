@@ -15,20 +15,13 @@ from filelock import FileLock, Timeout
 
 from gapclose.errors import UserError
 from gapclose.runs.command_line import entry
-from gapclose.runs.jobs import final_evaluation, train
-from gapclose.sweeps import summary as sweep
+from gapclose.runs.jobs import train
+from gapclose.sweeps import summary
 from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE
 
 ROOT = Path(__file__).parents[3]
 SHORT = ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${seed},${planner.num_starts}'"]
 SWEEP = ["-m", *TINY, "model=mlp", "evaluation.models=[baseline]", *SHORT]
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """They take longer than all the rest of a tiny job."""
-    monkeypatch.setattr(final_evaluation, "draw", lambda *_: [])
-    monkeypatch.setattr(final_evaluation, "save_report", lambda *_: None)
 
 
 def jobs(folder="sweep", name="metrics.json"):
@@ -45,7 +38,7 @@ def said(answer):
     return {int(line.split(" ")[0]): line.rpartition(": ")[2] for line in lines}
 
 
-def summary(folder):
+def summary_of(folder):
     return (Path(folder) / "summary.csv").read_bytes()
 
 
@@ -149,7 +142,7 @@ def test_a_summary_that_fails_is_named_and_nothing_else_is_lost(call, monkeypatc
         summaries.append(folder)
         raise error
 
-    monkeypatch.setattr(sweep, "conclude", fail)
+    monkeypatch.setattr(summary, "summarize_sweep", fail)
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=99")
     assert summaries == [Path("sweep")], "it is made once"
     assert f"could not be put together ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.err
@@ -230,7 +223,7 @@ def test_what_makes_no_difference_may_be_another_when_a_sweep_goes_on(call, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "conclude", interrupt)
+        patch.setattr(train, "evaluate_and_save", interrupt)
         assert call("train", *SWEEP, "seed=1").code == 130
     assert call("train", *SWEEP, "seed=0").code == 0
     answer = call("train", *SWEEP, "num_threads=1", "logger=csv", "data_dir=elsewhere", "seed=0,1")
@@ -260,18 +253,18 @@ def test_a_sweep_whose_planners_grow_evaluates_what_it_has_trained_with_those_th
         assert Path("whole", *path.parts[1:]).read_bytes() == content
 
 
-@pytest.mark.parametrize("wrong", ["'cem planner.iterations=2'", "5", "[]", "[gradient,null]"])
-def test_a_list_of_planners_that_is_none_is_refused_in_a_sweep_that_has_finished(call, wrong):
+def test_a_list_of_planners_that_is_none_is_refused_in_a_sweep_that_has_finished(call):
     assert call("train", *SWEEP, "seed=0").code == 0
-    answer = call("train", *SWEEP, "seed=0", f"compare={wrong}")
-    assert answer.code == 1
-    assert "give a list of planners, such as compare=[gradient,cem]" in answer.err + answer.out
-    assert "Traceback" not in Path("sweep/0,2/error.txt").read_text()
+    for wrong in ("'cem planner.iterations=2'", "5", "[]", "[gradient,null]"):
+        answer = call("train", *SWEEP, "seed=0", f"compare={wrong}")
+        assert answer.code == 1, wrong
+        assert "give a list of planners, such as compare=[gradient,cem]" in answer.err + answer.out, wrong
+        assert "Traceback" not in Path("sweep/0,2/error.txt").read_text(), wrong
 
 
 def test_whatever_a_kill_leaves_half_written_is_written_anew(call):
     assert call("train", *SWEEP, "seed=0,1").code == 0
-    expected = summary("sweep")
+    expected = summary_of("sweep")
     for path in Path("sweep").glob("*/.hydra/*.yaml"):
         path.write_text("seed: [")
     Path("sweep/multirun.yaml").write_text("hydra: {")
@@ -279,7 +272,7 @@ def test_whatever_a_kill_leaves_half_written_is_written_anew(call):
     (Path("sweep") / "1,2" / ".config.yaml.123").write_text("half")
     (Path("sweep") / ".sweep.lock").touch()
     assert call("train", *SWEEP, "seed=0,1").code == 0
-    assert summary("sweep") == expected
+    assert summary_of("sweep") == expected
 
 
 def start(folder, *arguments):
@@ -315,12 +308,12 @@ def test_a_multirun_that_is_killed_ends_in_the_same_summary_as_one_that_is_left_
     data = f"data_dir={tmp_path / 'data'}"
     for name in ("killed", "alone"):
         assert call("train", *SWEEP, data, *arguments, f"hydra.sweep.dir={tmp_path / name}").code == 0
-    assert summary("killed") == summary("alone")
+    assert summary_of("killed") == summary_of("alone")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "parallel"])
-def test_a_multirun_of_twelve_jobs_that_is_killed_three_times_ends_in_the_same_summary(tmp_path, launcher):
+def test_a_multirun_of_twelve_jobs_that_is_killed_three_times_ends_in_the_same_summary_of(tmp_path, launcher):
     draw = random.Random(launcher)
     arguments = [*TINY_ONLINE, "evaluation.models=[finetuned]", f"hydra/launcher={launcher}"]
     arguments += ["seed=0,1,2", "planner.num_starts=1,2", "finetune.replay_ratio=0.2,0.8"]
@@ -334,7 +327,7 @@ def test_a_multirun_of_twelve_jobs_that_is_killed_three_times_ends_in_the_same_s
     assert (tmp_path / "log.txt").read_text().count("finished already") >= 7
     assert start(tmp_path / "alone", *arguments, f"data_dir={tmp_path / 'other'}").wait(600) == 0
     assert len(jobs(tmp_path / "killed")) == 12
-    assert summary(tmp_path / "killed") == summary(tmp_path / "alone")
+    assert summary_of(tmp_path / "killed") == summary_of(tmp_path / "alone")
 
 
 @pytest.mark.slow

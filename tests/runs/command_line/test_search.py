@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gapclose.errors import UserError
-from gapclose.runs.jobs import final_evaluation, train
+from gapclose.runs.jobs import train
 from tests.runs.conftest import TINY
 
 optuna = pytest.importorskip("optuna")
@@ -15,13 +15,6 @@ pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
 SEARCH = [*TINY, "sweep=search", "model=mlp", "finetune.epochs=1", "finetune.steps_per_epoch=5"]
 SEARCH += ["finetune.replay_ratio=0.5", "finetune.rollouts.plans_per_epoch=2"]  # The learning rate is left to choose.
 SEARCH += ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${finetune.module.optimizer.lr}'"]
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """They take longer than all the rest of a tiny job."""
-    monkeypatch.setattr(final_evaluation, "draw", lambda *_: [])
-    monkeypatch.setattr(final_evaluation, "save_report", lambda *_: None)
 
 
 def trials():
@@ -41,15 +34,15 @@ def folders():
 def evaluated(monkeypatch):
     """How the next evaluations end: an error is raised in the place of each."""
     ends = []
-    measured = train.conclude
+    measured = train.evaluate_and_save
 
-    def conclude(*arguments):
+    def evaluate_and_save(*arguments):
         error = ends.pop(0) if ends else None
         if error:
             raise error
         measured(*arguments)
 
-    monkeypatch.setattr(train, "conclude", conclude)
+    monkeypatch.setattr(train, "evaluate_and_save", evaluate_and_save)
     return ends
 
 

@@ -35,7 +35,7 @@ def test_a_run_leaves_a_report_and_what_it_is_made_from(call, trained):
     assert set(metrics_of(run)["versions"]) >= {"gapclose", "python", "torch"}
 
 
-def test_a_report_that_fails_loses_no_run(call, trained, monkeypatch):
+def test_a_report_that_fails_loses_no_run(call, trained, monkeypatch, rendered):
     def fail(folder):
         raise RuntimeError("no room")
 

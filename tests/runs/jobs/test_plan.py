@@ -8,7 +8,7 @@ from PIL import Image
 from tests.runs.conftest import TINY, TINY_PLAN, TINY_POLICY
 
 
-def test_any_checkpoint_is_planned_with_and_shown(call, trained):
+def test_any_checkpoint_is_planned_with_and_shown(call, trained, rendered):
     checkpoints = [*(trained / "run" / "checkpoints").iterdir(), *(trained / "data" / "baselines").glob("*.ckpt")]
     assert len(checkpoints) == 3
     for number, checkpoint in enumerate(checkpoints):

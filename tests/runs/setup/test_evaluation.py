@@ -53,7 +53,7 @@ def test_what_can_be_searched_for_is_what_is_measured(settings, trajectories):
 
 
 @pytest.mark.parametrize("mode", ["continue", "adversarial"])
-def test_every_mode_of_finetuning_can_be_evaluated_each_epoch(train, mode):
+def test_every_mode_of_finetuning_can_be_evaluated_each_epoch(train, mode, rendered):
     settings = [f"finetune={mode}", *TINY_FINETUNE]
     metrics, _ = train("run", *settings, "evaluation.each_epoch=true", "evaluation.models=[finetuned]")
     entries = metrics["each_epoch"]
