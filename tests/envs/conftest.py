@@ -51,6 +51,6 @@ def sample_actions(wall, shape, random, dtype=torch.float32):
 def in_this_process():
     """Engines simulate in the process of the tests."""
     number = workers.number
-    workers.take(0)
+    workers.resize(0)
     yield
-    workers.take(number)
+    workers.resize(number)
