@@ -18,8 +18,8 @@ from tests.planning.walking import BOUND, BOUNDS, Walker, run, tasks
 def test_replanning_starts_from_the_real_state_not_from_the_imagined_one(point_model):
     planner = Walker(horizon=9)
     execution = run(planner, point_model(gain=0.5), tasks(3.0, 3.6), replan_every=3, max_steps=9)
-    assert len(planner.asked) == 3
-    for number, (start, goal, _, _) in enumerate(planner.asked):
+    assert len(planner.calls) == 3
+    for number, (start, goal, _, _) in enumerate(planner.calls):
         assert torch.equal(start, execution.states[:, 3 * number])
         assert torch.equal(goal, execution.tasks.goal)
     assert (execution.states[:, 3] - execution.imagined[:, 3]).norm(dim=-1).min() > 0.3
@@ -70,26 +70,26 @@ def test_tasks_that_have_arrived_stop_while_the_others_continue(point_model):
         if steps:
             assert not Wall().success(execution.states[i, steps - 1], execution.tasks.goal[i])
     # Only tasks that have not arrived are planned for.
-    assert [len(start) for start, _, _, _ in planner.asked] == [3, 2, 1]
-    assert planner.asked[1][1].tolist() == execution.tasks.goal[2:].tolist()
+    assert [len(start) for start, _, _, _ in planner.calls] == [3, 2, 1]
+    assert planner.calls[1][1].tolist() == execution.tasks.goal[2:].tolist()
     assert execution.squared_errors().isnan().sum(1).tolist() == [12, 10, 7, 1]
 
 
 def test_a_plan_starts_from_the_rest_of_the_last_one(point_model):
     planner = Walker(horizon=9)
     execution = run(planner, point_model(), tasks(0.4, 3.7), replan_every=3, max_steps=9)
-    assert planner.asked[0][3] is None
+    assert planner.calls[0][3] is None
     # The first task has arrived by then, so the remaining plan is that of the second.
     heading = (execution.tasks.goal - execution.tasks.start)[1:].sign()
     left = heading.unsqueeze(1) * (1 - torch.arange(3, 9) / 100)[:, None]
-    torch.testing.assert_close(planner.asked[1][3], torch.stack((left, torch.zeros(1, 6, 2)), 1))
+    torch.testing.assert_close(planner.calls[1][3], torch.stack((left, torch.zeros(1, 6, 2)), 1))
 
 
 def test_plans_shrink_to_the_deadline_and_then_have_full_length_again(point_model):
     planner = Walker(horizon=10, speed=0.1)
     execution = run(planner, point_model(), tasks(3.5), replan_every=5, max_steps=25)
     assert planner.lengths == [10, 5, 10, 5, 10]
-    assert [warm is None for _, _, _, warm in planner.asked] == [True, False, True, False, True]
+    assert [warm is None for _, _, _, warm in planner.calls] == [True, False, True, False, True]
     assert execution.executed.sum() == 25
 
 
@@ -117,7 +117,7 @@ def test_a_fixed_horizon_always_plans_a_full_horizon(point_model):
     planner = Walker(horizon=10, speed=0.1)
     execution = run(planner, point_model(), tasks(3.5), replan_every=4, max_steps=14, horizon="fixed")
     assert planner.lengths == [10, 10, 10, 10]
-    assert [warm is None for _, _, _, warm in planner.asked] == [True, False, False, False]
+    assert [warm is None for _, _, _, warm in planner.calls] == [True, False, False, False]
     assert execution.executed.sum() == 14
 
 
@@ -125,16 +125,16 @@ def test_a_fixed_horizon_repeats_the_last_action_for_the_missing_steps(point_mod
     planner = Walker(horizon=9)
     run(planner, point_model(), tasks(3.7), replan_every=3, max_steps=9, horizon="fixed")
     left = 1 - torch.tensor([3, 4, 5, 6, 7, 8, 8, 8, 8]) / 100
-    handed_on = planner.asked[1][3]
-    torch.testing.assert_close(handed_on[0, 0], left[:, None] * torch.tensor([0.0, 1.0]))
-    assert torch.equal(handed_on[0, 1], torch.zeros(9, 2))
+    passed_on = planner.calls[1][3]
+    torch.testing.assert_close(passed_on[0, 0], left[:, None] * torch.tensor([0.0, 1.0]))
+    assert torch.equal(passed_on[0, 1], torch.zeros(9, 2))
 
 
 def test_a_fixed_horizon_may_be_shorter_than_the_steps_between_plans(point_model):
     planner = Walker(horizon=3, speed=0.1)
     execution = run(planner, point_model(), tasks(3.5), replan_every=5, max_steps=8, horizon="fixed")
     assert planner.lengths == [3, 3, 3]
-    torch.testing.assert_close(planner.asked[1][3][0, 0, :, 1], torch.full((3,), 0.1 * 0.98))
+    torch.testing.assert_close(planner.calls[1][3][0, 0, :, 1], torch.full((3,), 0.1 * 0.98))
     assert execution.executed.sum() == 8
 
 
@@ -162,9 +162,9 @@ def test_elites_of_a_plan_are_candidates_in_the_next(ensemble):
     planner.plan = spy
     run(planner, ensemble, tasks(3.0, 3.5), replan_every=2, max_steps=6)
     assert warm_starts[0] is None
-    for made, handed_on in zip(plans, warm_starts[1:]):
+    for made, passed_on in zip(plans, warm_starts[1:]):
         assert made.elites.shape[1] == 2
-        assert torch.equal(handed_on, made.elites[:, :, 2:])
+        assert torch.equal(passed_on, made.elites[:, :, 2:])
 
 
 def test_calls_of_the_model_and_seconds_add_up_over_the_plans(point_model):

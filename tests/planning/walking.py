@@ -18,11 +18,11 @@ class Walker(Planner):
     def __init__(self, horizon, speed=1.0):
         super().__init__(*BOUNDS, horizon=horizon)
         self.speed = speed
-        self.asked = []
+        self.calls = []
 
     def search(self, search, warm_start):
         start, goal, steps = search.start[:, 0], search.goal[:, 0], search.steps
-        self.asked.append((start, goal, steps, warm_start))
+        self.calls.append((start, goal, steps, warm_start))
         way = goal - start
         heading = self.speed * way / way.abs().amax(1, keepdim=True).clamp(min=1e-9)
         # Later actions are slower, so that tests can identify the part of a plan that was passed on.
@@ -33,7 +33,7 @@ class Walker(Planner):
 
     @property
     def lengths(self):
-        return [steps for _, _, steps, _ in self.asked]
+        return [steps for _, _, steps, _ in self.calls]
 
 
 def tasks(*distances):

@@ -70,7 +70,7 @@ class BodyFrameDynamics(Dynamics):
         if sorted(vectors) != list(range(latent_dim)):
             raise UserError(
                 "model.body, model.angle, model.points and model.velocities name the latent coordinates "
-                f"{sorted(vectors)}; they must name each of 0 to {latent_dim - 1} exactly once. Correct them, or "
+                f"{sorted(vectors)}; they must name each of 0 to {latent_dim - 1} exactly once; correct them, or "
                 "choose another model for this env."
             )
         if action_dim % 2:

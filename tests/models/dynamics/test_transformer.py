@@ -52,10 +52,10 @@ def test_a_rollout_equals_predictions_from_the_whole_history(context, num_layers
     after = dynamics.predict(seen, actions)
     for step in range(9):
         recent = slice(max(0, step - context + 1), step + 1)
-        anew = dynamics.predict(seen[:, recent], actions[:, recent])[:, -1]
-        torch.testing.assert_close(after[:, step], anew)
+        expected = dynamics.predict(seen[:, recent], actions[:, recent])[:, -1]
+        torch.testing.assert_close(after[:, step], expected)
         if step + 1 >= observed:
-            seen = torch.cat((seen, anew.unsqueeze(1)), 1)
+            seen = torch.cat((seen, expected.unsqueeze(1)), 1)
 
 
 def test_a_rollout_starts_without_history_and_a_step_is_its_first():
