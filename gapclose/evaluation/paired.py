@@ -198,10 +198,10 @@ def in_words(one: str, other: str, success: Paired, error: Paired | None, best_o
 def verdict(paired: Paired, best_of: int = 1) -> str:
     """Whether the interval of the difference tells the two apart; of the best of several also the corrected p-value."""
     if best_of > 1 and paired.p_value >= 1 - LEVEL:
-        return "is not told apart from"
+        return "is not clearly different from"
     if paired.difference.low > 0:
         return "beats"
-    return "loses to" if paired.difference.high < 0 else "is not told apart from"
+    return "loses to" if paired.difference.high < 0 else "is not clearly different from"
 
 
 def probability(value: float) -> str:

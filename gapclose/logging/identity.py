@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from gapclose.files import replacing
 from gapclose.overrides import NO_DIFFERENCE, is_among, key_of
 
-ASIDE = (*NO_DIFFERENCE, "finetune", "model", "resume", "evaluation.models", "hydra")
+IGNORED_SETTINGS = (*NO_DIFFERENCE, "finetune", "model", "resume", "evaluation.models", "hydra")
 """Settings that are in the run's name already, or do not make it differ from others."""
 
 
@@ -51,7 +51,7 @@ class Identity(NamedTuple):
         hydra, choices = HydraConfig.get(), config.choices
         overrides = list(hydra.overrides.task)
         # Choices and seed first: a name has 128 characters.
-        settings = [text for text in overrides if not is_among(key_of(text), ASIDE)]
+        settings = [text for text in overrides if not is_among(key_of(text), IGNORED_SETTINGS)]
         settings.sort(key=lambda text: "." in key_of(text))
         return cls(
             id=secrets.token_hex(4),

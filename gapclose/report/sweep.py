@@ -15,7 +15,7 @@ from gapclose.report.sweep_figures import effects_section, heat_section, outcome
 from gapclose.sweeps.effects import SEED, effects, learned, span
 from gapclose.sweeps.results import Setting, SweepResults, read_results
 from gapclose.sweeps.runs import Missing, Value
-from gapclose.sweeps.table import best_first, caption, label, named, sentences, table_of
+from gapclose.sweeps.table import best_first, caption, describe, label, sentences, table_of
 
 
 def write_sweep_report(folder: Path, results: SweepResults | None = None) -> Path:
@@ -65,7 +65,7 @@ def by_run(results: SweepResults) -> pd.DataFrame:
 
     Where a sweep holds nothing but runs of the true dynamics, these.
     """
-    judged = [(run, model) for run in results.runs for model in run.judged]
+    judged = [(run, model) for run in results.runs for model in run.evaluated_models]
     rows = []
     for run, model in [(run, model) for run, model in judged if model != "oracle"] or judged:
         found = run.metrics[model]["open_loop"]
@@ -84,7 +84,7 @@ def headline(settings: list[Setting]) -> str:
 
 def name_of(setting: Setting) -> str:
     """A setting in words."""
-    return ", ".join([label(setting), *named(setting.scene)])
+    return ", ".join([label(setting), *describe(setting.condition)])
 
 
 def findings(found: Mapping[str, Mapping[Value, Estimate]]) -> list[str]:
