@@ -187,6 +187,11 @@ def label(setting: Setting) -> str:
     return ", ".join([*filter(None, [setting.method.get("finetune")]), *describe(differing)]) or "default"
 
 
+def full_name(setting: Setting) -> str:
+    """The name of a setting: its method and its condition."""
+    return ", ".join([label(setting), *describe(setting.condition)])
+
+
 def describe(values: dict[str, Value]) -> list[str]:
     """Describes the values of keys: a group's option by its own name, a number together with its key."""
     return [
