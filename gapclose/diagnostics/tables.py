@@ -139,11 +139,11 @@ def disagreement(ensembles: dict[str, dict[str, Any]]) -> Report:
     """Rank correlations of disagreement and true error."""
     keys = {"arena": "arena", "real": "real states", "imagined": "imagined states", "plans": "whole plans"}
     rows = []
-    for name, found in ensembles.items():
+    for name, correlations in ensembles.items():
         cells = [
-            "–" if key not in found
-            else cell(found[key], "z.2f", "rank_correlation") if "ci95" in found[key]
-            else number(found[key]["rank_correlation"], "z.2f")
+            "–" if key not in correlations
+            else cell(correlations[key], "z.2f", "rank_correlation") if "ci95" in correlations[key]
+            else number(correlations[key]["rank_correlation"], "z.2f")
             for key in keys
         ]  # fmt: skip
         rows.append([name, *cells])

@@ -106,7 +106,7 @@ def plot_plans(executions: Mapping[str, Execution], simulator: Simulator, path: 
 
 
 def plot_error_along_horizon(
-    executions: Mapping[str, Execution], expert_error: float, path: Path, whose: str = "baseline"
+    executions: Mapping[str, Execution], expert_error: float, path: Path, reference_model: str = "baseline"
 ) -> Path:
     """Plots the MSE of the imagined states at each step of the plan, with a model's one-step error for reference.
 
@@ -114,14 +114,14 @@ def plot_error_along_horizon(
         executions: by name of the model.
         expert_error: one-step error on expert data.
         path: of the file.
-        whose: name of the model that has this `expert_error`.
+        reference_model: name of the model that has this `expert_error`.
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for title, execution in executions.items():
         executed = execution.executed
         error = (execution.squared_errors().where(executed, 0).sum(0) / executed.sum(0)).cpu()
         axes.semilogy(range(1, len(error) + 1), error, label=title)
-    axes.axhline(expert_error, color="grey", linestyle=":", label=f"{whose}, one step, held-out data")
+    axes.axhline(expert_error, color="grey", linestyle=":", label=f"{reference_model}, one step, held-out data")
     axes.set(xlabel="step of the plan", ylabel="MSE of imagined states", title="World-model error along the horizon")
     axes.legend(frameon=False)
     return save(figure, path)

@@ -51,7 +51,7 @@ def story(metrics: dict[str, Any]) -> list[tuple[str, str]]:
             (
                 "What remains",
                 f"With the true dynamics instead of the model, the planner reaches {reached(oracle)} of the goals. "
-                "Failures beyond that are due to the model; the others are due to the planner.",
+                "A lower rate is due to the model; the remaining failures are due to the planner.",
             )
         )
     return parts

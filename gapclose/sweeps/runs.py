@@ -127,8 +127,8 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
     runs: list[Run] = []
     missing: list[Missing] = []
     for path in track(list(run_folders(folder)), "Reading runs", "run"):
-        found = read_run(path, path.relative_to(folder).as_posix())
-        (runs if isinstance(found, Run) else missing).append(found)
+        run = read_run(path, path.relative_to(folder).as_posix())
+        (runs if isinstance(run, Run) else missing).append(run)
     if not runs and not missing:
         raise UserError(f"There is no run below {folder}; give the folder of a sweep, such as multirun/wall.")
     runs = fill_in_options(runs)
