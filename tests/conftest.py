@@ -14,6 +14,7 @@ from gapclose.envs.wall import Wall
 from gapclose.models.dynamics.mlp import MLPDynamics
 from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel, WorldModel
+from gapclose.runs.command_line.composition import reading_once
 from tests.logging.recorded import recorded
 
 __all__ = ["recorded"]
@@ -26,6 +27,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # One thread each: pytest has a process for each core, and some tests start further ones.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configuration_read_once():
+    """The configuration's files, for all tests: as in the commands, each of which would read them again."""
+    with reading_once():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

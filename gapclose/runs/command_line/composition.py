@@ -1,12 +1,36 @@
-"""How a command's configuration is composed: once, where Hydra would do it twice."""
+"""How configurations are composed: each command's once, and from files that are read once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Lets Hydra read each configuration file once for all that it composes, such as the jobs of a sweep.
+
+    Parsing takes a third of the time of a composition.
+    """
+    load, read = ConfigRepository.load_config, {}
+
+    def load_config(self: ConfigRepository, config_path: str) -> Any:
+        key = (*(source.path for source in self.sources), config_path)
+        if key not in read:
+            read[key] = load(self, config_path)
+        return deepcopy(read[key])
+
+    ConfigRepository.load_config = load_config
+    try:
+        yield
+    finally:
+        ConfigRepository.load_config = load
 
 
 @contextmanager
@@ -14,12 +38,12 @@ def composing_once() -> Iterator[None]:
     """Lets Hydra run on the configuration that it has composed to find out whether the command is a multirun.
 
     Hydra composes a configuration to read `hydra.mode` in it, forgets it, and composes an equal one, with the mode as
-    one more override, to run on. That takes a quarter of a second. What the first composition leaves out is made up
-    for here: the mode, and two checks.
+    one more override, to run on. That takes a quarter of a second. The first composition lacks the mode and two
+    checks: they are made up for here.
     """
     load, first = ConfigLoaderImpl.load_configuration, {}
 
-    def load_once(
+    def load_configuration(
         self: ConfigLoaderImpl,
         config_name: str | None,
         overrides: list[str],
@@ -42,7 +66,7 @@ def composing_once() -> Iterator[None]:
             config.hydra.overrides.hydra.append(mode)
         return config
 
-    ConfigLoaderImpl.load_configuration = load_once
+    ConfigLoaderImpl.load_configuration = load_configuration
     try:
         yield
     finally:

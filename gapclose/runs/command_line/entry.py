@@ -22,7 +22,7 @@ from gapclose.errors import Interrupted, fail
 from gapclose.explanation import explain, one_line
 from gapclose.overrides import key_of
 from gapclose.runs.command_line import multirun
-from gapclose.runs.command_line.composition import composing_once
+from gapclose.runs.command_line.composition import composing_once, reading_once
 
 
 def conf_dir() -> Path:
@@ -126,7 +126,7 @@ def launch(name: str) -> None:
 def start(job: Job, sweep: multirun.Sweep) -> str | None:
     """Composes the configuration and runs the job, or all jobs of the sweep; returns why not all of them, if so."""
     try:
-        with composing_once():
+        with composing_once(), reading_once():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=job.name)(job)()
     except Exception as error:
         sentence = explain(error if sweep.folder or job.composed else misspelt(job.name) or error)
