@@ -112,7 +112,7 @@ def picture(found: list[Import]) -> str:
             *_staircase(found, "gapclose", left=24, top=24, cell=30),
             *_staircase(found, "gapclose.runs", left=464, top=158, cell=25),
             *_staircase(found, "gapclose.models", left=354, top=308, cell=25),
-            '<text x="24" y="516">A dot: the layer at the end of the row imports the one at the foot of the column.</text>',
+            '<text x="24" y="516">A dot: the layer that ends the row imports the layer that ends the column.</text>',
             "</svg>",
             "",
         ]
