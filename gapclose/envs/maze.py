@@ -86,7 +86,9 @@ class MazeSimulator(EngineSimulator):
         maze: the map.
         min_distance: tasks lead at least so many cells through it.
         max_distance: and at most so many; none for no limit.
-        engine, frameskip, action_block: as in `EngineSimulator`; the engine's attribute `maze` is the map's name.
+        engine: as in `EngineSimulator`; its attribute `maze` is the map's name.
+        frameskip: as in `EngineSimulator`.
+        action_block: as in `EngineSimulator`.
 
     Attributes:
         position_noise: how far starts and goals are from the middle of their cells at most, in each direction.

@@ -33,7 +33,9 @@ class PushTExpert:
     inertia `I` over the mass. Once the block is near its goal, the agent goes to its own.
 
     Args:
-        spring, damper, seconds: the controller's gains `k_p` and `k_v`, and its step.
+        spring: the controller's gain `k_p`.
+        damper: the controller's gain `k_v`.
+        seconds: the controller's step in seconds.
         hold: how many of these each action lasts.
         actions: how many there are in a step.
         action_max: bound of each action coordinate, in px.

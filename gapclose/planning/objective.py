@@ -48,7 +48,8 @@ class GoalDistance(Term):
             `soft_nearest` a smooth minimum over the steps.
         decay: with `all`, the weight of each step relative to the next one's: below 1, late steps count more.
         temperature: of the smooth minimum, in units of the squared distance; small is close to `nearest`.
-        weight, initial_share: as in `Term`.
+        weight: as in `Term`.
+        initial_share: as in `Term`.
     """
 
     @validate_call
@@ -154,7 +155,9 @@ class Objective(nn.Module):
         """Costs `[N]` of imagined latents `[N, T+1, M, ...]` and actions `[N, T, A]`, for goals `[N, M, ...]`.
 
         Args:
-            latents, actions, goal: what was imagined, and what was wanted.
+            latents: imagined latents.
+            actions: the actions that they follow from.
+            goal: latents of the goals.
             progress: the share of the search's budget that is spent; it matters where weights change.
         """
         total = 0.0
