@@ -1,1 +1,1 @@
-"""Trajectories: collecting, storing, replaying and batching them."""
+"""Trajectories: how they are collected, stored, replayed and batched. How models train on them is in `training`."""

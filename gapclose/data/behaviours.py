@@ -1,4 +1,4 @@
-"""Behaviours: what acts while data are collected, and so decides which part of the world they show."""
+"""Behaviours: the policies that collect data. They decide which part of the state space the data cover."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from gapclose.errors import UserError
 from gapclose.settings import NonNegative, Positive
 
 Policy = Callable[[Tensor], Tensor]
-"""The actions `[N, A]` in states `[N, S]`; it is asked once per step. They may leave the action bounds."""
+"""Maps states `[N, S]` to actions `[N, A]`, called once per step. The actions may exceed the action bounds."""
 
 
 class Behaviour(ABC):
     """A way to act in any simulator.
 
     Attributes:
-        name: the name under which its data are filed.
-        settings: all that determines it, beside its name.
+        name: name in file names and log lines.
+        settings: all settings that determine it, except its name.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Behaviour(ABC):
 
     @abstractmethod
     def policy(self, simulator: Simulator, goal: Tensor, generator: torch.Generator) -> Policy:
-        """How it acts in `N` trajectories with goals `[N, S]`; whatever is random is drawn from the generator."""
+        """Returns the policy for `N` trajectories with goals `[N, S]`; all randomness comes from the generator."""
 
 
 class Expert(Behaviour):
-    """The simulator's scripted expert on its way to the goal, with independent Gaussian noise.
+    """The simulator's scripted expert, with independent Gaussian noise on its actions.
 
     Args:
         action_noise: standard deviation of the noise, as a fraction of the action bounds.
@@ -58,13 +58,13 @@ class Expert(Behaviour):
 
 
 class Tour(Expert):
-    """The scripted expert, with noise, on its way to one goal after another: its own, then other trajectories'.
+    """The scripted expert, with noise, on a tour of goals: first its own, then those of other trajectories.
 
-    Where an expert that has arrived stays and shows nothing more, a long trajectory keeps showing something.
+    An expert that has reached its goal stays there; a tour keeps moving, so that long trajectories stay informative.
 
     Args:
         action_noise: as in `Expert`.
-        steps_per_goal: after so many steps the next goal follows.
+        steps_per_goal: number of steps after which the goal changes.
     """
 
     name = "tour"
@@ -78,7 +78,7 @@ class Tour(Expert):
     def policy(self, simulator: Simulator, goal: Tensor, generator: torch.Generator) -> Policy:
         act, step = super().policy(simulator, goal, generator), 0
 
-        def act_and_turn(state: Tensor) -> Tensor:
+        def act_on_tour(state: Tensor) -> Tensor:
             nonlocal act, step
             if step and step % self.steps_per_goal == 0:
                 others = goal[torch.randperm(len(goal), generator=generator)]
@@ -86,15 +86,15 @@ class Tour(Expert):
             step += 1
             return act(state)
 
-        return act_and_turn
+        return act_on_tour
 
 
 class RandomWalk(Behaviour):
-    """No expert and no goal: actions are a stationary first-order autoregressive process.
+    """Random actions without expert or goal: a stationary first-order autoregressive process.
 
     Args:
-        correlation: of each action with the one before; 0 is white noise.
-        std: standard deviation of the actions, as a fraction of the action bounds; beyond them they are clipped.
+        correlation: correlation of each action with the previous one; 0 is white noise.
+        std: standard deviation of the actions, as a fraction of the action bounds, to which they are clipped.
     """
 
     name = "random_walk"
@@ -123,14 +123,16 @@ class RandomWalk(Behaviour):
 
 
 class Mixture(Behaviour):
-    """Some trajectories by one behaviour and some by another, evenly interleaved: every part of the data is a mixture.
+    """Several behaviours, each of which collects a share of the trajectories.
+
+    Their trajectories are evenly interleaved, so that every split of the data is the same mixture.
 
     Args:
-        parts: the behaviours, by names of their own.
-        shares: how many of the trajectories are whose, relative to one another; the names are those of the parts.
+        parts: the behaviours, by name.
+        shares: share of the trajectories of each part, by the same names, relative to one another.
 
     Raises:
-        UserError: parts and shares do not go by the same names.
+        UserError: `parts` and `shares` have different names.
     """
 
     name = "mixture"
@@ -140,9 +142,9 @@ class Mixture(Behaviour):
         if parts.keys() != shares.keys() or not parts:
             raise UserError(
                 f"The mixture has parts {', '.join(sorted(parts))} and shares {', '.join(sorted(shares))}; "
-                "give each part its share."
+                "give one share for each part, under the same name."
             )
-        # The parts draw one after the other, and equal settings must mean equal data however they are written.
+        # The parts draw random numbers in turn. They are sorted so that their order in the config does not matter.
         self.parts = dict(sorted(parts.items()))
         self.shares = {name: shares[name] / sum(shares.values()) for name in self.parts}
         self.settings = {
@@ -162,10 +164,10 @@ class Mixture(Behaviour):
         return act
 
     def rows(self, n: int) -> list[Tensor]:
-        """Which of `n` trajectories are whose, for each part in order."""
+        """Returns the indices of each part's trajectories among `n`, in the order of the parts."""
         ends = (n * torch.tensor([0.0, *self.shares.values()], dtype=torch.float64).cumsum(0)).round().long().tolist()
         sizes = [end - begin for begin, end in pairwise(ends)]
-        # Each part's trajectories lie at equal distances over the whole.
-        places = torch.cat([(torch.arange(size) + 0.5) / size for size in sizes])
-        owners = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))[places.argsort(stable=True)]
+        # The trajectories of each part are evenly spaced.
+        positions = torch.cat([(torch.arange(size) + 0.5) / size for size in sizes])
+        owners = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))[positions.argsort(stable=True)]
         return [(owners == part).nonzero().squeeze(1) for part in range(len(sizes))]

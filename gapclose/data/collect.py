@@ -1,4 +1,4 @@
-"""Collected data: a behaviour, run in the simulator, and its trajectories stored where they are found again."""
+"""Data collection: runs a behaviour in a simulator, and stores the trajectories under a name made of their settings."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def collect(simulator: Simulator, behaviour: Behaviour, num_trajectories: int, steps: int, seed: int) -> Trajectories:
-    """Runs a behaviour on tasks of its own, all trajectories at once.
+    """Runs a behaviour on tasks of the simulator, all trajectories at once.
 
     Args:
-        simulator: where it acts.
-        behaviour: what acts.
-        num_trajectories: how many tasks.
+        simulator: the simulator.
+        behaviour: the behaviour that acts in it.
+        num_trajectories: number of trajectories, each with its own task.
         steps: length of each trajectory; it does not end at the goal.
-        seed: of the tasks and of all that the behaviour draws.
+        seed: seed of the tasks and of the behaviour.
     """
     generator = torch.Generator().manual_seed(seed)
     state, goal = simulator.sample_tasks(num_trajectories, generator)
@@ -39,10 +39,10 @@ def collect(simulator: Simulator, behaviour: Behaviour, num_trajectories: int, s
 
 
 class CollectedData:
-    """Trajectories on disk: made on first use, found by everything that determines them, checked on loading.
+    """Trajectories on disk: collected on first use, named by a hash of their settings, and verified when loaded.
 
     Args:
-        folder: where the files lie.
+        folder: folder of the data files.
         behaviour: as in `collect`.
         num_trajectories: as in `collect`.
         steps: as in `collect`.
@@ -62,12 +62,12 @@ class CollectedData:
         self.settings = dict(num_trajectories=num_trajectories, steps=steps, seed=seed)
 
     def path(self, simulator: Simulator) -> Path:
-        """The file of this data for this simulator."""
+        """Path of the data file for this simulator."""
         key = key_of({"env": simulator.settings, "behaviour": self.behaviour.settings, **self.settings})
         return self.folder / f"{simulator.name}-{self.behaviour.name}-{key}.safetensors"
 
     def load(self, simulator: Simulator) -> Trajectories:
-        """The trajectories, made now if there are none; of several runs that ask at once, one makes them.
+        """Loads the trajectories, and collects them first if there is no file; of several concurrent runs, one does.
 
         Raises:
             UserError: the file is damaged (see `Trajectories.load`).
@@ -83,5 +83,5 @@ class CollectedData:
 
 
 def key_of(settings: dict[str, Any]) -> str:
-    """A short name for settings: equal settings have equal names."""
+    """Returns a short hash of settings; equal settings have equal hashes."""
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=6).hexdigest()

@@ -14,10 +14,10 @@ from gapclose.seeds import generator
 
 
 class WindowBatches:
-    """Random batches of windows, a fixed share of each from the replay buffer once that holds anything.
+    """Random batches of windows, with a fixed share of replay data once the replay buffer is not empty.
 
-    Sized and iterable, which is all that Lightning asks of a data loader: batches are cut from the tensors with one
-    gather, without workers or collation.
+    It has a length and can be iterated, which is all that Lightning needs of a data loader. Each batch is one gather
+    from the tensors, without workers or collation.
 
     Args:
         trajectories: the training split.
@@ -26,7 +26,7 @@ class WindowBatches:
         window: steps per window.
         batch_size: windows per batch.
         num_batches: batches per epoch.
-        epoch_key: names the epoch and the process; the order of the windows depends on nothing else.
+        epoch_key: returns the seed, the epoch and the process; together they determine the order of the windows.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class WindowBatches:
             yield parts[0] if len(parts) == 1 else Window(*map(torch.cat, zip(*parts)))
 
     def _order(self, trajectories: Trajectories, size: int, source: str, weights: Tensor | None = None) -> Tensor:
-        """Window numbers `[num_batches, size]`: as many random permutations as it takes, one after the other.
+        """Returns window indices `[num_batches, size]`: random permutations, one after the other.
 
-        With weights `[num_windows]`, each number is drawn for itself, with a probability in proportion to its weight.
+        With weights `[num_windows]`, indices are drawn independently, with probabilities proportional to the weights.
         """
         num_windows, needed = trajectories.num_windows(self.window), self.num_batches * size
         random = generator(*self.epoch_key(), "batches", source)
-        if weights is not None:  # torch.multinomial takes no more than 2^24 of them.
+        if weights is not None:  # By hand: torch.multinomial takes no more than 2^24 weights.
             ends = weights.cumsum(0)
-            places = ends[-1] * torch.rand(self.num_batches, size, generator=random, dtype=ends.dtype)
-            return torch.searchsorted(ends, places, right=True).clamp(max=num_windows - 1)
+            draws = ends[-1] * torch.rand(self.num_batches, size, generator=random, dtype=ends.dtype)
+            return torch.searchsorted(ends, draws, right=True).clamp(max=num_windows - 1)
         passes = [torch.randperm(num_windows, generator=random) for _ in range(-(-needed // num_windows))]
         return torch.cat(passes)[:needed].view(self.num_batches, size)
 
@@ -78,9 +78,9 @@ class OrderedWindows:
     """All windows of trajectories, once each, in order.
 
     Args:
-        trajectories: where they are cut from.
+        trajectories: the trajectories.
         window: steps per window.
-        transitions: per batch, about.
+        transitions: approximate number of transitions per batch.
     """
 
     def __init__(self, trajectories: Trajectories, window: int, transitions: int = 8192) -> None:
@@ -95,18 +95,18 @@ class OrderedWindows:
 
 
 class WindowDataModule(LightningDataModule):
-    """Collected data, split by trajectory, mixed with a replay buffer.
+    """Collected data, split by trajectory and mixed with a replay buffer.
 
-    The checkpoint of a training run contains the replay buffer.
+    The replay buffer is part of the checkpoints of a training run.
 
     Args:
-        trajectories: collected data; the first 80 % train, the next 10 % validate, the last 10 % test.
+        trajectories: collected data: 80 % for training, then 10 % for validation and 10 % for testing.
         replay: the replay buffer.
-        replay_ratio: share of replay data in a batch once there is any.
+        replay_ratio: share of replay data in a batch once the buffer is not empty.
         batch_size: windows per training batch.
         steps_per_epoch: batches per epoch.
-        seed: of the order of the windows.
-        window: steps per window of the training batches; validation goes over whole trajectories.
+        seed: seed of the order of the windows.
+        window: steps per training window; validation uses whole trajectories.
 
     Raises:
         UserError: the trajectories are shorter than a window.
@@ -126,7 +126,7 @@ class WindowDataModule(LightningDataModule):
         if window > trajectories.actions.shape[1]:
             raise UserError(
                 f"A window of {window} steps does not fit into trajectories of {trajectories.actions.shape[1]} steps; "
-                "make it shorter, or the trajectories longer."
+                "use a shorter window or longer trajectories (data.steps)."
             )
         self.train, self.validation, self.test = split(trajectories)
         self.replay, self.replay_ratio = replay, replay_ratio
@@ -145,7 +145,7 @@ class WindowDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> OrderedWindows:
-        # Whole trajectories: every transition counts once, whatever the window of the training.
+        # With whole trajectories, every transition counts once, whatever the training window is.
         return OrderedWindows(self.validation, self.validation.actions.shape[1])
 
     def state_dict(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class WindowDataModule(LightningDataModule):
 
 
 def split(trajectories: Trajectories) -> tuple[Trajectories, Trajectories, Trajectories]:
-    """Training, validation and test trajectories: 80, 10 and 10 %, in the order of the file."""
+    """Splits trajectories into training (80 %), validation (10 %) and test (10 %), in the order of the file."""
     n = len(trajectories.actions)
     first, second = n * 8 // 10, n * 9 // 10
     return tuple(trajectories.subset(slice(*ends)) for ends in ((0, first), (first, second), (second, n)))

@@ -1,4 +1,4 @@
-"""The replay buffer: what happened when plans were executed."""
+"""The replay buffer: trajectories of executed plans."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,18 +11,18 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.files import replacing
 
 LEAST_PRIORITY = 0.01
-"""What is added to each error when priorities are made of them, as a multiple of the mean error."""
+"""Constant added to each error to get a positive priority, as a multiple of the mean error."""
 
 
 class ReplayBuffer:
     """A bounded first-in, first-out store of trajectories of equal length.
 
-    Windows of it may be drawn by priority: proportionally, as in Schaul et al. 2016 (arXiv 1511.05952, section 3.3),
-    but without their importance weights: what the model gets wrong shall count for more.
+    Windows may be drawn by priority: proportionally, as in Schaul et al. 2016 (arXiv 1511.05952, section 3.3), but
+    without importance weights, because windows with large model error are meant to count more.
 
     Args:
-        capacity: how many transitions it holds; the oldest trajectories make room for the newest.
-        priority_exponent: of the error on a window, in the weight with which it is drawn; 0 draws uniformly.
+        capacity: number of transitions it holds; new trajectories replace the oldest ones.
+        priority_exponent: exponent of a window's model error in its sampling weight; 0 samples uniformly.
     """
 
     @validate_call
@@ -31,24 +31,24 @@ class ReplayBuffer:
     ) -> None:
         self.capacity, self.priority_exponent = capacity, priority_exponent
         self.added = 0
-        """How many trajectories were ever added, or added since it was last emptied."""
+        """Number of trajectories added since the buffer was made or last cleared."""
         self._store: Trajectories | None = None
         self._errors: Tensor | None = None
 
     def __len__(self) -> int:
-        """How many trajectories it holds."""
+        """Number of trajectories it holds."""
         return 0 if self._store is None else min(self.added, len(self._store.actions))
 
     @property
     def trajectories(self) -> Trajectories:
-        """All that it holds; a view. Meaningful only when it is not empty."""
+        """All trajectories it holds, as a view; only valid if the buffer is not empty."""
         return self._store.subset(slice(0, len(self)))
 
     def add(self, states: Tensor, actions: Tensor) -> None:
         """Adds trajectories with states `[N, T+1, S]` and actions `[N, T, A]`.
 
         Raises:
-            ValueError: their length differs from that of the trajectories held, or exceeds the capacity.
+            ValueError: their length differs from that of the stored trajectories, or exceeds the capacity.
         """
         steps = actions.shape[1]
         if self._store is None:
@@ -69,48 +69,51 @@ class ReplayBuffer:
         self._errors = None
 
     def clear(self) -> None:
-        """Empties it."""
+        """Removes all trajectories."""
         self.added, self._store, self._errors = 0, None, None
 
     def prioritise(self, errors: Tensor) -> None:
-        """Makes priorities of a model's one-step squared errors `[N, T]` on all that it holds, until more is added."""
+        """Sets priorities from one-step squared errors `[N, T]` on all trajectories; valid until more are added."""
         self._errors = errors.double()
 
     def window_weights(self, k: int) -> Tensor | None:
-        """The weights with which windows of `k` steps are to be drawn, `[num_windows]`; none if all are alike.
+        """Returns the sampling weights of windows of `k` steps, `[num_windows]`; `None` if there are no priorities.
 
-        The error on a window is the mean of its steps'.
+        The error on a window is the mean over its steps.
         """
         if self._errors is None:
             return None
         errors = self._errors.unfold(1, k, 1).mean(-1).flatten()
-        # In units of their mean, so that the small constant is small in any simulator's units.
+        # Relative to the mean, so that the added constant is small in the units of any simulator.
         relative = (errors / errors.mean()).nan_to_num(1.0)
         return (relative + LEAST_PRIORITY) ** self.priority_exponent
 
     def state_dict(self) -> dict[str, Any]:
-        """Its contents, for a checkpoint."""
+        """Returns the contents, for a checkpoint."""
         held = {} if self._store is None else {k: v.clone() for k, v in self.trajectories._asdict().items()}
         return {"capacity": self.capacity, "added": self.added, **held}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the contents of another buffer.
+        """Replaces the contents by those of another buffer.
 
         Raises:
-            ValueError: its capacity was another.
+            ValueError: the other buffer has a different capacity.
         """
         if state["capacity"] != self.capacity:
-            raise ValueError(f"the state is that of a buffer of capacity {state['capacity']}, not {self.capacity}.")
+            raise ValueError(
+                f"the state is that of a replay buffer of capacity {state['capacity']}, but this one has capacity "
+                f"{self.capacity}."
+            )
         self.clear()
         if "actions" in state:
             self.add(state["states"], state["actions"])
         self.added = state["added"]
 
     def save(self, path: Path) -> None:
-        """Writes the file whole or not at all."""
+        """Writes the contents to a file, completely or not at all."""
         with replacing(path) as temporary:
             torch.save(self.state_dict(), temporary)
 
     def load(self, path: Path) -> None:
-        """Takes over the contents of a file written by `save`."""
+        """Replaces the contents by those of a file written by `save`."""
         self.load_state_dict(torch.load(path, weights_only=True))

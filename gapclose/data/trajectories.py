@@ -1,4 +1,4 @@
-"""Trajectories, the windows cut from them, and their file."""
+"""Trajectories, the windows cut from them, and their file format."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +14,7 @@ from gapclose.files import replacing
 
 
 class Window(NamedTuple):
-    """Pieces of trajectories, `k` steps long.
+    """A batch of parts of trajectories, `k` steps long.
 
     Attributes:
         states: `[B, k+1, S]`.
@@ -30,18 +30,18 @@ class Trajectories(NamedTuple):
 
     Attributes:
         states: `[N, T+1, S]`, in the simulator's units.
-        actions: `[N, T, A]`, as executed: inside the action bounds.
+        actions: executed actions `[N, T, A]`, inside the action bounds.
     """
 
     states: Tensor
     actions: Tensor
 
     def num_windows(self, k: int) -> int:
-        """How many windows of `k` steps there are."""
+        """Number of windows of `k` steps."""
         return self.actions.shape[0] * (self.actions.shape[1] - k + 1)
 
     def windows(self, index: Tensor, k: int) -> Window:
-        """The windows of `k` steps with the numbers `index [B]`, cut with one gather each."""
+        """Returns the windows of `k` steps with indices `index [B]`, with one gather each for states and actions."""
         steps = self.actions.shape[1]
         trajectory, first = index // (steps - k + 1), index % (steps - k + 1)
         offsets = torch.arange(k + 1, device=index.device)
@@ -53,13 +53,13 @@ class Trajectories(NamedTuple):
         )
 
     def subset(self, rows: slice) -> "Trajectories":
-        """The trajectories in `rows`; a view, not a copy."""
+        """Returns the trajectories in `rows`, as a view."""
         return Trajectories(self.states[rows], self.actions[rows])
 
     def pieces(self, steps: int) -> "Trajectories":
-        """Cut into trajectories of `steps` steps each, one after the other, less what is left over at their ends.
+        """Cuts each trajectory into consecutive ones of `steps` steps, and drops the rest at its end.
 
-        Those that are shorter stay as they are.
+        Trajectories shorter than `steps` stay whole.
         """
         steps = min(steps, self.actions.shape[1])
         count = self.actions.shape[1] // steps
@@ -69,17 +69,17 @@ class Trajectories(NamedTuple):
         )
 
     def save(self, path: Path) -> None:
-        """Writes the file whole or not at all."""
+        """Writes a file, completely or not at all."""
         tensors = {name: tensor.contiguous() for name, tensor in self._asdict().items()}
         with replacing(path) as temporary:
             save_file(tensors, temporary, metadata={"digest": self.digest()})
 
     @classmethod
     def load(cls, path: Path) -> "Trajectories":
-        """The trajectories of a file, memory-mapped.
+        """Loads the trajectories of a file, memory-mapped.
 
         Raises:
-            UserError: the file is truncated or altered, or holds shapes or values that trajectories cannot have.
+            UserError: the file is truncated or altered, or its shapes or values are invalid.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -87,7 +87,7 @@ class Trajectories(NamedTuple):
                 trajectories = cls(file.get_tensor("states"), file.get_tensor("actions"))
         except (SafetensorError, OSError) as error:
             raise UserError(
-                f"The data file {path} cannot be read ({error}); delete it, and the next run makes it anew."
+                f"The data file {path} cannot be read ({error}); delete it, and the next run collects the data again."
             ) from error
         states, actions = trajectories
         wrong = states.dim() != 3 or actions.dim() != 3 or 0 in states.shape or 0 in actions.shape
@@ -97,16 +97,16 @@ class Trajectories(NamedTuple):
                 "expected [N, T+1, S] and [N, T, A]."
             )
         if not (states.isfinite().all() and actions.isfinite().all()):
-            raise UserError(f"The data file {path} holds NaN or infinite values; delete it, or mend its source.")
+            raise UserError(f"The data file {path} holds NaN or infinite values; delete it, or correct its source.")
         if digest != trajectories.digest():
             raise UserError(
                 f"The data file {path} has been altered since it was written (its checksum does not match); "
-                "delete it, and the next run makes it anew."
+                "delete it, and the next run collects the data again."
             )
         return trajectories
 
     def digest(self) -> str:
-        """Checksum of the contents."""
+        """Returns a checksum of the contents."""
         hasher = hashlib.blake2b(digest_size=16)
         for tensor in self:
             hasher.update(repr((tensor.dtype, tuple(tensor.shape))).encode())

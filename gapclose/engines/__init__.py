@@ -1,1 +1,4 @@
-"""Engines that simulate one state after the other, and the processes that they do it in. Nothing here takes PyTorch."""
+"""Physics engines that step one state at a time, and the worker processes that run them; nothing here uses PyTorch.
+
+The simulators that wrap these engines, with tasks, experts and pictures, are in `gapclose.envs`.
+"""

@@ -1,18 +1,18 @@
-"""AntMaze of OGBench: a quadruped in a maze."""
+"""The engine of AntMaze (OGBench): a quadruped in a maze."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gapclose.engines.engine import installed
-from gapclose.engines.mujoco_engine import MujocoEngine, temporary_files_gone
+from gapclose.engines.engine import optional_import
+from gapclose.engines.mujoco_engine import MujocoEngine, discard_temporary_files
 
 
 @dataclass(frozen=True)
 class AntMazeEngine(MujocoEngine):
-    """The library's model.
+    """The MuJoCo model of OGBench.
 
     Args:
-        maze: `arena`, `medium`, `large` or `giant`.
+        maze: name of the map: `arena`, `medium`, `large` or `giant`.
     """
 
     maze: str
@@ -23,12 +23,12 @@ class AntMazeEngine(MujocoEngine):
 
 
 def environment(maze: str):
-    """The library's environment with that map.
+    """Returns OGBench's environment with this map.
 
     Raises:
-        UserError: the library is not installed.
+        UserError: OGBench is not installed.
     """
-    with installed("AntMaze", "ogbench"):
+    with optional_import("AntMaze", "ogbench"):
         from ogbench.locomaze.maze import make_maze_env
-    with temporary_files_gone():
+    with discard_temporary_files():
         return make_maze_env("ant", "maze", maze_type=maze)

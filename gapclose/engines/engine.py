@@ -1,4 +1,4 @@
-"""What every engine does: it restores states and steps them, one after the other."""
+"""The interface of engines: restore each state of a batch and step it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -10,7 +10,10 @@ from gapclose.errors import UserError
 
 
 class Engine(ABC):
-    """The physics of an environment. It is sent to other processes: its attributes say what to build there, no more.
+    """The physics of an environment.
+
+    Engines are pickled and sent to worker processes. They hold only the settings from which each worker builds the
+    simulation.
 
     Attributes:
         action_dim: number `A` of action coordinates.
@@ -20,21 +23,22 @@ class Engine(ABC):
 
     @abstractmethod
     def advance(self, states: np.ndarray, actions: np.ndarray, hold: int) -> np.ndarray:
-        """States after one step of a simulator; a pure function of its arguments.
+        """Computes one step of the simulator: a pure function of its arguments.
 
         Args:
-            states: `float64 [n, S]`; each is restored.
-            actions: `float64 [n, B, A]`, inside the action bounds, one after the other.
-            hold: how many steps of the engine each of them lasts.
+            states: `float64 [n, S]`; each is restored before it is stepped.
+            actions: `float64 [n, B, A]`: `B` actions, applied one after the other, inside the action bounds.
+            hold: number of engine steps for which each action is held.
 
         Returns:
-            States `float64 [n, S]`.
+            Next states `float64 [n, S]`.
         """
 
     def rollout(self, states: np.ndarray, actions: np.ndarray, hold: int) -> np.ndarray:
-        """States `float32 [n, T, S]` after each of `T` steps with actions `[n, T, B, A]` from states `[n, S]`.
+        """Returns the states `float32 [n, T, S]` after each of `T` steps with actions `[n, T, B, A]`.
 
-        Each step starts from the rounded result of the one before: it makes no difference who asks for how many.
+        The rollouts start from `states [n, S]`. Each step starts from the rounded result of the step before, so that
+        one long rollout and several short ones give the same states.
         """
         visited = np.empty((len(states), actions.shape[1], states.shape[1]), np.float32)
         for step in range(actions.shape[1]):
@@ -44,17 +48,20 @@ class Engine(ABC):
 
 
 @contextmanager
-def installed(what: str, extra: str) -> Iterator[None]:
-    """Within it a library is imported; raises `UserError` if it is not installed.
+def optional_import(feature: str, extra: str) -> Iterator[None]:
+    """Context manager for the import of an optional library.
 
     Args:
-        what: needs it.
-        extra: of gapclose, that brings it.
+        feature: what needs the library, for the error message.
+        extra: the extra of gapclose that installs it.
+
+    Raises:
+        UserError: the library is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{what} needs {error.name}, which is not installed; get it by pip install 'gapclose[{extra}]', or in a "
-            f"checkout by pip install -e '.[{extra}]'."
+            f"{feature} needs {error.name}, which is not installed; install it with pip install 'gapclose[{extra}]', "
+            f"or in a checkout with pip install -e '.[{extra}]'."
         ) from error

@@ -1,4 +1,4 @@
-"""Any MuJoCo model as an engine."""
+"""The engine base class for MuJoCo models."""
 
 import tempfile
 from abc import abstractmethod
@@ -13,31 +13,30 @@ from gapclose.engines.engine import Engine
 
 
 class MujocoEngine(Engine):
-    """States are positions and velocities, `[qpos, qvel]`; actions are controls.
+    """Steps a MuJoCo model. States are positions and velocities, `[qpos, qvel]`; actions are controls.
 
-    The solver starts every step of the engine from nothing, not from the solution of the step before, which is no part
-    of the state; up to the solver's tolerance the result is the same.
+    The solver has no warm start: its last solution is not part of the state, so each engine step starts without it. Up
+    to the solver's tolerance the result is the same.
 
     Attributes:
-        speed_limit: bound of each velocity when a step of the engine begins; none for none.
+        speed_limit: bound of each velocity at the start of an engine step; `None` means no bound.
     """
 
     speed_limit: ClassVar[float | None] = None
 
     @abstractmethod
     def model(self):
-        """The `mujoco.MjModel`, built anew."""
+        """Builds a new `mujoco.MjModel`."""
 
     def advance(self, states: np.ndarray, actions: np.ndarray, hold: int) -> np.ndarray:
-        model, data, batch = built(self)
+        model, data, batch = build_rollout(self)
         limit = np.inf if self.speed_limit is None else self.speed_limit
-        steps = 1 if self.speed_limit is not None else hold  # Between limits, the engine may run.
+        steps = 1 if self.speed_limit is not None else hold  # A speed limit is applied before every engine step.
         n = len(states)
-        full = np.concatenate((np.zeros((n, 1)), states), 1)  # Time comes first; nothing depends on it.
+        full = np.concatenate((np.zeros((n, 1)), states), 1)  # MuJoCo's first entry is the time; nothing depends on it.
         visited, sensed = np.empty((n, steps, full.shape[1])), np.empty((n, steps, model.nsensordata))
-        settings = dict(
-            skip_checks=True, nstep=steps, state=visited, sensordata=sensed
-        )  # Checks take most of the time.
+        # Without skip_checks, the checks would take most of the time.
+        settings = dict(skip_checks=True, nstep=steps, state=visited, sensordata=sensed)
         for action in actions.swapaxes(0, 1):
             control = np.repeat(action[:, None], steps, 1)
             for _ in range(hold // steps):
@@ -49,8 +48,8 @@ class MujocoEngine(Engine):
 
 
 @cache
-def built(engine: MujocoEngine):
-    """Model, data, and what steps batches of states; made once in a process."""
+def build_rollout(engine: MujocoEngine):
+    """Returns the model, its data, and MuJoCo's batched stepper, built once per process."""
     import mujoco
     from mujoco.rollout import Rollout
 
@@ -59,8 +58,8 @@ def built(engine: MujocoEngine):
 
 
 @contextmanager
-def temporary_files_gone() -> Iterator[None]:
-    """Within it, temporary files go to a folder that goes at its end: libraries leave models there."""
+def discard_temporary_files() -> Iterator[None]:
+    """Context manager: temporary files go to a folder that is deleted at the end. Libraries leave model files there."""
     usual = tempfile.tempdir
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder

@@ -1,23 +1,23 @@
-"""PointMaze of gymnasium-robotics: a ball that forces push through a maze."""
+"""The engine of PointMaze (gymnasium-robotics): forces push a ball through a maze."""
 
 import os
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gapclose.engines.engine import installed
-from gapclose.engines.mujoco_engine import MujocoEngine, temporary_files_gone
+from gapclose.engines.engine import optional_import
+from gapclose.engines.mujoco_engine import MujocoEngine, discard_temporary_files
 
 MAPS = {"umaze": "U_MAZE", "medium": "MEDIUM_MAZE", "large": "LARGE_MAZE"}
-"""The library's maps by our names."""
+"""The names of the maps in gymnasium-robotics, by our names."""
 
 
 @dataclass(frozen=True)
 class PointMazeEngine(MujocoEngine):
-    """The library's model with the library's limit of speed.
+    """The MuJoCo model and the speed limit of gymnasium-robotics.
 
     Args:
-        maze: one of `MAPS`.
+        maze: name of the map, a key of `MAPS`.
     """
 
     maze: str
@@ -29,14 +29,14 @@ class PointMazeEngine(MujocoEngine):
 
 
 def environment(maze: str):
-    """The library's environment with that map.
+    """Returns the environment of gymnasium-robotics with this map.
 
     Raises:
-        UserError: the library is not installed.
+        UserError: gymnasium-robotics is not installed.
     """
-    # When it is imported, it tells news of its other environments.
-    with installed("PointMaze", "mujoco"), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+    # On import, the library prints notices about its other environments.
+    with optional_import("PointMaze", "mujoco"), open(os.devnull, "w") as sink, redirect_stderr(sink):
         from gymnasium_robotics.envs.maze import maps
         from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
-    with temporary_files_gone():
+    with discard_temporary_files():
         return PointMazeEnv(getattr(maps, MAPS[maze]))

@@ -1,4 +1,4 @@
-"""Worker processes for engines: started once, replaced when they die, gone when the run is."""
+"""Worker processes for engines: started once, replaced when they die, and ended with the process that uses them."""
 
 import atexit
 import logging
@@ -19,24 +19,25 @@ from gapclose.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SHARES = 4
-"""Shares of a large batch for each worker: some rows take longer than others."""
-SMALL = 16
-"""Rows times steps of a share that is not worth being sent to another process."""
-LARGE = 32
-"""Rows of a share that may do without others: engines that step rows together are the faster the more these are."""
-ATTEMPTS = 3
-"""How often in a row workers may die before that is taken for the states' fault, or the machine's."""
+SHARES_PER_WORKER = 4
+"""Shares of a large batch for each worker; several, because some rows take longer than others."""
+MIN_TRANSITIONS = 16
+"""Rows times steps below which a share is not worth sending to another process."""
+MIN_ROWS = 32
+"""Rows of a share below which a batch is not split further than into one share per worker: engines that step rows
+together are faster the more rows they get."""
+MAX_DEATHS = 3
+"""How often in a row workers may die before the run stops; then the states or the machine are to blame."""
 
 
 class Workers:
-    """Processes that step the rows of a batch, each its share.
+    """A pool of processes that share the rows of a batch among themselves.
 
-    They start when they are first needed, and serve all engines of the process. What a worker had in hand when it died
-    is done again by another: an engine's step is a pure function, so nothing is lost.
+    The processes start when they are first needed, and serve all engines of this process. When a worker dies, another
+    one repeats its share: an engine's step is a pure function, so nothing is lost.
 
     Attributes:
-        number: of processes; 0 for none but this one.
+        number: number of worker processes; with 0, this process does all the work.
     """
 
     def __init__(self) -> None:
@@ -44,10 +45,10 @@ class Workers:
         self.executor: ProcessPoolExecutor | None = None
 
     def rollout(self, engine: Engine, states: np.ndarray, actions: np.ndarray, hold: int) -> np.ndarray:
-        """As `Engine.rollout`, shared out.
+        """Same as `Engine.rollout`, computed by the workers.
 
         Raises:
-            UserError: workers died again and again.
+            UserError: workers died `MAX_DEATHS` times in a row.
         """
         rows = self.shares(len(states), actions.shape[1])
         if len(rows) <= 1:
@@ -70,73 +71,73 @@ class Workers:
                 if len(done) < len(rows):
                     deaths = deaths + 1 if len(done) == before else 1
                     self.report(deaths, len(rows) - len(done), len(rows))
-        except BaseException:  # Ctrl-C, too: what has not begun need not.
+        except BaseException:  # Includes Ctrl-C. Shares that have not started are cancelled.
             self.stop()
             raise
         return np.concatenate([done[number] for number in range(len(rows))])
 
-    def take(self, number: int) -> None:
-        """From now on takes so many processes."""
+    def resize(self, number: int) -> None:
+        """Sets the number of worker processes; running workers are stopped if it changes."""
         if number != self.number:
             self.stop()
             self.number = number
 
     def shares(self, n: int, steps: int) -> list[slice]:
-        """How `n` rows of so many steps are shared out."""
-        number = min(n, n * steps // SMALL, max(self.number, min(SHARES * self.number, n // LARGE)))
+        """Splits `n` rows of `steps` steps each into shares."""
+        most = max(self.number, min(SHARES_PER_WORKER * self.number, n // MIN_ROWS))
+        number = min(n, n * steps // MIN_TRANSITIONS, most)
         ends = np.linspace(0, n, max(1, number) + 1).round().astype(int)
         return [slice(*pair) for pair in pairwise(ends)]
 
     def submit(self, *call) -> Future:
-        """Gives a call to the workers, which are started if there are none."""
+        """Submits a call to the workers, and starts them first if there are none."""
         if self.executor is None:
-            self.executor = ProcessPoolExecutor(self.number, context(), initializer=begin)
+            self.executor = ProcessPoolExecutor(self.number, context(), initializer=start_worker)
             atexit.register(self.stop)
         try:
             return self.executor.submit(*call)
-        except BrokenProcessPool as error:  # One has died since the last call, or while this is being shared out.
+        except BrokenProcessPool as error:  # A worker died after the last call, or while shares are being submitted.
             future: Future = Future()
             future.set_exception(error)
             return future
 
     def stop(self) -> None:
-        """Ends the workers as soon as they have done what they have in hand."""
+        """Ends the workers as soon as they have finished their current shares."""
         if self.executor is not None:
             self.executor.shutdown(wait=False, cancel_futures=True)
             self.executor = None
             atexit.unregister(self.stop)
 
-    def report(self, deaths: int, left: int, of: int) -> None:
-        """Says that a worker has died, and gives up if that does not stop."""
-        if deaths >= ATTEMPTS:
+    def report(self, deaths: int, left: int, total: int) -> None:
+        """Logs that a worker has died, and raises `UserError` after `MAX_DEATHS` times in a row."""
+        if deaths >= MAX_DEATHS:
             raise UserError(
-                f"Worker processes of the simulator died {deaths} times in a row; if memory is short, take fewer of "
-                "them (num_workers), or a smaller planner.num_samples or evaluation.num_tasks."
+                f"Worker processes of the simulator died {deaths} times in a row; if memory is short, use fewer "
+                "workers (num_workers), or a smaller planner.num_samples or evaluation.num_tasks."
             )
         log.warning(
-            "A worker process of the simulator has died; its place is taken by another, and %d of %d shares are done "
-            "anew.",
+            "A worker process of the simulator has died; another one replaces it, and %d of %d shares are repeated.",
             left,
-            of,
+            total,
         )
 
 
-def begin() -> None:
-    """What a worker does first: it leaves Ctrl-C to the process that it works for, and ends when that does."""
+def start_worker() -> None:
+    """Initialises a worker: it leaves Ctrl-C to its parent process, and exits when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def follow() -> None:
+    def exit_with_parent() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
 def context() -> BaseContext:
-    """How workers are started: as copies of a process without threads, where the system can."""
+    """Returns the start method of the workers: as forks of a process without threads, where the system supports it."""
     methods = multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
 workers = Workers()
-"""Those of this process, whatever simulates in it."""
+"""The workers of this process, shared by all its simulators."""

@@ -11,33 +11,33 @@ from gapclose.engines.ant_maze import AntMazeEngine, environment
 from gapclose.envs.maze import Maze, MazeSimulator
 
 LEGS = math.pi * (torch.arange(4) / 2 + 0.25)
-"""In which direction each leg points, in radians from the body's front."""
+"""Direction of each leg, in radians from the body's front."""
 TROT = torch.tensor([1.0, -1.0, 1.0, -1.0])
-"""Diagonal legs move together."""
+"""Sign of each leg in the trot: diagonal legs move together."""
 OUTWARD = torch.tensor([1.0, -1.0, -1.0, 1.0])
-"""The sign of the ankles' angles, by leg."""
+"""Sign of each leg's ankle angle."""
 ACTUATED = [3, 0, 1, 2]
-"""The legs in the order of the actions: for each its hip and its ankle."""
+"""The legs in the order of the actions; each leg has a hip and an ankle."""
 
 
 class AntMaze(MazeSimulator):
     """The AntMaze of OGBench (Park et al. 2025, arXiv 2410.20092), simulated by MuJoCo.
 
-    A state is the position `[x, y, z]` of the body, its orientation (a quaternion), the angles of hip and ankle of four
-    legs, and the velocities of all of these, `[29]`, in metres, radians and seconds; an action has the torques on hip
-    and ankle of each leg, in [-1, 1]. A step of the engine takes 0.02 s; five make a step of the library. Noise and
-    the radius of success are the library's.
+    A state `[29]` is the position `[x, y, z]` of the body, its orientation (a quaternion), the hip and ankle angles of
+    the four legs, and the velocities of all of these, in metres, radians and seconds. An action is the torques on hip
+    and ankle of each leg, in [-1, 1]. An engine step takes 0.02 s; a step of OGBench is five of them. The noise of
+    starts and goals and the success radius are those of OGBench.
 
     Args:
-        maze: the map; `arena` is empty.
-        frameskip: steps of the engine in one step.
-        action_block: how many actions there are in a step, each held for an equal share of it.
-        min_distance: tasks lead at least so many cells, of 4 m, through the maze.
-        max_distance: and at most so many; none for no limit.
+        maze: name of the map; `arena` is empty.
+        frameskip: engine steps per step.
+        action_block: actions per step, each held for an equal share of it.
+        min_distance: least distance from start to goal through the maze, in cells of 4 m.
+        max_distance: largest such distance; `None` means no limit.
 
     Raises:
-        UserError: OGBench is not installed, no two cells are that far apart, or the frameskip is no multiple of the
-            action block.
+        UserError: OGBench is not installed, no two cells are that far apart, or `frameskip` is not a multiple of
+            `action_block`.
     """
 
     name = "ant_maze"
@@ -54,9 +54,10 @@ class AntMaze(MazeSimulator):
         damping=0.19,
         ankle=0.84,
     )
-    """Of the expert: how far hips swing and ankles lift (radians), how fast (radians per second), how far the torques'
-    targets are ahead in the cycle and the ankles ahead of the hips (radians), gains, and the middle of the ankles'
-    angles. A search for the longest way in four seconds found them."""
+    """Gait of the expert: amplitudes of the hips (`swing`) and ankles (`lift`) in radians, frequency in radians per
+    second, phase lead of the targets over the present phase (`lead`) and of the ankles over the hips (`delay`) in
+    radians, gains of the controller (`stiffness`, `damping`), and the ankles' mean angle (`ankle`) in radians. The
+    values come from a search for the longest distance walked in four seconds."""
 
     @validate_call
     def __init__(
@@ -68,7 +69,7 @@ class AntMaze(MazeSimulator):
         max_distance: PositiveInt | None = None,
     ) -> None:
         library = environment(maze)
-        # The library's first row is at the bottom, and the cell in its second row and column is at the origin.
+        # In OGBench the first row is at the bottom, and the cell in the second row and column is at the origin.
         free = torch.from_numpy(library.maze_map == 0).flip(0)
         corners = torch.tensor([library.ij_to_xy(cell) for cell in ((0, 0), (free.shape[0] - 1, free.shape[1] - 1))])
         size = library.ij_to_xy((0, 1))[0] - library.ij_to_xy((0, 0))[0]
@@ -82,16 +83,16 @@ class AntMaze(MazeSimulator):
         return torch.cat((positions, pose[..., 2:], pose.new_zeros(*pose.shape[:-1], 14)), -1)
 
     def expert_action(self, state: Tensor, goal: Tensor) -> Tensor:
-        """A trot along the body's axis that points most nearly to the next cell on the shortest way.
+        """A trot along that axis of the body which points most nearly to the next cell on the shortest path.
 
-        Where the legs are in their cycle is read off the angles and velocities of the hips, so there is no clock.
+        The phase of the gait is computed from the angles and velocities of the hips, so there is no clock.
         """
         gait = self.gait
         hips, ankles, hip_speeds, ankle_speeds = (state[:, first : first + 8 : 2] for first in (7, 8, 21, 22))
         way = self.waypoint(state, goal) - self.position(state)
         bearing = torch.atan2(way[:, 1], way[:, 0]) - heading(state[:, 3:7])
         axis = (bearing / (math.pi / 2)).round() * (math.pi / 2)
-        # Feet on the ground move against the body's way: how far each hip has to swing, forward being positive.
+        # How far each hip has to swing, forward being positive: feet on the ground move against the body's direction.
         amplitude = math.sqrt(2) * (LEGS - axis[:, None]).sin() * TROT
         share = amplitude / (gait["swing"] * amplitude.square().sum(1, keepdim=True))
         sine, cosine = (share * hips).sum(1), (share * hip_speeds).sum(1) / gait["frequency"]
@@ -106,7 +107,7 @@ class AntMaze(MazeSimulator):
         return action.clamp(-1, 1).repeat(1, self.action_block)
 
     def figure(self, state: Tensor) -> Tensor:
-        """The three parts of each leg, seen from above."""
+        """The three segments of each leg, seen from above."""
         direction = LEGS + state[..., 7:15:2]
         ankle = OUTWARD * state[..., 8:15:2]
         hip = segment(0.28, LEGS.expand_as(direction), torch.zeros_like(direction))
@@ -118,19 +119,19 @@ class AntMaze(MazeSimulator):
 
 
 def heading(quaternion: Tensor) -> Tensor:
-    """Where the front of bodies with orientations `[..., 4]` points to in the plane, `[...]`, in radians."""
+    """Direction in the plane of the front of bodies with orientations `[..., 4]`, in radians: `[...]`."""
     w, x, y, z = quaternion.unbind(-1)
     return torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
 def segment(length: float, direction: Tensor, down: Tensor) -> Tensor:
-    """Vectors `[..., 3]` of that length, by their direction and their angle below the horizontal `[...]`."""
+    """Vectors `[..., 3]` of this length, given their direction and their angle below the horizontal, both `[...]`."""
     flat = length * down.cos()
     return torch.stack((flat * direction.cos(), flat * direction.sin(), -length * down.sin()), -1)
 
 
 def rotate(quaternion: Tensor, vectors: Tensor) -> Tensor:
-    """Vectors `[..., L, J, 3]` of bodies with orientations `[..., 4]`, in the world's axes."""
+    """Rotates vectors `[..., L, J, 3]` from the frame of bodies with orientations `[..., 4]` into the world frame."""
     scalar, axis = quaternion[..., None, None, :1], quaternion[..., None, None, 1:].expand_as(vectors)
     turned = 2 * torch.linalg.cross(axis, vectors)
     return vectors + scalar * turned + torch.linalg.cross(axis, turned)

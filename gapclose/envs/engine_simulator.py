@@ -1,4 +1,4 @@
-"""Simulators whose engine steps one state after the other, in worker processes."""
+"""The base class of simulators whose engine steps one state at a time, in worker processes."""
 
 import torch
 from torch import Tensor
@@ -11,25 +11,25 @@ from gapclose.errors import UserError
 
 
 class EngineSimulator(Simulator):
-    """Restores states in an engine, steps them there, and spreads them over worker processes.
+    """Steps states in an engine, and distributes them over worker processes.
 
-    A step is `frameskip` steps of the engine. In it `action_block` actions follow one another, each held for an equal
-    share of the step; as one action of the simulator they stand one behind the other.
+    A step of the simulator is `frameskip` engine steps. It applies `action_block` actions one after the other, each for
+    an equal share of the step; an action of the simulator is their concatenation.
 
     Args:
         engine: the physics.
-        frameskip: steps of the engine in a step of the simulator.
-        action_block: how many actions there are in a step.
+        frameskip: engine steps per step of the simulator.
+        action_block: actions per step of the simulator.
 
     Raises:
-        UserError: the frameskip is no multiple of the action block.
+        UserError: `frameskip` is not a multiple of `action_block`.
     """
 
     def __init__(self, engine: Engine, frameskip: int, action_block: int) -> None:
         if frameskip % action_block:
             raise UserError(
-                f"env.frameskip is {frameskip} and env.action_block {action_block}; each action of the block lasts an "
-                f"equal share of the step, so choose a multiple of {action_block} as frameskip."
+                f"env.frameskip is {frameskip} and env.action_block is {action_block}; each action of the block lasts "
+                f"an equal share of the step, so choose a multiple of {action_block} as env.frameskip."
             )
         self.engine, self.hold, self.action_block = engine, frameskip // action_block, action_block
         self.action_dim = action_block * engine.action_dim
@@ -45,6 +45,6 @@ class EngineSimulator(Simulator):
         return torch.cat((state.unsqueeze(1), torch.from_numpy(visited).to(state)), 1)
 
     def render(self, state: Tensor, goal: Tensor | None = None, size: int = 192) -> Tensor:
-        """The world's outline in black, what moves in blue, where it shall go in green; y points up."""
+        """Draws the world's outline in black, the state in blue and the goal in green; y points up."""
         target = None if goal is None else (self.position(goal), self.figure(goal))
         return draw_frames(self.outline(), self.position(state), self.figure(state), target, self.success_radius, size)

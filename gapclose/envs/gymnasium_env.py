@@ -1,4 +1,4 @@
-"""Any simulator as a Gymnasium environment, for use outside gapclose."""
+"""Simulators as Gymnasium environments, for use outside gapclose."""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -20,14 +20,14 @@ Observation = dict[str, np.ndarray]
 
 
 class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
-    """One task at a time, goal-conditioned.
+    """A goal-conditioned environment for one task at a time.
 
-    Observations have `observation`, `achieved_goal` and `desired_goal`, all of them states. The reward is the negative
-    distance to the goal; the episode terminates when the goal is reached.
+    Observations have the keys `observation`, `achieved_goal` and `desired_goal`, all of them states. The reward is the
+    negative distance to the goal; the episode terminates when the goal is reached.
 
     Args:
         simulator: the dynamics and the tasks.
-        render_mode: `rgb_array` or none.
+        render_mode: `rgb_array`, or `None` for no pictures.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -45,15 +45,15 @@ class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Starts a task: that of `options["start"]` and `options["goal"]`, or a random one.
+        """Starts a random task, or one with the given `options["start"]` and `options["goal"]`.
 
         Raises:
-            UserError: unknown options, or a start or goal that is not a possible state.
+            UserError: an option is unknown, or the start or goal is not a possible state.
         """
         super().reset(seed=seed)
         options = options or {}
         if unknown := options.keys() - set(Tasks._fields):
-            raise UserError(f"reset got the options {sorted(unknown)}; it knows start and goal.")
+            raise UserError(f"reset got the unknown options {sorted(unknown)}; the options are start and goal.")
         generator = torch.Generator().manual_seed(derive_seed(int(self.np_random.integers(2**31))))
         task = self.simulator.sample_tasks(1, generator)._asdict()
         for name, value in options.items():
@@ -64,14 +64,14 @@ class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
         return self._observation(), {"is_success": self._success()}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One step of the simulator."""
+        """Executes one step of the simulator."""
         self._state = self.simulator.step(self._state, torch.as_tensor(np.asarray(action, np.float32))[None])
         success = self._success()
         reward = -self.simulator.distance(self._state, self._task.goal).item()
         return self._observation(), reward, success, False, {"is_success": success}
 
     def render(self) -> np.ndarray | None:
-        """The picture `uint8 [H, W, 3]` of the state and the goal."""
+        """Returns a picture `uint8 [H, W, 3]` of the state and the goal, or `None` without a render mode."""
         if self.render_mode is None:
             return None
         return self.simulator.render(self._state, self._task.goal)[0].numpy()
@@ -85,7 +85,10 @@ class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
 
 
 def make(simulator: type[Simulator], render_mode: str | None = None, **settings: Any) -> SimulatorEnv:
-    """`gymnasium.make("gapclose/Wall-v0", ...)`, and so on; the settings are those of the simulator."""
+    """Makes an environment; behind `gymnasium.make("gapclose/Wall-v0", ...)` and the like.
+
+    `settings` are those of the simulator.
+    """
     return SimulatorEnv(simulator(**settings), render_mode)
 
 

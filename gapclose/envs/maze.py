@@ -1,4 +1,4 @@
-"""Mazes of square cells: where one can be, how far it is, which way to go; and what all simulators of mazes do."""
+"""Mazes of square cells: their geometry and shortest paths, and the base class of simulators in mazes."""
 
 from abc import abstractmethod
 
@@ -16,55 +16,55 @@ class Maze:
     """A map of free and filled cells; its first row is at the top.
 
     Args:
-        free: which cells are free, bool `[rows, columns]`; those at the border are not.
+        free: which cells are free, bool `[rows, columns]`; cells at the border must be filled.
         size: width of a cell.
-        middle: where the middle of the map lies, `[2]`; at the origin by default.
+        middle: position of the middle of the map, `[2]`; the origin by default.
     """
 
     def __init__(self, free: Tensor, size: float, middle: Tensor | None = None) -> None:
         self.free, self.size, self.middle = free, size, torch.zeros(2) if middle is None else middle
         self.cells = free.nonzero()
         """Row and column of each free cell, `[C, 2]`."""
-        self.half_extent = size / 2 * torch.tensor([free.shape[1], free.shape[0]])
+        self.half_size = size / 2 * torch.tensor([free.shape[1], free.shape[0]])
         """Half the width and height of the map, `[2]`."""
         self.number = torch.full(free.shape, -1).masked_scatter(free, torch.arange(len(self.cells)))
-        """The free cells' numbers in `cells`, `[rows, columns]`; -1 elsewhere."""
+        """Index in `cells` of each free cell, `[rows, columns]`; -1 for filled cells."""
         neighbours = (self.cells[:, None] - self.cells).abs().sum(-1) == 1
-        steps, before = shortest_path(neighbours.numpy(), unweighted=True, return_predecessors=True)
+        steps, predecessors = shortest_path(neighbours.numpy(), unweighted=True, return_predecessors=True)
         self.steps = torch.from_numpy(steps)
-        """How many steps from cell to cell it is from each free cell to each other, `[C, C]`; infinite for no way."""
-        self.next = torch.from_numpy(before.T.copy()).long()
-        """The first cell on the shortest way from each to each other, `[C, C]`; negative where there is none to go."""
+        """Length of the shortest path from each free cell to each other, in cells, `[C, C]`; infinite if none."""
+        self.next = torch.from_numpy(predecessors.T.copy()).long()
+        """Next cell on the shortest path from each free cell to each other, `[C, C]`; negative if there is none."""
 
     def centres(self, cells: Tensor) -> Tensor:
-        """Positions `[..., 2]` of the middles of cells, given by number `[...]`."""
+        """Positions `[..., 2]` of the centres of cells, given by index `[...]`."""
         row, column = self.cells[cells].unbind(-1)
-        x = (column + 0.5) * self.size - self.half_extent[0]
-        y = self.half_extent[1] - (row + 0.5) * self.size
+        x = (column + 0.5) * self.size - self.half_size[0]
+        y = self.half_size[1] - (row + 0.5) * self.size
         return self.middle + torch.stack((x, y), -1)
 
     def cell(self, positions: Tensor) -> Tensor:
-        """Numbers `[...]` of the free cells that positions `[..., 2]` are in; -1 elsewhere."""
+        """Indices `[...]` of the free cells that positions `[..., 2]` are in; -1 elsewhere."""
         x, y = (positions.detach().cpu() - self.middle).unbind(-1)
-        column = ((x + self.half_extent[0]) / self.size).floor().long()
-        row = ((self.half_extent[1] - y) / self.size).floor().long()
+        column = ((x + self.half_size[0]) / self.size).floor().long()
+        row = ((self.half_size[1] - y) / self.size).floor().long()
         rows, columns = self.free.shape
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         number = self.number[row.clamp(0, rows - 1), column.clamp(0, columns - 1)]
         return torch.where(inside, number, -1)
 
-    def pairs(self, least: int, most: int | None) -> Tensor:
-        """All pairs of free cells with at least, and at most, so many steps between them: numbers `[P, 2]`.
+    def pairs(self, min_distance: int, max_distance: int | None) -> Tensor:
+        """Returns the indices `[P, 2]` of all pairs of free cells whose distance in cells is within these bounds.
 
         Raises:
-            UserError: there is none.
+            UserError: there is no such pair.
         """
-        farthest = int(self.steps[self.steps.isfinite()].max())
-        pairs = ((self.steps >= least) & (self.steps <= (most or farthest))).nonzero()
+        longest = int(self.steps[self.steps.isfinite()].max())
+        pairs = ((self.steps >= min_distance) & (self.steps <= (max_distance or longest))).nonzero()
         if not len(pairs):
             raise UserError(
-                f"No two cells of the maze are {least} to {most or 'any number of'} steps apart; the farthest are "
-                f"{farthest}: choose another min_distance or max_distance."
+                f"No two cells of the maze are {min_distance} to {max_distance or 'any number of'} steps apart, and "
+                f"the largest distance is {longest}; choose another min_distance or max_distance."
             )
         return pairs
 
@@ -80,18 +80,20 @@ class Maze:
 
 
 class MazeSimulator(EngineSimulator):
-    """A body in a maze, with its position first in the state; where that is, decides whether a goal is reached.
+    """The base class for bodies in a maze.
+
+    The first two coordinates of a state are the body's position; it alone decides whether a goal is reached.
 
     Args:
         maze: the map.
-        min_distance: tasks lead at least so many cells through it.
-        max_distance: and at most so many; none for no limit.
+        min_distance: least distance from start to goal through the maze, in cells.
+        max_distance: largest such distance; `None` means no limit.
         engine: as in `EngineSimulator`; its attribute `maze` is the map's name.
         frameskip: as in `EngineSimulator`.
         action_block: as in `EngineSimulator`.
 
     Attributes:
-        position_noise: how far starts and goals are from the middle of their cells at most, in each direction.
+        position_noise: largest offset of starts and goals from the centre of their cell, along each axis.
     """
 
     position_noise: float
@@ -117,7 +119,7 @@ class MazeSimulator(EngineSimulator):
         self.maze, self.pairs = maze, maze.pairs(min_distance, max_distance)
         self.action_low, self.action_high = torch.tensor([[-1.0], [1.0]]).expand(2, self.action_dim)
         limits = torch.full((self.state_dim,), torch.inf)
-        limits[:2] = maze.half_extent
+        limits[:2] = maze.half_size
         middle = torch.zeros(self.state_dim)
         middle[:2] = maze.middle
         self.state_low, self.state_high = middle - limits, middle + limits
@@ -128,20 +130,20 @@ class MazeSimulator(EngineSimulator):
         """States `[..., S]` at rest at positions `[..., 2]`."""
 
     def sample_tasks(self, n: int, generator: torch.Generator) -> Tasks:
-        """From rest in one cell to rest in another; all pairs of cells that are far enough apart are equally likely."""
+        """Draws tasks from rest to rest, uniformly over all pairs of cells within the distance bounds."""
         cells = self.pairs[torch.randint(len(self.pairs), (n,), generator=generator)]
         noise = self.position_noise * (2 * torch.rand(n, 2, 2, generator=generator) - 1)
         return Tasks(*self.at_rest(self.maze.centres(cells) + noise).unbind(1))
 
     def waypoint(self, state: Tensor, goal: Tensor) -> Tensor:
-        """Where to go, `[N, 2]`: from states `[N, S]` to the middle of the next cell on the way to goals `[N, S]`.
+        """Returns the waypoint `[N, 2]` of states `[N, S]`: the centre of the next cell on the path to goals `[N, S]`.
 
-        In the goal's cell it is the goal.
+        In the goal's cell, it is the goal itself.
         """
         here, there = (self.maze.cell(self.position(x)) for x in (state, goal))
-        following = self.maze.next[here, there]
-        middles = self.maze.centres(following.clamp(min=0)).to(state)
-        return torch.where((following >= 0)[:, None].to(state.device), middles, self.position(goal))
+        next_cell = self.maze.next[here, there]
+        centres = self.maze.centres(next_cell.clamp(min=0)).to(state)
+        return torch.where((next_cell >= 0)[:, None].to(state.device), centres, self.position(goal))
 
     def validate_states(self, states: Tensor, what: str) -> None:
         if states.dim() != 2 or states.shape[1] != self.state_dim:
@@ -149,10 +151,10 @@ class MazeSimulator(EngineSimulator):
         wrong = ~(states.isfinite().all(-1) & self.possible(states))
         if wrong.any():
             x, y = states[wrong.nonzero()[0, 0], :2].tolist()
-            middles = self.maze.centres(torch.arange(len(self.maze.cells))).tolist()
+            centres = self.maze.centres(torch.arange(len(self.maze.cells))).tolist()
             raise UserError(
-                f"{what} ({x:g}, {y:g}) is not in a free cell of the maze; these have their middles at "
-                + ", ".join(f"({x:g}, {y:g})" for x, y in middles)
+                f"{what} ({x:g}, {y:g}) is not in a free cell of the maze; the free cells have their centres at "
+                + ", ".join(f"({x:g}, {y:g})" for x, y in centres)
                 + "."
             )
 

@@ -13,19 +13,20 @@ from gapclose.envs.maze import Maze, MazeSimulator
 class PointMaze(MazeSimulator):
     """The PointMaze of gymnasium-robotics (Fu et al. 2020, D4RL, arXiv 2004.07219), simulated by MuJoCo.
 
-    A state is position and velocity, `[x, y, vx, vy]`, in metres and seconds; an action is a force in each direction,
-    in [-1, 1]. A step of the engine takes 0.01 s. Noise and the radius of success are the library's.
+    A state is position and velocity, `[x, y, vx, vy]`, in metres and seconds. An action is a force along each axis, in
+    [-1, 1]. An engine step takes 0.01 s. The noise of starts and goals and the success radius are those of
+    gymnasium-robotics.
 
     Args:
-        maze: the map.
-        frameskip: steps of the engine in one step.
-        action_block: how many actions there are in a step, each held for an equal share of it.
-        min_distance: tasks lead at least so many cells through the maze.
-        max_distance: and at most so many; none for no limit.
+        maze: name of the map.
+        frameskip: engine steps per step.
+        action_block: actions per step, each held for an equal share of it.
+        min_distance: least distance from start to goal through the maze, in cells.
+        max_distance: largest such distance; `None` means no limit.
 
     Raises:
-        UserError: gymnasium-robotics is not installed, no two cells are that far apart, or the frameskip is no multiple
-            of the action block.
+        UserError: gymnasium-robotics is not installed, no two cells are that far apart, or `frameskip` is not a
+            multiple of `action_block`.
     """
 
     name = "point_maze"
@@ -33,7 +34,7 @@ class PointMaze(MazeSimulator):
     success_radius = 0.45
     position_noise = 0.25
     acceleration, seconds = 24.0, 0.01
-    """Of a ball that a force of 1 pushes, in m/s²; and of a step of the engine."""
+    """Acceleration of the ball under a force of 1, in m/s², and duration of an engine step, in s."""
 
     @validate_call
     def __init__(
@@ -59,9 +60,9 @@ class PointMaze(MazeSimulator):
         return torch.cat((positions, torch.zeros_like(positions)), -1)
 
     def expert_action(self, state: Tensor, goal: Tensor) -> Tensor:
-        """From the middle of one cell to the next on the shortest way, slowing down at the goal."""
+        """Goes from cell centre to cell centre on the shortest path, and slows down at the goal."""
         position, velocity = state.split(2, -1)
         hold = self.hold * self.seconds
-        wanted = ((self.waypoint(state, goal) - position) / max(0.25, 2 * hold)).clamp(-3, 3)
-        force = (wanted - velocity) / (self.acceleration * max(hold, 5 * self.seconds))
+        target_velocity = ((self.waypoint(state, goal) - position) / max(0.25, 2 * hold)).clamp(-3, 3)
+        force = (target_velocity - velocity) / (self.acceleration * max(hold, 5 * self.seconds))
         return force.clamp(-1, 1).repeat(1, self.action_block)

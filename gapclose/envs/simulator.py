@@ -1,4 +1,4 @@
-"""The protocol of every simulator: batched states in, batched states out."""
+"""The interface of simulators: batched states in, batched states out."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -20,26 +20,26 @@ class Tasks(NamedTuple):
 
 
 class Simulator(ABC):
-    """The true dynamics.
+    """The true dynamics of an environment, with its tasks, its scripted expert and its pictures.
 
     Attributes:
-        name: the name under which results are filed.
-        settings: all that determines the dynamics and the tasks, by name.
-        state_dim: the number `S` of state coordinates.
-        action_dim: the number `A` of action coordinates.
+        name: the environment's name in results and file names.
+        settings: all settings that determine the dynamics and the tasks, by name.
+        state_dim: number `S` of state coordinates.
+        action_dim: number `A` of action coordinates.
         action_low: lower action bounds `[A]`.
         action_high: upper action bounds `[A]`.
         state_low: lower bounds `[S]` of the states, minus infinity where there are none.
-        state_high: upper bounds `[S]` of the states.
-        differentiable: whether `step` passes gradients from its result to its arguments; an engine's does not.
-        success_radius: how near to the goal counts as reached, for drawings; none where that is no matter of the
-            position alone.
-        goal_weights: how much each coordinate of a state counts when the distance to a goal is planned with, `[S]`;
-            none for all alike.
-        scale: what differences in each coordinate are measured in where the simulator is planned with, `[S]`; none if
-            all are of one kind.
-        angles: which pairs of state coordinates are sine and cosine of an angle.
-        alike: groups of state coordinates that are of one kind, such as positions of several things in the plane.
+        state_high: upper bounds `[S]` of the states, infinity where there are none.
+        differentiable: whether gradients pass through `step`; they do not pass through an engine.
+        success_radius: distance to the goal within which it is reached, for drawings; `None` where success depends on
+            more than the position.
+        goal_weights: weight of each state coordinate in the planning objective's distance to the goal, `[S]`; `None`
+            weights all equally.
+        scale: unit of each state coordinate when plans are made with the simulator itself, `[S]`; `None` if all
+            coordinates are of the same kind.
+        angles: pairs of state coordinates that are the sine and cosine of an angle.
+        alike: groups of state coordinates of the same kind, such as the positions of several bodies in the plane.
     """
 
     name: str
@@ -59,33 +59,33 @@ class Simulator(ABC):
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        """Next states `[N, S]` of states `[N, S]` under actions `[N, A]`; a pure function of its arguments."""
+        """Returns the next states `[N, S]` of states `[N, S]` under actions `[N, A]`: a pure function."""
 
     def rollout(self, state: Tensor, actions: Tensor) -> Tensor:
-        """States `[N, T+1, S]` that action sequences `[N, T, A]` lead through from states `[N, S]`."""
+        """Returns the states `[N, T+1, S]` visited under action sequences `[N, T, A]` from states `[N, S]`."""
         states = [state]
         for action in actions.unbind(1):
             states.append(self.step(states[-1], action))
         return torch.stack(states, 1)
 
     def observe(self, state: Tensor) -> Tensor:
-        """What a world model gets to see of states `[N, S]`: by default the states themselves."""
+        """Returns what a world model observes in states `[N, S]`: by default the states themselves."""
         return state
 
     @abstractmethod
     def sample_tasks(self, n: int, generator: torch.Generator) -> Tasks:
-        """`n` tasks drawn from the task distribution."""
+        """Draws `n` tasks from the task distribution."""
 
     @abstractmethod
     def expert_action(self, state: Tensor, goal: Tensor) -> Tensor:
-        """The scripted expert's actions `[N, A]` in states `[N, S]` on the way to goals `[N, S]`."""
+        """Returns the scripted expert's actions `[N, A]` in states `[N, S]` toward goals `[N, S]`."""
 
     @abstractmethod
     def validate_states(self, states: Tensor, what: str) -> None:
-        """Raises `UserError`, calling the states `what`, unless all of states `[N, S]` are possible."""
+        """Raises `UserError` unless all states `[N, S]` are possible; the message calls them `what`."""
 
     def possible(self, states: Tensor) -> Tensor:
-        """Which of states `[..., S]` are possible, bool `[...]`: by default those within the bounds."""
+        """Whether states `[..., S]` are possible, bool `[...]`: by default, whether they are within the bounds."""
         low, high = self.state_low.to(states), self.state_high.to(states)
         return ((states >= low) & (states <= high)).all(-1)
 
@@ -95,20 +95,20 @@ class Simulator(ABC):
 
     @abstractmethod
     def success(self, state: Tensor, goal: Tensor) -> Tensor:
-        """Whether states `[..., S]` count as having reached goals `[..., S]`: bool `[...]`."""
+        """Whether states `[..., S]` have reached goals `[..., S]`, bool `[...]`."""
 
     @abstractmethod
     def position(self, state: Tensor) -> Tensor:
-        """Where states `[..., S]` are drawn in the plane: `[..., 2]`."""
+        """Positions `[..., 2]` in the plane at which states `[..., S]` are drawn."""
 
     def figure(self, state: Tensor) -> Tensor:
-        """What is drawn of states `[..., S]` beside their position, line segments `[..., F, 2, 2]`: by default none."""
+        """Line segments `[..., F, 2, 2]` that show the body in states `[..., S]`: by default none."""
         return state.new_zeros(*state.shape[:-1], 0, 2, 2)
 
     @abstractmethod
     def outline(self) -> Tensor:
-        """The line segments `[K, 2, 2]` (ends, then x and y) that a drawing of the world consists of."""
+        """Line segments `[K, 2, 2]` (ends, then x and y) of the world: its border and its walls."""
 
     @abstractmethod
     def render(self, state: Tensor, goal: Tensor | None = None) -> Tensor:
-        """Pictures `uint8 [N, H, W, 3]` of states `[N, S]`, with goals `[N, S]` where given."""
+        """Draws pictures `uint8 [N, H, W, 3]` of states `[N, S]`, with goals `[N, S]` where given."""

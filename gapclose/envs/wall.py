@@ -1,4 +1,4 @@
-"""A point in a square arena that a wall with one door divides."""
+"""Wall: a point in a square arena that is divided by a wall with one door."""
 
 from typing import Literal
 
@@ -11,27 +11,27 @@ from gapclose.errors import UserError
 from gapclose.settings import Positive
 
 TOUCH = 1e-6
-"""How far, as a fraction of the arena, rounding may put a state that rests against the wall inside it."""
+"""How far rounding may put a state that touches the wall inside it, as a fraction of the arena's half-width."""
 
 
 class Wall(Simulator):
-    """A point mass without inertia: the action is its displacement, clipped to the action bounds.
+    """A point without inertia: the action is its displacement, clipped to the action bounds.
 
-    A step whose straight path meets the wall outside the door keeps its displacement along the wall and stays on
-    the side that it came from; in the door, the jambs stop it likewise, and so does the arena's border. `step` is
-    differentiable and runs on whatever device its arguments are on.
+    If the straight path of a step meets the wall outside the door, the point keeps its displacement along the wall and
+    stays on its side. The jambs of the door and the border of the arena stop it in the same way. `step` is
+    differentiable and runs on the device of its arguments.
 
     Args:
         action_max: bound of each action coordinate, in units of length per step.
-        arena: the arena is the square `[-arena, arena]²`.
-        wall_x: where the wall stands: its centre line.
-        wall_thickness: how thick it is.
-        door: lower and upper end of the door, on the wall.
-        success_radius: a state this close to the goal has reached it.
+        arena: half-width of the arena, the square `[-arena, arena]²`.
+        wall_x: x of the wall's centre line.
+        wall_thickness: thickness of the wall.
+        door: lower and upper end of the door, in y.
+        success_radius: distance to the goal within which it is reached.
         task: `cross` puts start and goal on opposite sides of the wall, `any` puts them anywhere.
 
     Raises:
-        UserError: the wall or the door lies outside the arena, or the door is empty.
+        UserError: the wall is too thin, the wall or the door lies outside the arena, or the door is empty.
     """
 
     name = "wall"
@@ -39,7 +39,7 @@ class Wall(Simulator):
     action_dim = 2
     differentiable = True
     task_clearance = 0.05
-    """Tasks keep at least this distance from the wall's faces."""
+    """Least distance of starts and goals from the wall's faces."""
 
     @validate_call
     def __init__(
@@ -89,7 +89,7 @@ class Wall(Simulator):
         self.action_max = action_max
 
     def in_door(self, y: Tensor) -> Tensor:
-        """Whether heights `y [...]` on the wall are in the door: bool `[...]`."""
+        """Whether points of the wall with y `[...]` are in the door, bool `[...]`."""
         return (y >= self.door[0]) & (y <= self.door[1])
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Wall(Simulator):
         depth = x - self.wall_x
         side = torch.where(depth >= 0, 1.0, -1.0).to(x.dtype)
         new_depth, new_y = depth + dx, (y + dy).clamp(-self.arena, self.arena)
-        # The straight path is inside the wall's thickness from the fraction `enters` to the fraction `leaves` of it.
+        # The straight path is inside the wall between the fractions `enters` and `leaves` of its length.
         inside = self.half_thickness - TOUCH * self.arena
         still = dx == 0
         faces = torch.stack((-inside - depth, inside - depth)) / torch.where(still, 1.0, dx)
@@ -127,7 +127,7 @@ class Wall(Simulator):
         return Tasks(positions(start_right), positions(goal_right))
 
     def expert_action(self, state: Tensor, goal: Tensor) -> Tensor:
-        """To the door, through it, to the goal: straight and at full speed, clear of the wall."""
+        """Goes straight and at full speed to the door, through it, and to the goal, without touching the wall."""
         depth, goal_side = state[:, 0] - self.wall_x, torch.where(goal[:, 0] >= self.wall_x, 1.0, -1.0)
         middle, width = sum(self.door) / 2, self.door[1] - self.door[0]
         past_wall = goal_side * depth >= self.half_thickness
@@ -135,7 +135,7 @@ class Wall(Simulator):
         beside_wall = goal_side * (self.half_thickness + self.task_clearance)
         door_x = self.wall_x + torch.where(before_door, beside_wall, -beside_wall)
         way = torch.where(past_wall[:, None], goal, torch.stack((door_x, torch.full_like(door_x, middle)), -1)) - state
-        # One factor for both coordinates: the expert slows down, it does not change its heading.
+        # One factor for both coordinates keeps the direction when the step is shortened.
         return way * (self.action_max / way.abs().amax(-1, keepdim=True).clamp(min=self.action_max))
 
     def validate_states(self, states: Tensor, what: str) -> None:
@@ -185,7 +185,7 @@ class Wall(Simulator):
         return torch.tensor(box(-r, r, -r, r) + box(left, right, -r, low) + box(left, right, high, r))
 
     def render(self, state: Tensor, goal: Tensor | None = None, size: int = 96) -> Tensor:
-        """White arena, black wall, blue point, green goal of the success radius; y points up."""
+        """Draws the arena in white, the wall in black, the point in blue and the goal in green; y points up."""
         ticks = (torch.arange(size, device=state.device) + 0.5) / size * 2 * self.arena - self.arena
         pixel_x, pixel_y = ticks[None, :], -ticks[:, None]
 

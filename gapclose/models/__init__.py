@@ -1,1 +1,1 @@
-"""World models: encoders, dynamics, and the oracle."""
+"""World models (encoders and dynamics), the oracle, and the goal-conditioned policy. Training is in `training`."""

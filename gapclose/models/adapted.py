@@ -1,4 +1,4 @@
-"""A world model that has become a different one for each task."""
+"""A world model with separate weights for each task."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -12,14 +12,14 @@ from gapclose.models.world_model import LearnedWorldModel, WorldModel
 
 
 class AdaptedWorldModel(WorldModel):
-    """A learned world model whose dynamics have weights of their own for each of `N` tasks; the encoder is shared.
+    """A learned world model whose dynamics have separate weights for each of `N` tasks; the encoder is shared.
 
-    Rows belong to the tasks in their order, equally many to each: of `R` rows, the first `R / N` are the first task's.
-    All tasks are computed at once, with one batched matrix product per layer.
+    Each task has equally many rows, in the order of the tasks: of `R` rows, the first `R / N` are the first task's. All
+    tasks are computed at once, with one batched matrix product per layer.
 
     Args:
-        model: the original; its weights are neither used nor changed.
-        weights: of its dynamics, by name, `[N, ...]`.
+        model: the original model; the weights of its dynamics are neither used nor changed.
+        weights: weights of the dynamics for each task, by name, `[N, ...]`.
     """
 
     def __init__(self, model: LearnedWorldModel, weights: Mapping[str, Tensor]) -> None:
@@ -29,7 +29,7 @@ class AdaptedWorldModel(WorldModel):
 
     @classmethod
     def copies(cls, model: LearnedWorldModel, n: int) -> Self:
-        """The original weights, for each of `n` tasks."""
+        """Makes a model with a copy of the original weights for each of `n` tasks."""
         weights = model.dynamics.named_parameters()
         return cls(model, {name: weight.detach().expand(n, *weight.shape) for name, weight in weights})
 
@@ -59,22 +59,22 @@ class AdaptedWorldModel(WorldModel):
         return self.losses(window).mean()
 
     def for_each_task(self, method: str, *rows: Tensor) -> Tensor:
-        """What a method of the model makes of tensors `[R, ...]`, with the weights of the rows' tasks: `[N, ...]`."""
+        """Applies a method of the model to tensors `[R, ...]` with the weights of their tasks: `[N, ...]`."""
         grouped = (x.unflatten(0, (len(next(iter(self.weights.values()))), -1)) for x in rows)
         return torch.vmap(self.call, (0, None, *[0] * len(rows)))(self.weights, method, *grouped)
 
     def call(self, weights: dict[str, Tensor], method: str, *rows: Tensor) -> Tensor:
-        """A method of the model with other weights of its dynamics."""
+        """Calls a method of the model with these weights of its dynamics."""
         named = {f"model.dynamics.{name}": weight for name, weight in weights.items()}
         return functional_call(Method(self.model, method), named, rows)
 
 
 class Method(nn.Module):
-    """Calls a method of a model, as `functional_call` can call only modules.
+    """Wraps a method of a model in a module, because `functional_call` can only call modules.
 
     Args:
         model: the model.
-        name: of the method.
+        name: name of the method.
     """
 
     def __init__(self, model: LearnedWorldModel, name: str) -> None:

@@ -1,12 +1,13 @@
-"""The units in which networks see what they are given."""
+"""The scale by which inputs of networks are normalised."""
 
 from torch import Tensor
 
 
-def deviation(values: Tensor) -> Tensor:
-    """Standard deviation `[D]` of the columns of values `[B, D]`, and 1 where it is no more than rounding.
+def safe_std(values: Tensor) -> Tensor:
+    """Returns the standard deviation `[D]` of the columns of `values [B, D]`, or 1 for constant columns.
 
-    In units of next to nothing, the first departure from a constant would be a huge number.
+    Columns count as constant if they vary by no more than rounding; dividing by so small a number would blow up the
+    first new value.
     """
     std, size = values.std(0), values.abs().amax(0).clamp(min=1)
     return std.where(std > 1e-6 * size, 1.0)

@@ -1,4 +1,4 @@
-"""The simulator in the place of a world model."""
+"""The simulator in place of a world model: in its own states, or in the latents of a learned model."""
 
 from torch import Tensor
 
@@ -8,10 +8,10 @@ from gapclose.models.world_model import WorldModel
 
 
 class OracleWorldModel(WorldModel):
-    """Whatever plans with a model plans with the truth: what still fails is the planner's fault, not the model's.
+    """The simulator as a world model without error. Plans that still fail are the planner's fault, not the model's.
 
     Args:
-        simulator: the true dynamics; its states, in units of its scale, are the latents `[N, 1, S]`.
+        simulator: the true dynamics; the latents `[N, 1, S]` are its states in units of its `scale`.
     """
 
     def __init__(self, simulator: Simulator) -> None:
@@ -34,16 +34,16 @@ class OracleWorldModel(WorldModel):
         return self.encode(states.flatten(0, 1)).unflatten(0, states.shape[:2])
 
     def loss(self, window: Window) -> Tensor:
-        """Raises: there is nothing to train."""
+        """Raises `NotImplementedError`: there is nothing to train."""
         raise NotImplementedError("The oracle is the simulator; it has no parameters to train.")
 
 
 class TrueDynamics(WorldModel):
-    """The true dynamics in the latents of a learned model: with the same goal, costs and gradients compare.
+    """The true dynamics in the latents of a learned model, so that costs and gradients of both can be compared.
 
     Args:
         simulator: the true dynamics.
-        world_model: encodes and decodes; its latents determine the state.
+        world_model: model that encodes and decodes; its latents must determine the state.
     """
 
     def __init__(self, simulator: Simulator, world_model: WorldModel) -> None:
@@ -58,13 +58,13 @@ class TrueDynamics(WorldModel):
         return self.world_model.decode(latent)
 
     def step(self, latent: Tensor, action: Tensor) -> Tensor:
-        following = self.simulator.step(self.decode(latent), action)
-        return self.encode(self.simulator.observe(following))
+        next_state = self.simulator.step(self.decode(latent), action)
+        return self.encode(self.simulator.observe(next_state))
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
         states = self.simulator.rollout(self.decode(latent), actions)
         return self.encode(self.simulator.observe(states.flatten(0, 1))).unflatten(0, states.shape[:2])
 
     def loss(self, window: Window) -> Tensor:
-        """Raises: there is nothing to train."""
+        """Raises `NotImplementedError`: there is nothing to train."""
         raise NotImplementedError("The true dynamics have no parameters to train.")

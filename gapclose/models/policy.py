@@ -1,4 +1,4 @@
-"""A goal-conditioned policy: what its training data would do on the way from a state to a goal."""
+"""A goal-conditioned policy that imitates its training data. It is trained in `training.behaviour_cloning`."""
 
 from itertools import pairwise
 
@@ -7,11 +7,11 @@ from pydantic import PositiveInt, validate_call
 from torch import Tensor, nn
 
 from gapclose.data.trajectories import Trajectories
-from gapclose.models.normalization import deviation
+from gapclose.models.normalization import safe_std
 
 
 class GoalConditionedPolicy(nn.Module):
-    """A multilayer perceptron from state and goal to a normalised action (-1 and 1 are the action bounds).
+    """A multilayer perceptron from a state and a goal to a normalised action (-1 and 1 are the action bounds).
 
     Args:
         state_dim: number `S` of state coordinates.
@@ -40,16 +40,16 @@ class GoalConditionedPolicy(nn.Module):
         self.register_buffer("action_half_range", (action_high - action_low) / 2)
 
     def fit_normalization(self, trajectories: Trajectories) -> None:
-        """Takes mean and standard deviation of the states from the training data."""
+        """Sets mean and standard deviation of the states from the training data."""
         states = trajectories.states.flatten(0, 1)
         self.mean.copy_(states.mean(0))
-        self.std.copy_(deviation(states))
+        self.std.copy_(safe_std(states))
 
     def forward(self, state: Tensor, goal: Tensor) -> Tensor:
-        """Normalised actions `[..., A]`, not clipped to the bounds, of states and goals `[..., S]`."""
+        """Returns normalised actions `[..., A]`, not clipped to the bounds, for states and goals `[..., S]`."""
         return self.network(torch.cat(((state - self.mean) / self.std, (goal - state) / self.std), -1))
 
     def loss(self, state: Tensor, goal: Tensor, action: Tensor) -> Tensor:
-        """Mean squared error of the normalised actions, for actions `[..., A]` in the simulator's units: a scalar."""
+        """Mean squared error of the normalised actions, a scalar, for actions `[..., A]` in the simulator's units."""
         target = (action - self.action_middle) / self.action_half_range
         return (self(state, goal) - target).square().mean()

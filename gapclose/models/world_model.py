@@ -1,4 +1,4 @@
-"""The interface of everything that predicts, and the learned world model behind it."""
+"""The interface of world models, and the learned world model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from gapclose.models.encoders.state import StateEncoder
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within it no parameter of the module requires a gradient, and the module is in evaluation mode."""
+    """Context manager: no parameter of the module requires a gradient, and the module is in evaluation mode."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
@@ -31,16 +31,16 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 class WorldModel(nn.Module, ABC):
-    """Latent dynamics `z' = f(z, a)`, or `f` of several steps: a rollout starts with no step before it.
+    """Latent dynamics `z' = f(z, a)`, where `f` may also depend on earlier steps of the same rollout.
 
-    A latent is `[N, M, ...]`: the first axis after the tasks is that of the `M` ensemble members, each of which
-    follows a trajectory of its own (Chua et al. 2018, arXiv 1805.12114, section 4: TS-infinity). A single model has
-    `M = 1`. How far the members are apart says how little the model knows.
+    A latent is `[N, M, ...]`: after the axis of the tasks comes that of the `M` ensemble members. Each member follows
+    its own trajectory (Chua et al. 2018, arXiv 1805.12114, section 4: TS-infinity). A single model has `M = 1`. The
+    disagreement of the members measures the model's uncertainty.
 
     Attributes:
-        members: number `M` of members.
-        context: of how many steps, the present one included, a prediction takes latents and actions into account.
-        longest_rollout: how many steps it can predict at most; none for any number.
+        members: number `M` of ensemble members.
+        context: number of steps, including the present one, whose latents and actions a prediction depends on.
+        longest_rollout: largest number of steps it can predict; `None` means no limit.
         differentiable: whether gradients pass through its predictions.
     """
 
@@ -51,28 +51,28 @@ class WorldModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, observation: Tensor) -> Tensor:
-        """Latents `[N, M, ...]` of observations `[N, ...]`."""
+        """Encodes observations `[N, ...]` into latents `[N, M, ...]`."""
 
     @abstractmethod
     def decode(self, latent: Tensor) -> Tensor:
-        """Predicted states `[..., S]`, in the simulator's units, of latents `[..., M, ...]`: the members' mean."""
+        """Decodes the members' mean of latents `[..., M, ...]` into states `[..., S]`, in the simulator's units."""
 
     @abstractmethod
     def step(self, latent: Tensor, action: Tensor) -> Tensor:
-        """Next latents `[N, M, ...]` of latents `[N, M, ...]` under actions `[N, A]`, with no step before."""
+        """Predicts the next latents `[N, M, ...]` of latents `[N, M, ...]` under actions `[N, A]`, without history."""
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
-        """Latents `[N, T+1, M, ...]` that action sequences `[N, T, A]` lead through from latents `[N, M, ...]`."""
+        """Predicts the latents `[N, T+1, M, ...]` under action sequences `[N, T, A]` from latents `[N, M, ...]`."""
         latents = [latent]
         for action in actions.unbind(1):
             latents.append(self.step(latents[-1], action))
         return torch.stack(latents, 1)
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """Latents `[N, T, M, ...]` after each of the actions `[N, T, A]`.
+        """Predicts the latents `[N, T, M, ...]` after each of the actions `[N, T, A]`.
 
-        The first `F` predictions are made from the latents `[N, F, M, ...]` that are given, those that follow from what
-        was predicted before: with as many latents as actions nothing is imagined, with one it is a rollout.
+        The first `F` predictions start from the given latents `[N, F, M, ...]`, the others from the last prediction.
+        With `F = T` this is teacher forcing, with `F = 1` a rollout.
         """
         given, steps = latents.shape[1], actions.shape[1]
         if given == 1:
@@ -81,34 +81,33 @@ class WorldModel(nn.Module, ABC):
         return after if given == steps else torch.cat((after, self.rollout(after[:, -1], actions[:, given:])[:, 1:]), 1)
 
     def for_tasks(self, tasks: Tensor) -> "WorldModel":
-        """The model for rows that belong to some tasks (numbers or bool, `[N]`): equally many each, in their order.
+        """Returns the model for a subset of the tasks, given by index or as bool `[N]`.
 
-        That is the same model for all tasks, unless each has weights of its own (`AdaptedWorldModel`).
+        This is the model itself, unless each task has its own weights (`AdaptedWorldModel`).
         """
         return self
 
     @torch.no_grad()
     def squared_errors(self, window: Window) -> Tensor:
-        """Squared errors of the predicted next states, in the simulator's units: `[B, k, S]`.
+        """Squared errors `[B, k, S]` of the predicted next states, in the simulator's units.
 
-        Each is predicted from the state before it, and from those of the window that went before that if the model
-        takes them into account.
+        Each state is predicted from the true state before it, and from earlier ones within the model's context.
         """
         states, next_states = window.states[:, :-1], window.states[:, 1:]
         latents = self.encode(states.flatten(0, 1)).unflatten(0, states.shape[:2])
         return (self.decode(self.predict(latents, window.actions)) - next_states).square()
 
     def one_step_error(self, window: Window) -> Tensor:
-        """Mean squared error of the predicted next states, in the simulator's units: a scalar."""
+        """Mean squared error of the predicted next states, in the simulator's units, a scalar."""
         return self.squared_errors(window).mean()
 
     @abstractmethod
     def loss(self, window: Window) -> Tensor:
-        """Training loss on observed states and actions: a scalar."""
+        """Training loss on observed states and actions, a scalar."""
 
 
 class LearnedWorldModel(WorldModel):
-    """An encoder, and dynamics on its latents.
+    """An encoder and learned dynamics in its latent space.
 
     Args:
         encoder: maps observations to latents.
@@ -122,7 +121,7 @@ class LearnedWorldModel(WorldModel):
         self.members, self.context = dynamics.members, dynamics.context
 
     def fit_normalization(self, trajectories: Trajectories) -> None:
-        """Takes means and standard deviations from the training data."""
+        """Sets means and standard deviations from the training data."""
         self.encoder.fit_normalization(trajectories.states.flatten(0, 1))
         latents = self.encoder(trajectories.states.flatten(0, 1)).view(*trajectories.states.shape[:2], -1)
         self.dynamics.fit_normalization(
@@ -145,13 +144,13 @@ class LearnedWorldModel(WorldModel):
         return super().predict(latents, actions) if self.context == 1 else self.dynamics.predict(latents, actions)
 
     def compile_step(self) -> None:
-        """Compiles the step, not the unrolled horizon: that would take a minute, and again for every other length.
+        """Compiles a single step; compiling a whole rollout would take a minute for each horizon.
 
         Raises:
-            UserError: it cannot be compiled, for want of a compiler.
+            UserError: compilation fails, for example because there is no compiler.
         """
-        # One graph for all numbers of rows but one; it is compiled now, with and without gradients, as planners use it.
-        # Parameters that require gradients would take further graphs: what is compiled is trained no more.
+        # Compile now, with and without gradients, as planners use both. One graph serves all numbers of rows except 1.
+        # Trainable parameters would need further graphs, so a compiled model is not trained any more.
         self.requires_grad_(False)
         latent = self.encoder.mean.new_zeros(8, self.members, self.encoder.latent_dim)
         actions = latent.new_zeros(8, 2, len(self.dynamics.action_mean))
@@ -164,36 +163,36 @@ class LearnedWorldModel(WorldModel):
         except Exception as error:
             reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
             raise UserError(
-                f"The model cannot be compiled ({reason}); install "
-                "a C++ compiler such as g++, or leave out compile=true."
+                f"The model cannot be compiled ({reason}); install a C++ compiler such as g++, or leave out "
+                "compile=true."
             ) from error
 
     def loss(self, window: Window) -> Tensor:
-        """Error of predictions from the window's first states, as many as the context has, and of a rollout from there.
+        """Teacher-forced error on the first steps of the window (the model's context), then that of a rollout.
 
-        So windows of one step, or of as many as the context has, give the loss of teacher forcing.
+        So windows no longer than the context give the loss of teacher forcing.
         """
         return self.rollout_loss(*self.encode_window(window))
 
     def encode_window(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """What `rollout_loss` takes: the first latents `[B, F, M, ...]`, actions `[B, k, A]`, targets `[B, k, M, ...]`.
+        """Returns the arguments of `rollout_loss`: latents `[B, F, M, ...]`, actions `[B, k, A]` and targets.
 
-        The latents are as many as the context has, or the window.
+        `F` is the context of the model, or the length of the window if that is shorter; targets are `[B, k, M, ...]`.
         """
         batch, steps = window.actions.shape[:2]
         latents = self.encode(window.states.flatten(0, 1)).unflatten(0, (batch, steps + 1))
         return latents[:, : min(self.context, steps)], window.actions, latents[:, 1:]
 
     def rollout_loss(self, latents: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
-        """Mean error of `predict`, as `Dynamics.errors` has it: a scalar.
+        """Mean error of `predict`, as defined by `Dynamics.errors`, a scalar.
 
         Args:
-            latents: what it starts from, `[B, F, M, ...]`.
+            latents: true latents that the prediction starts from, `[B, F, M, ...]`.
             actions: `[B, k, A]`.
-            targets: the true latents after each action, `[B, k, M, ...]`.
+            targets: true latents after each action, `[B, k, M, ...]`.
         """
         return self.rollout_errors(latents, actions, targets).mean()
 
     def rollout_errors(self, latents: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
-        """The errors `[B, k, M, ...]` whose mean is `rollout_loss`."""
+        """Errors `[B, k, M, ...]` of the coordinates; their mean is `rollout_loss`."""
         return self.dynamics.errors(self.predict(latents, actions), targets)

@@ -1,4 +1,4 @@
-"""Adapting the world model, while it is planned with, to what was just observed."""
+"""Test-time adaptation: MPC updates the world model on the transitions that it has just observed."""
 
 import torch
 from pydantic import NonNegativeInt, PositiveInt, validate_call
@@ -12,17 +12,17 @@ from gapclose.settings import Positive
 
 
 class GradientAdaptation:
-    """A few gradient steps on the transitions that a task has observed so far, before each further plan in MPC.
+    """Takes a few gradient steps on the observed transitions of each task before each plan of MPC but the first.
 
-    *AdaJEPA: an adaptive latent world model* (arXiv 2606.32026): plan, execute the first actions, learn from where they
-    really led, and plan again with the updated model. Here each task has weights of its own, which start from those
-    of the original model; the loss is the original's on windows of one step, or of its context, and the encoder stays
-    as it is.
+    *AdaJEPA: an adaptive latent world model* (arXiv 2606.32026): plan, execute the first actions, learn from the
+    observed states, and plan again with the updated model. Here each task has its own weights, which start from those
+    of the original model. The loss is that of the original model, on windows of its context; the encoder does not
+    change.
 
     Args:
-        steps: gradient steps of Adam before each plan but the first; Adam starts anew each time.
-        lr: their learning rate.
-        memory: of how many of the last transitions it learns; none: of all since the task began.
+        steps: gradient steps of Adam before each plan but the first; Adam's state is reset each time.
+        lr: learning rate of Adam.
+        memory: number of most recent transitions to learn from; `None` means all since the task started.
     """
 
     @validate_call
@@ -30,7 +30,7 @@ class GradientAdaptation:
         self.steps, self.lr, self.memory = steps, lr, memory
 
     def start(self, world_model: WorldModel, n: int) -> AdaptedWorldModel:
-        """A model with weights of their own for each of `n` tasks, which are those of the original as yet.
+        """Returns a model with separate weights for each of `n` tasks, all equal to the original ones.
 
         Raises:
             UserError: the model is not a learned one.
@@ -40,17 +40,17 @@ class GradientAdaptation:
         return AdaptedWorldModel.copies(world_model, n)
 
     def adapt(self, world_model: AdaptedWorldModel, states: Tensor, actions: Tensor) -> AdaptedWorldModel:
-        """The model adapted to what each of its tasks has observed; what was given stays as it was.
+        """Returns the model adapted to the observed transitions of each task; the given model does not change.
 
         Args:
-            world_model: with weights for each of `N` tasks.
-            states: `[N, L+1, S]`.
-            actions: `[N, L, A]`, which led from each state to the next.
+            world_model: a model with weights for each of `N` tasks.
+            states: observed states `[N, L+1, S]`.
+            actions: executed actions `[N, L, A]`.
         """
         observed = self.windows(states, actions, world_model.context)
         weights = {name: weight.clone().requires_grad_() for name, weight in world_model.weights.items()}
         adapted = AdaptedWorldModel(world_model.model, weights)
-        # Elementwise, Adam on the weights of all tasks is Adam for each, as long as no loss is divided by their number.
+        # Adam is elementwise: one optimizer for all tasks equals one for each if the losses are summed, not averaged.
         optimizer = torch.optim.Adam(weights.values(), lr=self.lr)
         with frozen(world_model.model), torch.enable_grad():
             for _ in range(self.steps):
@@ -60,7 +60,7 @@ class GradientAdaptation:
         return AdaptedWorldModel(world_model.model, {name: weight.detach() for name, weight in weights.items()})
 
     def windows(self, states: Tensor, actions: Tensor, context: int) -> Window:
-        """What is learnt from, in windows of the model's context or of all that there is, as many for each task."""
+        """Cuts the last transitions into windows of the model's context, or shorter if there are fewer."""
         steps = min(self.memory or actions.shape[1], actions.shape[1])
         length = min(context, steps)
         cut = states[:, -steps - 1 :].unfold(1, length + 1, 1), actions[:, -steps:].unfold(1, length, 1)

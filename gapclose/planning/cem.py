@@ -1,4 +1,4 @@
-"""The cross-entropy method: the sampling planner that gradient-based planning is measured against."""
+"""The cross-entropy method: the sampling baseline for gradient-based planning."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ class CEMPlanner(Planner):
 
     Args:
         num_samples: sequences per task and iteration.
-        num_elites: how many of the best the Gaussian is fitted to.
-        init_std: initial standard deviation around what `init` draws, in units of half the action range.
-        settings: those of `Planner`.
+        num_elites: number of best sequences that the Gaussian is fitted to.
+        init_std: initial standard deviation around the sequence drawn by `init`, in units of half the action range.
+        settings: settings of `Planner`.
 
     Raises:
         UserError: more elites than samples.
@@ -33,7 +33,7 @@ class CEMPlanner(Planner):
         self.num_samples, self.num_elites, self.init_std = num_samples, num_elites, init_std
 
     def search(self, search: Search, warm_start: Tensor | None) -> None:
-        mean = self.begin(search, warm_start)
+        mean = self.initial_sequences(search, warm_start)
         std = torch.full_like(mean, self.init_std)
         search.score(mean)
         for _ in search.iterations():
@@ -43,5 +43,8 @@ class CEMPlanner(Planner):
             mean, std = elites.mean(1, keepdim=True), elites.std(1, correction=0, keepdim=True)
 
     def improve(self, search: Search, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """The candidates `[N, K, T, A]` that compete to be elites, and their costs `[N, K]`."""
+        """Returns the candidates `[N, K, T, A]` from which elites are chosen, and their costs `[N, K]`.
+
+        Subclasses may improve the candidates first.
+        """
         return candidates, search.score(candidates)

@@ -1,4 +1,4 @@
-"""Executing plans in the simulator, beside what the world model imagined."""
+"""Execution of plans in the simulator, and what the world model imagined. Closed-loop execution is in `mpc`."""
 
 from typing import NamedTuple
 
@@ -12,18 +12,18 @@ from gapclose.planning.planner import Plan, Planner
 
 
 class Execution(NamedTuple):
-    """What was imagined and what happened, for `N` tasks and `L` steps.
+    """The executed and the imagined trajectories of `N` tasks over `L` steps.
 
     Attributes:
         tasks: starts and goals.
         actions: executed actions `[N, L, A]`.
         states: simulated states `[N, L+1, S]`; a task that has ended keeps its last state.
-        imagined: predicted states `[N, L+1, S]`, each from the real state at which its plan was made.
-        executed: whether a step was executed, `bool [N, L]`: a task that has arrived executes no further steps.
-        promised: the state `[N, S]` in which the model says that the last plan ends.
-        seconds: time spent planning, and adapting the model on the way.
-        model_calls: transitions predicted or differentiated by the world model while planning, over all tasks.
-        adaptation_seconds: how much of the time was spent adapting.
+        imagined: predicted states `[N, L+1, S]`, each predicted from the real state at which its plan was made.
+        executed: whether a step was executed, `bool [N, L]`; a task that has reached its goal executes no more steps.
+        promised: predicted final state `[N, S]` of the last plan.
+        seconds: time spent on planning and on adapting the model.
+        model_calls: transitions predicted or differentiated by the world model during planning, over all tasks.
+        adaptation_seconds: the part of `seconds` spent on adapting the model.
     """
 
     tasks: Tasks
@@ -50,7 +50,7 @@ def execute_open_loop(
     tasks: Tasks,
     generator: torch.Generator | None = None,
 ) -> Execution:
-    """Plans once and executes the whole plan blindly; a task counts by where it ends, not by what it passes."""
+    """Plans once, and executes the whole plan without feedback; it does not stop at the goal."""
     start, goal = simulator.observe(tasks.start), simulator.observe(tasks.goal)
     plan = planner.plan(world_model, objective, start, goal, generator=generator)
     return execute_plan(plan, simulator, world_model, tasks)
@@ -58,7 +58,7 @@ def execute_open_loop(
 
 @torch.no_grad()
 def execute_plan(plan: Plan, simulator: Simulator, world_model: WorldModel, tasks: Tasks) -> Execution:
-    """Executes a plan for the tasks that it was made for, whole and blindly."""
+    """Executes the whole plan without feedback, for the tasks that it was made for."""
     imagined = world_model.decode(world_model.rollout(world_model.encode(simulator.observe(tasks.start)), plan.actions))
     states = simulator.rollout(tasks.start, plan.actions)
     executed = torch.ones_like(plan.actions[..., 0], dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The cross-entropy method on samples that gradient descent has improved."""
+"""The cross-entropy method with gradient descent on the samples."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ from gapclose.settings import Positive
 
 
 class GradCEMPlanner(CEMPlanner):
-    """Every sample descends its gradient before the elites are chosen.
+    """CEM in which each sample takes gradient steps before the elites are chosen.
 
     Bharadhwaj, Xie and Shkurti 2020, *Model-predictive control via cross-entropy and gradient-based optimization*,
-    section 4: CEM does not get stuck where the gradient does, and the gradient needs fewer samples in high dimension.
-    Unlike there, each sequence's gradient is scaled to a step of given size.
+    section 4: sampling leaves local minima of the gradient, and gradients need fewer samples in high dimension. Unlike
+    there, the gradient of each sequence is scaled to a step of fixed size.
 
     Args:
-        gradient_steps: per sample and iteration.
-        lr: the largest step that an action of each sequence takes, in units of half the action range.
-        settings: those of `CEMPlanner`.
+        gradient_steps: gradient steps per sample and iteration.
+        lr: largest change of an action of each sequence per step, in units of half the action range.
+        settings: settings of `CEMPlanner`.
     """
 
     descends = True

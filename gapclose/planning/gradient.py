@@ -20,26 +20,26 @@ OPTIMIZERS = {
 
 
 class GradientPlanner(Planner):
-    """Descends the gradient of the cost from one or a few starts; of all iterates, the best counts.
+    """Descends the gradient of the cost from one or several starts, and returns the best of all iterates.
 
     *Closing the Train-Test Gap in World Models for Gradient-Based Planning* (arXiv 2512.09929, section 3).
 
-    Where small errors grow, the cheapest plan may be one that seldom comes true. With perturbations, each start puts
-    forward its best iterate, and that counts which is cheapest on average when its actions are slightly off: sample
-    average approximation (Shapiro, Dentcheva and Ruszczyński 2009, chapter 5) of a choice among few. Tasks that reach
-    `target_cost` are left with the cheapest.
+    Where small errors grow, the cheapest plan may be one that rarely works in the simulator. With perturbations, the
+    best iterate of each start is a candidate, and the plan is the candidate with the least mean cost under small
+    perturbations of its actions: a sample average approximation (Shapiro, Dentcheva and Ruszczyński 2009, chapter 5).
+    Tasks that reach `target_cost` keep the cheapest plan.
 
     Args:
-        num_starts: from how many sequences per task.
+        num_starts: number of sequences per task from which descent starts.
         optimizer: `adam`, `adamw`, `sgd` or `momentum` (SGD with momentum 0.9).
         lr: learning rate, in units of half the action range.
         action_noise: standard deviation of the noise added to the actions after each step, in the same units.
-        num_perturbations: how many perturbed copies the choice among the starts looks at; 0 for none.
-        perturbation: standard deviation of their noise, in the same units.
-        settings: those of `Planner`.
+        num_perturbations: number of perturbed copies per start for the choice among the starts; 0 chooses by cost.
+        perturbation: standard deviation of the perturbations, in the same units.
+        settings: settings of `Planner`.
 
     Raises:
-        UserError: perturbations, but a single start.
+        UserError: there are perturbations, but only one start.
     """
 
     descends = True
@@ -59,18 +59,18 @@ class GradientPlanner(Planner):
         super().__init__(**settings)
         if num_perturbations and num_starts == 1:
             raise UserError(
-                f"planner.num_perturbations is {num_perturbations}: it says how to choose among starts, but "
-                "planner.num_starts is 1; ask for more starts, or for no perturbations."
+                f"planner.num_perturbations is {num_perturbations} and planner.num_starts is 1, but perturbations only "
+                "serve to choose among several starts; increase planner.num_starts, or set planner.num_perturbations=0."
             )
         self.num_starts, self.optimizer, self.lr = num_starts, optimizer, lr
         self.action_noise = action_noise
         self.num_perturbations, self.perturbation = num_perturbations, perturbation
 
     def search(self, search: Search, warm_start: Tensor | None) -> None:
-        self.descend(search, self.begin(search, warm_start, self.num_starts))
+        self.descend(search, self.initial_sequences(search, warm_start, self.num_starts))
 
     def descend(self, search: Search, starts: Tensor) -> None:
-        """Descends from sequences `[N, R, T, A]`."""
+        """Descends from the sequences `starts [N, R, T, A]`."""
         actions = starts.clone().requires_grad_()
         best = starts, starts.new_full(starts.shape[:2], torch.inf)
         optimizer = OPTIMIZERS[self.optimizer]([actions], lr=self.lr)
@@ -85,4 +85,4 @@ class GradientPlanner(Planner):
         sequences, costs = cheaper(*best, actions.detach(), search.score(actions.detach()))
         if self.num_perturbations:
             noise = self.perturbation * search.normal(self.num_perturbations)
-            search.settle(sequences, costs, search.perturbed(sequences, noise))
+            search.choose_best(sequences, costs, search.perturbed_costs(sequences, noise))

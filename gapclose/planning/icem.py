@@ -1,4 +1,4 @@
-"""iCEM: a cross-entropy method that needs fewer samples."""
+"""iCEM: the improved cross-entropy method, which needs fewer samples."""
 
 from typing import Annotated, Any
 
@@ -13,19 +13,19 @@ from gapclose.settings import Fraction
 
 
 class ICEMPlanner(CEMPlanner):
-    """CEM with coloured noise, elites that are kept, a shrinking population and a damped fit.
+    """CEM with coloured noise, kept elites, a shrinking population and momentum.
 
     Pinneri et al. 2020, *Sample-efficient cross-entropy method for real-time planning* (arXiv 2008.06389), section 3:
-    correlated samples (3.1), elites kept within and shifted between searches (3.2), a decaying number of samples, the
-    mean as a sample of the last iteration (where their number is known), and the best action rather than the mean's
-    (3.3). The mean starts from the best sequence of the last search, whose last action is repeated.
+    correlated samples (3.1); elites that are kept within a search and shifted from one search to the next (3.2); a
+    decaying number of samples, the mean as a sample of the last iteration (if the number of iterations is fixed), and
+    the best sample as the plan, not the mean (3.3). With a warm start, the mean starts from its best sequence.
 
     Args:
-        noise_exponent: of the samples' power spectral density over time, `1 / f^exponent`.
-        kept_elites: share of the elites that compete again in the next iteration, and start the next search.
-        decay: by which factor the number of samples shrinks each iteration, down to twice the number of elites.
+        noise_exponent: exponent of the samples' power spectral density over time, `1 / f^exponent`.
+        kept_elites: share of the elites that are candidates again in the next iteration and in the next search.
+        decay: factor by which the number of samples shrinks per iteration, down to twice the number of elites.
         momentum: share of the old mean and standard deviation in the new ones.
-        settings: those of `CEMPlanner`.
+        settings: settings of `CEMPlanner`.
     """
 
     @validate_call
@@ -43,7 +43,7 @@ class ICEMPlanner(CEMPlanner):
         self.num_kept = round(kept_elites * self.num_elites)
 
     def search(self, search: Search, warm_start: Tensor | None) -> Tensor:
-        mean = self.begin(search, warm_start)
+        mean = self.initial_sequences(search, warm_start)
         kept = mean[:, :0] if warm_start is None else warm_start[:, : max(1, self.num_kept)]
         std, last = torch.full_like(mean, self.init_std), (search.budget.iterations or 0) - 1
         search.score(mean)
@@ -55,4 +55,4 @@ class ICEMPlanner(CEMPlanner):
             mean = torch.lerp(elites.mean(1, keepdim=True), mean, self.momentum)
             std = torch.lerp(elites.std(1, correction=0, keepdim=True), std, self.momentum)
             kept = elites[:, : self.num_kept]
-        return kept[:, 1:]  # The first is the best that the search remembers.
+        return kept[:, 1:]  # Without the first, which is the best of the search already.

@@ -1,4 +1,4 @@
-"""Where the search for actions starts. All actions here are normalised: the bounds are -1 and 1."""
+"""Initial action sequences of a search. All actions here are normalised: the bounds are -1 and 1."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated
@@ -17,11 +17,11 @@ class Init(ABC):
 
     @abstractmethod
     def draw(self, search: Search, k: int) -> Tensor:
-        """`k` sequences for each task of the search, `[N, k, T, A]`; they may leave the bounds."""
+        """Draws `k` sequences for each task of the search, `[N, k, T, A]`; they may exceed the bounds."""
 
 
 class Zeros(Init):
-    """The middle of the action bounds, always."""
+    """Always the middle of the action bounds."""
 
     def draw(self, search: Search, k: int) -> Tensor:
         return search.best.new_zeros(search.shape(k))
@@ -35,10 +35,10 @@ class Normal(Init):
 
 
 class Knots(Init):
-    """Constant over each of a few equal parts of the horizon and uniform within the bounds there: long ways.
+    """Piecewise constant sequences, uniform within the bounds, which travel far.
 
     Args:
-        num_knots: number of constant pieces.
+        num_knots: number of pieces, all of equal length.
     """
 
     @validate_call
@@ -48,7 +48,7 @@ class Knots(Init):
     def draw(self, search: Search, k: int) -> Tensor:
         _, _, steps, action_dim = search.shape(k)
         knots = 2 * torch.rand(k, self.num_knots, action_dim, generator=search.generator) - 1
-        return search.for_all(hold(knots, steps))
+        return search.for_all_tasks(hold(knots, steps))
 
 
 class Colored(Init):
@@ -57,7 +57,7 @@ class Colored(Init):
     Timmer and König 1995; for planning: Pinneri et al. 2020 (arXiv 2008.06389, section 3.1).
 
     Args:
-        exponent: 0 is white noise; the larger, the slower the actions change.
+        exponent: 0 is white noise; larger exponents give actions that change more slowly.
     """
 
     @validate_call
@@ -69,19 +69,19 @@ class Colored(Init):
 
 
 class PolicyRollouts(Init):
-    """What a goal-conditioned policy does when it is rolled through the world model: a learned proposal.
+    """Rollouts of a goal-conditioned policy through the world model: a learned proposal distribution.
 
-    The first sequence of each task is the policy's own; the others explore around it.
+    The first sequence of each task is the policy's own; the others have noise on their actions.
 
     Args:
-        noise: standard deviation of the exploring noise on the actions, in units of half the action range.
+        noise: standard deviation of the noise on the actions, in units of half the action range.
     """
 
     @validate_call
     def __init__(self, noise: NonNegative = 0.3) -> None:
         self.noise = noise
         self.policy: GoalConditionedPolicy | None = None
-        """Trained on the collected data of the run, which sets it."""
+        """The policy, trained on the run's collected data; the run sets it."""
 
     @torch.no_grad()
     def draw(self, search: Search, k: int) -> Tensor:
@@ -93,17 +93,17 @@ class PolicyRollouts(Init):
             action = (policy(search.world_model.decode(latent), goal) + step).clamp(-1, 1)
             actions.append(action)
             latent = search.world_model.step(latent, search.bounds.denormalize(action))
-        search.count(len(latent) * search.steps, False)
+        search.count_calls(len(latent) * search.steps, False)
         return torch.stack(actions, 1).view(search.shape(k))
 
 
 def hold(knots: Tensor, steps: int) -> Tensor:
-    """Sequences `[..., T, A]` that hold each of the knots `[..., K, A]` for an equal part of the horizon."""
+    """Returns sequences `[..., T, A]` that hold each of the knots `[..., K, A]` for an equal part of the horizon."""
     return knots[..., torch.arange(steps) * knots.shape[-2] // steps, :]
 
 
 def colored_noise(search: Search, k: int, exponent: float) -> Tensor:
-    """Noise `[N, k, T, A]` of variance 1 and power spectral density `1 / f^exponent` over time."""
+    """Draws noise `[N, k, T, A]` of variance 1 and power spectral density `1 / f^exponent` over time."""
     _, _, steps, action_dim = search.shape(k)
     if steps == 1 or k == 0:
         return search.normal(k)
@@ -111,7 +111,7 @@ def colored_noise(search: Search, k: int, exponent: float) -> Tensor:
     frequencies[0] = frequencies[1]
     amplitudes = frequencies ** (-exponent / 2)
     parts = torch.randn(2, k, action_dim, len(amplitudes), generator=search.generator)
-    parts[1, ..., 0] = 0  # The mean of a real signal is real, and so is its highest frequency if there is one.
+    parts[1, ..., 0] = 0  # Mean and Nyquist frequency (for even lengths) are real.
     parts[0, ..., 0] *= 2**0.5
     if steps % 2 == 0:
         parts[1, ..., -1] = 0
@@ -120,4 +120,4 @@ def colored_noise(search: Search, k: int, exponent: float) -> Tensor:
     last = powers[-1] if steps % 2 == 0 else 2 * powers[-1]
     variance = 2 * (powers[0] + 2 * powers[1:-1].sum() + last) / steps**2
     noise = torch.fft.irfft(torch.complex(*parts) * amplitudes, n=steps) / variance.sqrt()
-    return search.for_all(noise.transpose(-1, -2))
+    return search.for_all_tasks(noise.transpose(-1, -2))

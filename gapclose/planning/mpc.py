@@ -1,4 +1,4 @@
-"""Model-predictive control: plan, execute a few steps, look where the simulator really is, plan again."""
+"""Model-predictive control: plan, execute a few steps, observe the real state, and plan again."""
 
 from typing import Literal
 
@@ -17,19 +17,18 @@ from gapclose.progress import progress_bar
 
 
 class MPC:
-    """Replans with any planner from where the simulator really is, and starts from what is left of the last plan.
+    """Replans from the real state with any planner, with a warm start from the rest of the last plan.
 
-    Tasks that have arrived stop.
+    Tasks that have reached their goals stop.
 
     Args:
-        planner: plans each time.
-        replan_every: steps executed of each plan.
-        max_steps: steps after which a task that has not arrived has failed; two horizons by default.
-        horizon: `shrinking` plans up to a deadline, one horizon away, so that reaching the goal cannot be put off for
-            ever; when the deadline passes, tasks that have not arrived get a new one. `fixed` always plans a whole
-            horizon ahead.
-        adaptation: adapts the model, before each further plan, to what each task has observed; by default it stays as
-            it is.
+        planner: the planner.
+        replan_every: number of steps of each plan that are executed.
+        max_steps: number of steps after which a task fails; by default two horizons.
+        horizon: `shrinking` plans up to a deadline one horizon away, so that a plan cannot postpone reaching the goal
+            for ever; after the deadline, unfinished tasks get a new one. `fixed` always plans a whole horizon ahead.
+        adaptation: adapts the model to each task's observed transitions before each plan but the first; by default the
+            model does not change.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -53,18 +52,18 @@ class MPC:
         generator: torch.Generator | None = None,
         adapt: bool = True,
     ) -> Execution:
-        """Plans and executes until every task has arrived or `max_steps` have passed.
+        """Plans and executes until every task has reached its goal or `max_steps` have passed.
 
         Args:
-            simulator: executes.
-            world_model: what is planned with.
-            objective: what plans are judged by.
+            simulator: executes the plans.
+            world_model: predicts the plans' outcomes.
+            objective: scores the plans.
             tasks: starts and goals.
             generator: source of randomness, on the CPU; the global one by default.
-            adapt: whether the model is adapted on the way, if there is an `adaptation`.
+            adapt: whether to use the `adaptation`, if there is one.
 
         Raises:
-            UserError: the model is to be adapted, but is not a learned one.
+            UserError: there is an `adaptation`, but the model is not a learned one.
         """
         n = len(tasks.start)
         states, imagined = [tasks.start], [tasks.start]
@@ -72,36 +71,36 @@ class MPC:
         promised = tasks.start.clone()
         arrived = simulator.success(tasks.start, tasks.goal)
         elites, seconds, adaptation_seconds, model_calls = None, 0.0, 0.0, 0
-        adaptation, live = self.adaptation if adapt else None, (~arrived).nonzero().squeeze(1)
+        adaptation, active = self.adaptation if adapt else None, (~arrived).nonzero().squeeze(1)
         if adaptation:
-            world_model = adaptation.start(world_model, len(live))
+            world_model = adaptation.start(world_model, len(active))
         with progress_bar(self.max_steps, "MPC", "step") as bar:
             while len(actions) < self.max_steps and not arrived.all():
-                going = ~arrived[live]
-                world_model, live = world_model.for_tasks(going), live[going]
+                still_active = ~arrived[active]
+                world_model, active = world_model.for_tasks(still_active), active[still_active]
                 if adaptation and actions:
                     began = now(states[-1])
-                    observed = (torch.stack(steps, 1)[live] for steps in (states, actions))
+                    observed = (torch.stack(steps, 1)[active] for steps in (states, actions))
                     world_model = adaptation.adapt(world_model, *observed)
                     adaptation_seconds += now(states[-1]) - began
-                start, goal = simulator.observe(states[-1][live]), simulator.observe(tasks.goal[live])
-                warm_start = None if elites is None else self.shift(elites[live])
-                # How much a search draws depends on its tasks; what comes after it must not.
+                start, goal = simulator.observe(states[-1][active]), simulator.observe(tasks.goal[active])
+                warm_start = None if elites is None else self.shift(elites[active])
+                # Each search gets its own generator: how much it draws depends on its tasks, and later draws must not.
                 random = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
                 plan = self.planner.plan(world_model, objective, start, goal, warm_start, random)
                 seconds, model_calls = seconds + plan.seconds, model_calls + plan.model_calls
-                elites = spread(plan.elites, live, n)
+                elites = scatter_rows(plan.elites, active, n)
                 planned = elites[:, 0]
                 with torch.no_grad():
                     prediction = world_model.decode(world_model.rollout(world_model.encode(start), plan.actions))
-                promised[live] = prediction[:, -1]
+                promised[active] = prediction[:, -1]
                 for step in range(min(self.replan_every, self.max_steps - len(actions), planned.shape[1])):
                     moving = ~arrived
                     actions.append(torch.where(moving[:, None], planned[:, step], 0))
                     states.append(
                         torch.where(moving[:, None], simulator.step(states[-1], planned[:, step]), states[-1])
                     )
-                    imagined.append(states[-1].index_put((live,), prediction[:, step + 1]))
+                    imagined.append(states[-1].index_put((active,), prediction[:, step + 1]))
                     executed.append(moving)
                     arrived = arrived | simulator.success(states[-1], tasks.goal)
                     bar.update()
@@ -118,14 +117,17 @@ class MPC:
         )
 
     def shift(self, elites: Tensor) -> Tensor | None:
-        """What is left of sequences `[N, E, T, A]` once the first steps are executed; none if that is nothing."""
-        left = elites[:, :, self.replan_every :]
+        """Returns the unexecuted rest of sequences `[N, E, T, A]`, or `None` if there is none.
+
+        With a fixed horizon, the last action is repeated for the missing steps.
+        """
+        rest = elites[:, :, self.replan_every :]
         if self.horizon == "fixed":
-            missing = elites.shape[2] - left.shape[2]
-            left = torch.cat((left, elites[:, :, -1:].expand(-1, -1, missing, -1)), 2)
-        return left if left.shape[2] else None
+            missing = elites.shape[2] - rest.shape[2]
+            rest = torch.cat((rest, elites[:, :, -1:].expand(-1, -1, missing, -1)), 2)
+        return rest if rest.shape[2] else None
 
 
-def spread(rows: Tensor, index: Tensor, n: int) -> Tensor:
-    """A tensor `[N, ...]` with the rows at the places `index`, and 0 elsewhere."""
+def scatter_rows(rows: Tensor, index: Tensor, n: int) -> Tensor:
+    """Returns a tensor `[N, ...]` with the rows at the positions `index`, and 0 elsewhere."""
     return rows.new_zeros(n, *rows.shape[1:]).index_copy_(0, index, rows)

@@ -1,4 +1,4 @@
-"""Sample, select, refine: gradient descent from the best of many starts."""
+"""Gradient descent from the best of many sampled starts."""
 
 from typing import Any
 
@@ -14,23 +14,22 @@ from gapclose.settings import NonNegative
 
 
 class MultistartPlanner(GradientPlanner):
-    """Samples sequences, draws new ones around the best, and descends the gradient from the best of those.
+    """Samples sequences, resamples around the best, and descends the gradient from the best of those.
 
-    One start seldom suffices: the landscape has a local minimum behind every wall, also where the dynamics are the
-    true ones.
+    One start is rarely enough: the cost has a local minimum behind every wall, even with the true dynamics.
 
     Args:
         num_samples: sequences sampled per task.
-        num_resamples: how often as many are drawn anew around the best; with a warm start, once around that, and
-            `init` is not asked. They do not count as iterations.
-        num_elites: how many of the best they are drawn around; these stay among the candidates.
-        resample_scale: how far around them: noise that is uniform up to it, in units of half the action range.
-        num_knots: constant pieces of that noise.
-        num_starts: from how many of the best the gradient is descended.
-        settings: those of `GradientPlanner`.
+        num_resamples: number of rounds in which as many sequences are resampled around the elites; these rounds do not
+            count as iterations. With a warm start, there is one round around its sequences, and `init` is not used.
+        num_elites: number of best sequences to resample around; they stay among the candidates.
+        resample_scale: bound of the uniform noise in resampling, in units of half the action range.
+        num_knots: number of constant pieces of that noise.
+        num_starts: number of best sequences from which descent starts.
+        settings: settings of `GradientPlanner`.
 
     Raises:
-        UserError: more elites or starts than samples.
+        UserError: there are more elites or starts than samples.
     """
 
     @validate_call
@@ -49,26 +48,26 @@ class MultistartPlanner(GradientPlanner):
         require_choice("planner.num_starts", num_starts, "planner.num_samples", num_samples)
         require_choice("planner.num_elites", num_elites, "planner.num_samples", num_samples)
         self.num_samples, self.num_resamples, self.num_elites = num_samples, num_resamples, num_elites
-        self.resample_scale, self.spread = resample_scale, Knots(num_knots)
+        self.resample_scale, self.noise = resample_scale, Knots(num_knots)
 
     def search(self, search: Search, warm_start: Tensor | None) -> None:
         if warm_start is None:
-            candidates, resamples = self.begin(search, None, self.num_samples), self.num_resamples
+            candidates, resamples = self.initial_sequences(search, None, self.num_samples), self.num_resamples
         else:
-            candidates, resamples = self.around(search, warm_start), 0
+            candidates, resamples = self.resample(search, warm_start), 0
         costs = search.score(candidates)
         for _ in range(resamples):
-            search.note()
+            search.record()
             if search.exhausted():
                 break
-            candidates = self.around(search, cheapest(candidates, costs, self.num_elites))
+            candidates = self.resample(search, cheapest(candidates, costs, self.num_elites))
             costs = search.score(candidates)
-        search.note()
+        search.record()
         self.descend(search, cheapest(candidates, costs, self.num_starts))
 
-    def around(self, search: Search, elites: Tensor) -> Tensor:
-        """The elites `[N, E, T, A]` among `[N, num_samples, T, A]` drawn around them."""
+    def resample(self, search: Search, elites: Tensor) -> Tensor:
+        """Returns sequences `[N, num_samples, T, A]`: the elites `[N, E, T, A]`, and samples around them."""
         kept = min(elites.shape[1], self.num_samples)
-        noise = self.resample_scale * self.spread.draw(search, self.num_samples)
+        noise = self.resample_scale * self.noise.draw(search, self.num_samples)
         noise[:, :kept] = 0
         return (elites[:, torch.arange(self.num_samples) % elites.shape[1]] + noise).clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""What a plan is judged by: a weighted sum of named terms."""
+"""Planning objectives: the cost of a plan, a weighted sum of named terms."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,12 +16,12 @@ from gapclose.settings import Fraction, NonNegative, Positive
 
 
 class Term(nn.Module, ABC):
-    """One summand of an objective.
+    """One term of an objective.
 
     Args:
-        weight: what its cost is multiplied with.
-        initial_share: the share of the weight that counts when a search begins; it grows linearly, and all of it
-            counts when the search ends, and when the plans that it came across are compared.
+        weight: factor of its cost.
+        initial_share: share of the weight at the start of a search. It grows linearly to 1 at the end of the search;
+            candidates are always compared with the full weight.
     """
 
     @validate_call
@@ -31,23 +31,23 @@ class Term(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
-        """Unweighted costs `[N]`; the arguments are those of `Objective.cost`."""
+        """Returns unweighted costs `[N]`; the arguments are those of `Objective.cost`."""
 
     def calibrated(self, world_model: WorldModel, held_out: Trajectories) -> "Term":
-        """The term with a weight that suits the world model, if its weight is not fixed; see `Objective.calibrated`."""
+        """Returns the term with its weight fitted to the model, if it is automatic; see `Objective.calibrated`."""
         return self
 
 
 class GoalDistance(Term):
-    """Mean squared distance of the latents to the goal's, over coordinates and members.
+    """Mean squared distance of the latents to the goal's latents, over coordinates and members.
 
-    Where the objective knows how much each coordinate counts, the mean over them is weighted.
+    If the objective has `goal_weights`, the mean over coordinates is weighted with them.
 
     Args:
-        at: `last` looks at the last step; `all` averages over all steps; `nearest` takes the nearest step, and
+        at: `last` uses the last step; `all` averages over all steps; `nearest` uses the step nearest to the goal, and
             `soft_nearest` a smooth minimum over the steps.
-        decay: with `all`, the weight of each step relative to the next one's: below 1, late steps count more.
-        temperature: of the smooth minimum, in units of the squared distance; small is close to `nearest`.
+        decay: with `all`, the weight of each step relative to that of the next one; below 1, late steps count more.
+        temperature: temperature of the smooth minimum, in units of the squared distance; near 0 it is the minimum.
         weight: as in `Term`.
         initial_share: as in `Term`.
     """
@@ -64,7 +64,7 @@ class GoalDistance(Term):
         super().__init__(weight, initial_share)
         self.at, self.decay, self.temperature = at, decay, temperature
         self.coordinates: Tensor | None = None
-        """How much each coordinate of a latent counts, `[Z]`, 1 on average; none for all alike."""
+        """Weight of each latent coordinate, `[Z]`, with mean 1; `None` weights all equally."""
 
     def forward(self, latents: Tensor, actions: Tensor, goal: Tensor) -> Tensor:
         steps = latents[:, -1:] if self.at == "last" else latents[:, 1:]
@@ -85,9 +85,9 @@ class Disagreement(Term):
     """Variance between the ensemble's members, averaged over coordinates and summed over steps; 0 for one member.
 
     Args:
-        weight: as in `Term`, or `auto`: a plan on which the members disagree as much as they do, on average, along
-            held-out trajectories then pays as much as for missing the goal by a full step (the 95 % quantile of
-            the steps there). The less a model has to disagree about where it was trained, the more disagreement says.
+        weight: as in `Term`, or `auto`. With `auto`, the average disagreement along held-out trajectories costs as much
+            as missing the goal by a full step (the 95 % quantile of their steps). So the less the members disagree on
+            held-out data, the higher is the weight.
         initial_share: as in `Term`.
     """
 
@@ -127,15 +127,15 @@ class Smoothness(Term):
 
 
 class Objective(nn.Module):
-    """The sum of its terms.
+    """The weighted sum of its terms.
 
     Args:
-        terms: the terms by name.
-        goal_weights: how much each coordinate of a latent counts in the distance to the goal, `[Z]`, relative to one
-            another; by default all count alike.
+        terms: the terms, by name.
+        goal_weights: relative weight of each latent coordinate in the distance to the goal, `[Z]`; by default, all
+            weights are equal.
 
     Raises:
-        UserError: no term that knows the goal has a positive weight.
+        UserError: no goal distance has a positive weight.
     """
 
     def __init__(self, terms: Mapping[str, Term], goal_weights: Tensor | None = None) -> None:
@@ -145,20 +145,21 @@ class Objective(nn.Module):
                 term.coordinates = goal_weights / goal_weights.mean()
         if not any(term.weight > 0 for term in terms.values() if isinstance(term, GoalDistance)):
             raise UserError(
-                f"No term of the objective ({', '.join(terms)}) says where to go; give the goal's a positive weight."
+                f"None of the terms of the objective ({', '.join(terms)}) measures the distance to the goal with a "
+                "positive weight; give the goal term a positive weight."
             )
         self.terms = nn.ModuleDict(terms)
         self.changes = any(term.weight > 0 and term.initial_share < 1 for term in terms.values())
-        """Whether weights change in the course of a search."""
+        """Whether the weight of a term changes during a search."""
 
     def cost(self, latents: Tensor, actions: Tensor, goal: Tensor, progress: float = 1.0) -> Tensor:
-        """Costs `[N]` of imagined latents `[N, T+1, M, ...]` and actions `[N, T, A]`, for goals `[N, M, ...]`.
+        """Returns the costs `[N]` of plans.
 
         Args:
-            latents: imagined latents.
-            actions: the actions that they follow from.
-            goal: latents of the goals.
-            progress: the share of the search's budget that is spent; it matters where weights change.
+            latents: imagined latents `[N, T+1, M, ...]`.
+            actions: actions `[N, T, A]`, in the simulator's units.
+            goal: latents of the goals, `[N, M, ...]`.
+            progress: share of the search's budget that is spent; it only matters if weights change.
         """
         total = 0.0
         for term in self.terms.values():
@@ -168,30 +169,30 @@ class Objective(nn.Module):
         return total
 
     def calibrated(self, world_model: WorldModel, held_out: Trajectories) -> "Objective":
-        """The objective with weights that suit a world model, where they are to be chosen automatically.
+        """Returns the objective with its automatic weights fitted to a world model.
 
         Args:
-            world_model: the model that plans will be made with.
-            held_out: trajectories that it was not trained on, as long as the plans.
+            world_model: the model to plan with.
+            held_out: held-out trajectories of the length of a plan.
         """
         return Objective({name: term.calibrated(world_model, held_out) for name, term in self.terms.items()})
 
     def require(self, world_model: WorldModel) -> None:
-        """Raises `UserError` if the objective asks for what the model does not have."""
+        """Raises `UserError` if the objective does not suit the model."""
         if self.weight("disagreement") and world_model.members == 1:
             raise UserError(
-                "The objective prices the disagreement of an ensemble, but the model has a single member; choose "
+                "The objective penalises the disagreement of an ensemble, but the model has a single member; choose "
                 "objective=goal, or model=ensemble."
             )
 
     def weight(self, name: str) -> float:
-        """The weight of the term of that name; 0 if there is none."""
+        """Returns the weight of the term with this name, or 0 if there is none."""
         return self.terms[name].weight if name in self.terms else 0.0
 
     def without(self, name: str) -> "Objective":
-        """The same objective without the term of that name."""
+        """Returns the objective without the term of this name."""
         return Objective({other: term for other, term in self.terms.items() if other != name})
 
     def goal_alone(self) -> "Objective":
-        """The same objective without any term that does not know the goal."""
+        """Returns the objective with its goal distances only."""
         return Objective({name: term for name, term in self.terms.items() if isinstance(term, GoalDistance)})

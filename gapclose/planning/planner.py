@@ -1,4 +1,4 @@
-"""The interface of every planner."""
+"""The interface of planners."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -23,15 +23,15 @@ class Plan(NamedTuple):
     """Action sequences for `N` tasks.
 
     Attributes:
-        actions: the best found, `[N, T, A]`, inside the action bounds.
-        cost: the objective of these actions under the world model, `[N]`.
-        elites: sequences worth starting the next search from, best first, `[N, E, T, A]`.
-        cost_per_iteration: the best cost found so far, averaged over the tasks, after each iteration (of sampling, too,
-            where that comes first) and at the end, `[I]`. With `num_perturbations` only the last is that of the plan.
-        seconds_per_iteration: the time that had passed by then, `[I]`.
-        actions_per_iteration: the best actions by then, `[I, N, T, A]`, if they were to be remembered.
+        actions: the best actions, `[N, T, A]`, inside the action bounds.
+        cost: their cost under the world model, `[N]`.
+        elites: sequences to start the next search from, best first, `[N, E, T, A]`; the first is `actions`.
+        cost_per_iteration: least cost so far, averaged over the tasks, after each iteration (including rounds of
+            sampling before the first) and at the end, `[I]`. With `num_perturbations`, only the last is the plan's.
+        seconds_per_iteration: time elapsed by then, `[I]`.
+        actions_per_iteration: the best actions by then, `[I, N, T, A]`, if the search remembered them.
         model_calls: transitions predicted or differentiated by the world model, over all tasks.
-        seconds: time spent.
+        seconds: time spent on the search.
     """
 
     actions: Tensor
@@ -45,22 +45,22 @@ class Plan(NamedTuple):
 
 
 class Planner(ABC):
-    """Searches for the action sequences of least cost under a world model.
+    """Searches for action sequences of least cost under a world model.
 
     Args:
         action_low: lower action bounds `[A]`.
         action_high: upper action bounds `[A]`.
-        init: what the search starts from; by default the middle of the action bounds.
-        horizon: number `T` of steps that it plans.
-        iterations: of the search; 0 takes the best of what it starts from, none leaves the end to `seconds`.
-        seconds: after how much time the search begins no further iteration; by default time is no limit.
-        target_cost: a task whose best plan costs no more is finished, and costs no more time; by default none is.
+        init: distribution of the initial sequences; by default the middle of the action bounds.
+        horizon: number `T` of steps of a plan.
+        iterations: number of iterations; 0 returns the best initial sequence, `None` leaves the limit to `seconds`.
+        seconds: time after which no further iteration starts; `None` means no limit.
+        target_cost: cost at or below which a task is finished and is not searched any further; `None` finishes none.
 
     Attributes:
-        descends: whether its iterations ask for gradients.
+        descends: whether the iterations use gradients.
 
     Raises:
-        UserError: neither iterations nor seconds are limited.
+        UserError: neither `iterations` nor `seconds` is given.
     """
 
     descends: bool = False
@@ -77,7 +77,7 @@ class Planner(ABC):
         target_cost: NonNegative | None = None,
     ) -> None:
         if iterations is None and seconds is None:
-            raise UserError("A search without end was asked for; give planner.iterations or planner.seconds.")
+            raise UserError("The search has no limit; give planner.iterations or planner.seconds, or both.")
         self.bounds = Bounds(action_low, action_high)
         self.init = init or Zeros()
         self.horizon, self.budget = horizon, Budget(iterations, seconds, target_cost)
@@ -95,24 +95,24 @@ class Planner(ABC):
         """Plans for all tasks at once.
 
         Args:
-            world_model: predicts where actions lead; its parameters receive no gradients.
-            objective: says what that costs.
-            start: observations `[N, ...]` of where to start.
-            goal: observations `[N, ...]` of where to go.
-            warm_start: for each task one or more action sequences, best first, `[N, E, T', A]`, to improve upon; the
-                plan is then as long as they are.
+            world_model: predicts the latents; its parameters receive no gradients.
+            objective: scores the predictions.
+            start: observations `[N, ...]` of the starts.
+            goal: observations `[N, ...]` of the goals.
+            warm_start: one or more action sequences per task to start from, best first, `[N, E, T', A]`; the plan then
+                has their length `T'`.
             generator: source of randomness, on the CPU; the global one by default.
-            remember: whether the plan shall tell the best actions after each iteration.
+            remember: whether to return the best actions after each iteration.
 
         Raises:
-            UserError: the plan would be longer than the model can predict, the objective or the planner asks for what
-                the model does not have, or the model predicts no numbers.
+            UserError: the horizon is longer than the model can predict, the objective or the planner does not suit the
+                model, or all predictions are NaN or infinite.
         """
         began = now(start)
         steps = self.horizon if warm_start is None else warm_start.shape[2]
         if world_model.longest_rollout is not None and steps > world_model.longest_rollout:
             raise UserError(
-                f"planner.horizon is {steps}, but the model predicts {world_model.longest_rollout} steps at most; "
+                f"planner.horizon is {steps}, but the model predicts at most {world_model.longest_rollout} steps; "
                 "choose a shorter horizon."
             )
         objective.require(world_model)
@@ -122,44 +122,44 @@ class Planner(ABC):
                 latents = world_model.encode(start), world_model.encode(goal)
             search = Search(world_model, objective, *latents, steps, self.bounds, self.budget, generator, remember)
             elites = self.search(search, None if warm_start is None else search.bounds.normalize(warm_start))
-            search.note()
-        hopeless = int((~search.best_cost.isfinite()).sum())
-        if hopeless:
-            sentence = f"For {hopeless} of {len(start)} tasks the world model predicts NaN or infinite values"
-            if hopeless == len(start):
+            search.record()
+        failed = int((~search.best_cost.isfinite()).sum())
+        if failed:
+            sentence = f"For {failed} of {len(start)} tasks the world model predicts NaN or infinite values"
+            if failed == len(start):
                 raise UserError(f"{sentence}; its training has probably diverged: choose a smaller learning rate.")
-            log.warning("%s; their plans are worthless.", sentence)
+            log.warning("%s; their plans are meaningless.", sentence)
         best = search.best.unsqueeze(1)
         elites = search.bounds.denormalize(best if elites is None else torch.cat((best, elites), 1))
         seconds = now(elites) - began
         return Plan(elites[:, 0], search.best_cost, elites, *search.history(), search.model_calls, seconds)
 
     def can_plan_with(self, world_model: WorldModel) -> bool:
-        """Whether the model has the gradients that the search asks for, if it asks for any."""
+        """Whether the model has gradients, if the search needs them."""
         return world_model.differentiable or not self.descends or self.budget.iterations == 0
 
     def require(self, world_model: WorldModel) -> None:
-        """Raises `UserError` if the planner asks for what the model does not have."""
+        """Raises `UserError` if the planner does not suit the model."""
         if not self.can_plan_with(world_model):
             raise UserError(
-                "The planner descends gradients, and the simulator, which is to take the model's place, has none; "
-                "choose a planner that only samples, such as planner=cem, or leave the oracle out."
+                "The planner needs gradients, but the simulator, which replaces the model here, has none; choose a "
+                "planner that only samples, such as planner=cem, or do not plan with the oracle."
             )
 
     @abstractmethod
     def search(self, search: Search, warm_start: Tensor | None) -> Tensor | None:
-        """Runs a search, which itself remembers the best that it comes across.
+        """Runs a search. The best sequences are kept by `search` itself.
 
         Args:
-            search: asked for costs and gradients of normalised actions.
+            search: computes costs and gradients of normalised actions.
             warm_start: normalised sequences `[N, E, T, A]` to start from, best first.
 
         Returns:
-            Further sequences `[N, E, T, A]` worth starting the next search from, if there are any.
+            Further normalised sequences `[N, E, T, A]` to start the next search from, or `None`.
         """
 
-    def begin(self, search: Search, warm_start: Tensor | None, k: int = 1) -> Tensor:
-        """The first `k` normalised sequences, `[N, k, T, A]`: those of the warm start, then draws of `init`."""
+    def initial_sequences(self, search: Search, warm_start: Tensor | None, k: int = 1) -> Tensor:
+        """Returns `k` normalised sequences `[N, k, T, A]`: first those of the warm start, then draws of `init`."""
         warm = search.best[:, None][:, :0] if warm_start is None else warm_start[:, :k]
         if warm.shape[1] == k:
             return warm
@@ -168,6 +168,6 @@ class Planner(ABC):
 
 
 def require_choice(name: str, value: int, limit_name: str, limit: int) -> None:
-    """Raises `UserError` if a number of chosen sequences exceeds the number there is to choose from."""
+    """Raises `UserError` if more sequences are chosen than there are candidates."""
     if value > limit:
         raise UserError(f"{name} is {value}, more than {limit_name} = {limit}; choose at most that many.")

@@ -1,4 +1,4 @@
-"""Adversarial training: learn to predict the next state from perturbed inputs, too."""
+"""Adversarial training: learning to predict the next state from perturbed inputs."""
 
 from typing import Any
 
@@ -14,18 +14,18 @@ from gapclose.training.teacher_forcing import TeacherForcing
 
 
 class AdversarialTraining(TeacherForcing):
-    """Minimises the error at inputs that the attack perturbed; the targets stay as they are.
+    """Minimises the error on inputs perturbed by an attack; the targets are not perturbed.
 
-    arXiv 2512.09929, section 3.2. Once per epoch it logs the radius of each group and how strong the attack was.
+    arXiv 2512.09929, section 3.2. Once per epoch, it logs the radius and the attack strength of each group of inputs.
 
     Args:
         world_model: the model.
-        attack: finds the perturbations.
-        measure_every: after how many steps its strength is measured, for the log and for radii that are adjusted to it.
-        settings: those of `Training`.
+        attack: computes the perturbations.
+        measure_every: number of steps between measurements of the attack's strength, for the log and for learned radii.
+        settings: settings of `TeacherForcing`.
 
     Raises:
-        UserError: it is never measured.
+        UserError: `measure_every` is less than 1.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class AdversarialTraining(TeacherForcing):
         self.log_strengths.clear()
 
     def training_loss(self, window: Window) -> Tensor:
-        latent, actions, targets = self.noisy(window)
+        latent, actions, targets = self.noisy_inputs(window)
         delta = self.attack.perturb(self.world_model, latent, actions, targets)
         steps_of_epoch = len(self.losses)
         if steps_of_epoch % self.measure_every == 0:
@@ -53,14 +53,14 @@ class AdversarialTraining(TeacherForcing):
 
     @torch.no_grad()
     def strengths(self, latent: Tensor, actions: Tensor, targets: Tensor, delta: Perturbation) -> Tensor:
-        """Mean loss with only the latents perturbed, and with only the actions: `[2]`.
+        """Returns the mean loss with only the latents perturbed, and with only the actions perturbed: `[2]`.
 
-        The loss is in units of the variance of a step: of single steps, 1 is that of predicting that nothing moves.
+        The loss is in units of the variance of a step: for single steps, predicting no movement has loss 1.
         """
         latents, all_actions = torch.cat([latent + delta.latent, latent]), torch.cat([actions, actions + delta.actions])
         errors = self.world_model.rollout_errors(latents, all_actions, targets.repeat(2, *[1] * (targets.dim() - 1)))
         losses = errors.unflatten(0, (2, -1)).flatten(1).mean(1)
-        # All processes see the same strengths, and adjust the same radii.
+        # The mean over processes gives all of them the same learned radii.
         return self.all_gather(losses).mean(0) if torch.distributed.is_initialized() else losses
 
     def on_train_epoch_end(self) -> None:

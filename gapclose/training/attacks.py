@@ -1,4 +1,4 @@
-"""Perturbations of latents and actions that make the world model's error large."""
+"""Attacks: perturbations of latents and actions that maximise the world model's error. Their radii are in `radii`."""
 
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
@@ -14,11 +14,11 @@ from gapclose.training.radii import FixedRadii, LearnedRadii
 
 
 class Perturbation(NamedTuple):
-    """What is added to the inputs of a rollout.
+    """Perturbations that are added to the inputs of a rollout.
 
     Attributes:
-        latent: to what it starts from, `[B, F, M, ...]`.
-        actions: `[B, k, A]`.
+        latent: perturbation of the latents that it starts from, `[B, F, M, ...]`.
+        actions: perturbation of the actions, `[B, k, A]`.
     """
 
     latent: Tensor
@@ -26,26 +26,26 @@ class Perturbation(NamedTuple):
 
 
 class Ball(ABC):
-    """The unit ball of a norm over the last axis: the latent of one member, or the action of one step."""
+    """The unit ball of a norm over the last axis, that of a member's latent or a step's action."""
 
     @staticmethod
     @abstractmethod
     def sample(like: Tensor) -> Tensor:
-        """Points `[..., D]`, uniformly distributed in the ball."""
+        """Draws points `[..., D]` uniformly from the ball."""
 
     @staticmethod
     @abstractmethod
     def steepest(gradient: Tensor) -> Tensor:
-        """The points of the ball that are farthest along gradients `[..., D]`; 0 where there is no gradient."""
+        """Returns the points of the ball farthest along gradients `[..., D]`; 0 where the gradient is 0."""
 
     @staticmethod
     @abstractmethod
     def project(points: Tensor) -> Tensor:
-        """The points of the ball that are nearest to points `[..., D]`."""
+        """Projects points `[..., D]` onto the ball."""
 
 
 class LInf(Ball):
-    """The largest coordinate is at most 1."""
+    """The ball of the maximum norm."""
 
     @staticmethod
     def sample(like: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class LInf(Ball):
 
 
 class L2(Ball):
-    """The Euclidean length is at most 1."""
+    """The ball of the Euclidean norm."""
 
     @staticmethod
     def sample(like: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class L2(Ball):
 
     @staticmethod
     def steepest(gradient: Tensor) -> Tensor:
-        # Gradients can be so small that their squares are 0.
+        # Scaled first, because gradients can be so small that their squares are 0.
         scaled = gradient / gradient.abs().amax(-1, keepdim=True)
         return (scaled / scaled.norm(dim=-1, keepdim=True)).nan_to_num_(0.0)
 
@@ -83,23 +83,23 @@ BALLS = {"linf": LInf, "l2": L2}
 
 
 class ProjectedGradient(nn.Module):
-    """Ascends the error of a rollout from a random start, and projects onto a ball after each step.
+    """Gradient ascent on the error of a rollout from a random start, projected onto a ball after each step.
 
-    Projected gradient descent of Madry et al. 2018 (arXiv 1706.06083, section 2.1). With one step of 1.25 × the radius,
-    the end of which counts, it is the FGSM of arXiv 2512.09929, section 3.2. Each member's latent has a ball of its
-    own, and so has the action of each step, so that a radius means the same for windows of any length.
+    Projected gradient descent of Madry et al. 2018 (arXiv 1706.06083, section 2.1). With one step of 1.25 × the radius
+    and `keep_best=False`, it is the FGSM of arXiv 2512.09929, section 3.2. Each member's latent and each step's action
+    has its own ball, so a radius means the same for windows of any length.
 
     Args:
-        radii: how far latents and actions may be moved.
-        steps: of the ascent; with none the perturbation is random.
+        radii: largest perturbations of latents and actions.
+        steps: number of ascent steps; with 0, the perturbation is random.
         step_ratio: step size as a multiple of the radius.
         restarts: number of random starts.
-        keep_best: whether, for each window by itself, the largest error of all starts and iterates counts, the random
-            starts among them, or else the end of the only ascent, which saves a rollout.
-        norm: of the balls, `linf` or `l2`; each step goes along the gradient's sign, or along the gradient.
+        keep_best: whether to return, for each window, the perturbation with the largest error among all iterates of
+            all starts, including the random starts; otherwise the last iterate, which saves a rollout.
+        norm: norm of the balls, `linf` (steps along the gradient's sign) or `l2` (steps along the gradient).
 
     Raises:
-        UserError: there are several starts, of which none is chosen.
+        UserError: there are several starts, but `keep_best` is false.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -114,12 +114,12 @@ class ProjectedGradient(nn.Module):
     ) -> None:
         super().__init__()
         if restarts > 1 and not keep_best:
-            raise UserError(f"restarts is {restarts}, but the best is not kept; set keep_best=true, or restarts=1.")
+            raise UserError(f"restarts is {restarts}, but keep_best is false; set keep_best=true, or restarts=1.")
         self.radii, self.steps, self.step_ratio, self.restarts = radii, steps, step_ratio, restarts
         self.keep_best, self.norm = keep_best, norm
 
     def perturb(self, world_model: LearnedWorldModel, latent: Tensor, actions: Tensor, targets: Tensor) -> Perturbation:
-        """The perturbation of what `rollout_loss` takes; its gradient is taken for the perturbation only."""
+        """Returns the perturbation of the arguments of `rollout_loss`; no gradients reach the model's parameters."""
         ball, radii = BALLS[self.norm], self.radii(world_model, latent, actions)
         inputs = [x.expand(self.restarts, *x.shape).flatten(0, 1) for x in (latent, actions)]
         targets = targets.expand(self.restarts, *targets.shape).flatten(0, 1)
@@ -142,21 +142,21 @@ class ProjectedGradient(nn.Module):
             if self.keep_best:
                 with torch.no_grad():
                     errors.append(rollout_errors(iterates[-1]))
-        chosen = largest(iterates, errors, len(latent)) if self.keep_best else iterates[-1]
+        chosen = select_largest(iterates, errors, len(latent)) if self.keep_best else iterates[-1]
         return Perturbation(*(radius * point for radius, point in zip(radii, chosen)))
 
 
-def largest(iterates: list[list[Tensor]], errors: list[Tensor], windows: int) -> list[Tensor]:
-    """For each window, the points with the largest error.
+def select_largest(iterates: list[list[Tensor]], errors: list[Tensor], windows: int) -> list[Tensor]:
+    """Returns the points with the largest error for each window.
 
     Args:
-        iterates: for each iterate, the points `[restarts · windows, ...]` of both groups.
-        errors: their errors, `[restarts · windows]`; one that is no number is none to look for.
-        windows: how many there are.
+        iterates: for each iterate, the points `[restarts · windows, ...]` of latents and of actions.
+        errors: for each iterate, the errors `[restarts · windows]`; NaN is never chosen.
+        windows: number of windows.
 
     Returns:
-        Points `[windows, ...]` of both groups.
+        Points `[windows, ...]` of latents and of actions.
     """
     best = torch.cat(errors).view(-1, windows).nan_to_num(-torch.inf).argmax(0)
-    every = torch.arange(windows, device=best.device)
-    return [torch.cat(points).unflatten(0, (-1, windows))[best, every] for points in zip(*iterates)]
+    columns = torch.arange(windows, device=best.device)
+    return [torch.cat(points).unflatten(0, (-1, windows))[best, columns] for points in zip(*iterates)]

@@ -1,4 +1,4 @@
-"""Behaviour cloning with goals in hindsight: wherever a trajectory leads, its actions were right for going there."""
+"""Behaviour cloning with hindsight goals: a trajectory's actions are expert actions for every state it visits."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from gapclose.training.training_module import TrainingModule
 
 
 class BehaviourCloning(TrainingModule):
-    """Trains a policy to act as the data does on the way to a state that comes later in the same window.
+    """Trains a policy to imitate the data's actions toward a random later state of the same window.
 
     Ding et al. 2019, *Goal-conditioned imitation learning* (arXiv 1906.05838, section 4.2: expert relabeling).
 

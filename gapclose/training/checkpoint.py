@@ -1,4 +1,4 @@
-"""Checkpoint files: the weights of a model, with the configuration of the run that trained it."""
+"""Checkpoint files: the weights of a model and the configuration of the run that trained it."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from gapclose.renamed import with_present_names
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all: into a temporary file beside it, then renamed."""
+    """Writes checkpoints atomically: to a temporary file in the same folder, which is then renamed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with replacing(Path(path)) as temporary:
@@ -23,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class StoreConfig(Callback):
-    """Puts the resolved configuration into every checkpoint, so that the file is enough to plan with.
+    """Stores the resolved configuration in every checkpoint, so that plans need nothing but the file.
 
     Args:
         config: the configuration of the run.
@@ -37,16 +37,16 @@ class StoreConfig(Callback):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint file.
+    """Reads a checkpoint file.
 
     Raises:
-        UserError: there is no such file, or it is not a checkpoint of gapclose.
+        UserError: the file does not exist, or is not a checkpoint of gapclose.
     """
     path = Path(path)
     if path.is_dir():
-        found = sorted(path.glob("**/*.ckpt"))
+        files = sorted(path.glob("**/*.ckpt"))
         raise UserError(
-            f"{path} is a folder; give the checkpoint file in it" + (f", such as {found[-1]}." if found else ".")
+            f"{path} is a folder; give the checkpoint file in it" + (f", such as {files[-1]}." if files else ".")
         )
     if not path.exists():
         raise UserError(f"There is no checkpoint {path}; give the path of a .ckpt file that train.py wrote.")
@@ -63,27 +63,28 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path, name: str = "world_model") -> None:
-    """Puts the weights of a checkpoint into a model.
+    """Loads the weights of a checkpoint into a model.
 
     Args:
-        model: receives them.
-        checkpoint: the contents of the file.
-        path: of the file, for the error message.
-        name: what the LightningModule that wrote it calls the model.
+        model: the model that receives the weights.
+        checkpoint: contents of the checkpoint file.
+        path: path of the file, for error messages.
+        name: attribute of the LightningModule that holds the model.
 
     Raises:
-        UserError: they are those of a model of another shape.
+        UserError: the checkpoint has no such model, or the shapes of its weights differ.
     """
     prefix = f"{name}."
     weights = {key.removeprefix(prefix): w for key, w in checkpoint["state_dict"].items() if key.startswith(prefix)}
     if not weights:
-        raise UserError(f"The checkpoint {path} holds no {name}; give the checkpoint of one.")
+        raise UserError(f"The checkpoint {path} holds no {name}; give a checkpoint of a {name}.")
     expected = model.state_dict()
     for key in sorted(expected.keys() | weights.keys()):
-        given, wanted = (list(d[key].shape) if key in d else "absent" for d in (weights, expected))
-        if given != wanted:
+        stored, expected_shape = (list(d[key].shape) if key in d else "absent" for d in (weights, expected))
+        if stored != expected_shape:
             raise UserError(
-                f"The checkpoint {path} is of another shape than the model of this run: {key} is {given} there and "
-                f"{wanted} here; choose the model and env that the checkpoint was trained with."
+                f"The checkpoint {path} is of another shape than the model of this run: {key} is {stored} in the "
+                f"checkpoint and {expected_shape} in the model; choose the model and env that the checkpoint was "
+                "trained with."
             )
     model.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""Online finetuning: plan with the current model, execute in the simulator, learn from what really happened."""
+"""Online finetuning: plan with the current model, execute in the simulator, and train on the executed trajectories."""
 
 import logging
 from typing import Any, Literal
@@ -24,28 +24,27 @@ log = logging.getLogger(__name__)
 
 
 class PlannerRollouts(Callback):
-    """Fills the replay buffer at the start of every epoch, in the manner of DAgger (Ross et al. 2011).
+    """Fills the replay buffer at the start of every epoch, as in DAgger (Ross et al. 2011).
 
-    Success and error, which it logs before the model learns from the plans, are those on tasks that are new in this
-    epoch, and so honest estimates of how good the model was after the epoch before. Processes of a distributed run plan
-    their share each and exchange the results, so that all hold the same buffer.
+    It logs success and model error on the tasks that are new in this epoch, before the model learns from them. So these
+    are unbiased estimates for the model after the previous epoch. In a distributed run, each process plans an equal
+    share of the tasks, and all processes exchange the results, so that their buffers are equal.
 
     Args:
         simulator: executes the plans.
-        planner: makes them.
-        objective: what they are judged by.
-        replay: receives the trajectories.
-        seed: of tasks and plans.
-        plans_per_epoch: how many tasks are planned for each epoch, over all processes; rounded up to equal shares.
-        tasks: what is planned for: `random` tasks of the simulator, pairs of states of the `dataset`, or the `failures`
-            so far beside random tasks (see `rollout_tasks`).
-        aggregate: whether the buffer keeps what earlier epochs added; else each epoch's plans take its place.
-        max_simulator_steps: a budget for all epochs. The last plans are as many as it has whole plans left for (in
-            equal shares); from then on training goes on with what there is. By default there is no limit.
+        planner: makes the plans.
+        objective: scores the plans.
+        replay: replay buffer that receives the trajectories.
+        seed: seed of tasks and plans.
+        plans_per_epoch: number of plans per epoch, over all processes; rounded up to equal shares.
+        tasks: tasks to plan for: `random` tasks of the simulator, pairs of states of the `dataset`, or earlier
+            `failures` together with random tasks (see `rollout_tasks`).
+        aggregate: whether the buffer keeps the trajectories of earlier epochs; otherwise each epoch replaces them.
+        max_simulator_steps: limit on simulator steps over all epochs. The last epoch with plans makes as many whole
+            plans as it allows (in equal shares); then training continues without new plans. By default no limit.
 
     Raises:
-        UserError: the replay buffer has no room for a single plan, or the budget does not suffice for one (`setup`: for
-            one of each process).
+        UserError: the replay buffer or the limit is too small for a single plan (`setup`: for one per process).
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -76,15 +75,15 @@ class PlannerRollouts(Callback):
         self.tasks = TASKS[tasks](simulator, planner.horizon)
         self.aggregate, self.max_simulator_steps = aggregate, max_simulator_steps
         self.history: list[dict[str, float]] = []
-        """For each epoch with plans, how those for new tasks fared, and how many simulator steps all of them took."""
+        """For each epoch with plans: results on new tasks, and the number of simulator steps of all plans."""
 
     @property
     def simulator_steps(self) -> int:
-        """How many steps the simulator has executed so far."""
+        """Number of steps that the simulator has executed so far."""
         return sum(entry["simulator_steps"] for entry in self.history)
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Raises `UserError` if the budget does not suffice for a plan of each process."""
+        """Raises `UserError` if `max_simulator_steps` does not suffice for one plan per process."""
         least = self.planner.horizon * trainer.world_size
         if self.max_simulator_steps is not None and self.max_simulator_steps < least:
             raise UserError(
@@ -108,7 +107,7 @@ class PlannerRollouts(Callback):
             self.replay.prioritise(one_step_errors(module.world_model, self.replay.trajectories, module.device))
 
     def affordable_plans(self, processes: int) -> int:
-        """How many plans this epoch makes: equal shares, as what the processes exchange must have equal shapes."""
+        """Number of plans of this epoch, in equal shares: processes can only exchange tensors of equal shape."""
         share = -(-self.plans_per_epoch // processes)
         if self.max_simulator_steps is not None:
             left = (self.max_simulator_steps - self.simulator_steps) // self.planner.horizon
@@ -116,7 +115,7 @@ class PlannerRollouts(Callback):
         return processes * share
 
     def roll_out(self, plans: int, trainer: Trainer, module: LightningModule) -> None:
-        """Plans, executes, and adds what happened to the replay buffer and to the history."""
+        """Plans and executes, and adds the trajectories to the replay buffer and the results to the history."""
         key = (self.seed, "planner rollouts", trainer.current_epoch)
         rank, processes = trainer.global_rank, trainer.world_size
         tasks, new = self.tasks.draw(plans, generator(*key, "tasks"), trainer.datamodule.train)
@@ -135,13 +134,13 @@ class PlannerRollouts(Callback):
             1,
         )
         rows = execution.states, execution.actions, outcomes
-        if processes > 1:  # Back into the order of the tasks.
+        if processes > 1:  # Restore the order of the tasks.
             rows = (module.all_gather(x).transpose(0, 1).flatten(0, 1) for x in rows)
         states, actions, outcomes = (x.cpu() for x in rows)
         if not self.aggregate:
             self.replay.clear()
         self.replay.add(states, actions)
-        self.tasks.note(tasks, outcomes[:, 0] > 0)
+        self.tasks.record(tasks, outcomes[:, 0] > 0)
         names = ("success_rate", "goal_distance", "world_model_error")
         result = dict(zip(names, outcomes[new].double().mean(0).tolist()), simulator_steps=actions.shape[:2].numel())
         self.history.append({"epoch": trainer.current_epoch, **result})
@@ -158,7 +157,7 @@ class PlannerRollouts(Callback):
             )
 
     def held_out(self, trainer: Trainer, device: torch.device) -> Trajectories:
-        """The trajectories that the run validates on, as long as plans."""
+        """Returns the validation trajectories, cut to the length of a plan."""
         pieces = trainer.datamodule.validation.pieces(self.planner.horizon)
         return Trajectories(*(tensor.to(device) for tensor in pieces))
 
@@ -171,7 +170,7 @@ class PlannerRollouts(Callback):
 
 
 def one_step_errors(world_model: WorldModel, trajectories: Trajectories, device: torch.device) -> Tensor:
-    """The model's squared error on each transition of trajectories, averaged over coordinates: `[N, T]`, on the CPU."""
+    """Squared error of the model on each transition, averaged over coordinates: `[N, T]`, on the CPU."""
     with frozen(world_model):
         errors = [
             world_model.squared_errors(Window(*(tensor.to(device) for tensor in window))).mean(-1).cpu()

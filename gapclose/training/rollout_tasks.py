@@ -1,4 +1,4 @@
-"""What planner rollouts are planned for: new tasks, pairs of states of the data, or what has failed so far."""
+"""Task sources of planner rollouts: random tasks, pairs of states of the data, or failed tasks."""
 
 from typing import Any
 
@@ -10,42 +10,41 @@ from gapclose.envs.simulator import Simulator, Tasks
 
 
 class RandomTasks:
-    """New tasks from the simulator's task distribution; and what the other sources of tasks vary.
+    """Random tasks of the simulator, and the base class of other task sources.
 
     Args:
-        simulator: has the task distribution.
-        horizon: steps of a plan.
+        simulator: the simulator.
+        horizon: number of steps of a plan.
     """
 
     def __init__(self, simulator: Simulator, horizon: int) -> None:
         self.simulator, self.horizon = simulator, horizon
 
     def draw(self, n: int, random: torch.Generator, expert: Trajectories) -> tuple[Tasks, Tensor]:
-        """`n` tasks, and which of them were never planned before: bool `[n]`.
+        """Draws `n` tasks, and returns which of them are new, that is never planned before: bool `[n]`.
 
         Args:
-            n: how many.
-            random: decides which.
-            expert: the training split of the data.
+            n: number of tasks.
+            random: source of randomness.
+            expert: training split of the collected data.
         """
         return self.simulator.sample_tasks(n, random), torch.ones(n, dtype=torch.bool)
 
-    def note(self, tasks: Tasks, success: Tensor) -> None:
-        """Takes notice of how plans for the tasks last drawn ended: bool `[n]`."""
+    def record(self, tasks: Tasks, success: Tensor) -> None:
+        """Records the success, bool `[n]`, of the plans for the tasks drawn last."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on."""
+        """Returns the state that a resumed run needs."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state of another run."""
+        """Restores a state returned by `state_dict`."""
 
 
 class DatasetTasks(RandomTasks):
-    """From a state of the data to one that comes a plan's horizon later in the same trajectory.
+    """Pairs of states of the data that are one horizon apart in the same trajectory.
 
-    So the data show that every goal is within a plan's reach. Where trajectories are shorter than the horizon, they are
-    taken whole.
+    So every goal can be reached within a plan. Trajectories shorter than the horizon are used whole.
     """
 
     def draw(self, n: int, random: torch.Generator, expert: Trajectories) -> tuple[Tasks, Tensor]:
@@ -56,9 +55,9 @@ class DatasetTasks(RandomTasks):
 
 
 class FailedTasks(RandomTasks):
-    """Half of the tasks, or as many as there are, from the pool of those that failed when last planned; the rest new.
+    """Up to half of the tasks from the pool of failed ones; the others are random.
 
-    A task joins the pool when its plan fails and leaves it when its plan succeeds.
+    A task joins the pool when its plan fails, and leaves it when a plan for it succeeds.
     """
 
     def __init__(self, simulator: Simulator, horizon: int) -> None:
@@ -67,13 +66,13 @@ class FailedTasks(RandomTasks):
 
     def draw(self, n: int, random: torch.Generator, expert: Trajectories) -> tuple[Tasks, Tensor]:
         order = torch.randperm(len(self.pool.start), generator=random)
-        again, left = order[: n // 2], order[n // 2 :]
-        new = self.simulator.sample_tasks(n - len(again), random)
-        tasks = Tasks(*(torch.cat((failed[again], fresh)) for failed, fresh in zip(self.pool, new)))
-        self.pool = Tasks(*(failed[left] for failed in self.pool))
-        return tasks, torch.arange(n) >= len(again)
+        drawn, remaining = order[: n // 2], order[n // 2 :]
+        new = self.simulator.sample_tasks(n - len(drawn), random)
+        tasks = Tasks(*(torch.cat((failed[drawn], states)) for failed, states in zip(self.pool, new)))
+        self.pool = Tasks(*(failed[remaining] for failed in self.pool))
+        return tasks, torch.arange(n) >= len(drawn)
 
-    def note(self, tasks: Tasks, success: Tensor) -> None:
+    def record(self, tasks: Tasks, success: Tensor) -> None:
         self.pool = Tasks(*(torch.cat((failed, states[~success])) for failed, states in zip(self.pool, tasks)))
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,4 +83,4 @@ class FailedTasks(RandomTasks):
 
 
 TASKS = {"random": RandomTasks, "dataset": DatasetTasks, "failures": FailedTasks}
-"""By the name of the option."""
+"""The task sources, by the value of `PlannerRollouts(tasks=...)`."""

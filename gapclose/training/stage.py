@@ -1,4 +1,4 @@
-"""One stage of training: the baseline, or a finetuning."""
+"""A stage of training: that of the baseline, of a finetuning or of a policy."""
 
 import sys
 from collections.abc import Sequence
@@ -27,18 +27,18 @@ from gapclose.training.training_module import TrainingModule
 
 
 class Stage:
-    """Training for a number of epochs, which goes on where an interrupted run of the same stage left off.
+    """Trains a model for a number of epochs, and resumes where an interrupted run of the same stage stopped.
 
     Args:
         module: makes the LightningModule from the model.
-        epochs: how many.
-        steps_per_epoch: gradient steps of each.
+        epochs: number of epochs.
+        steps_per_epoch: gradient steps per epoch.
         batch_size: windows per gradient step.
-        replay: the replay buffer that training mixes with the collected data.
-        replay_ratio: its share of each batch once it holds anything.
-        rollouts: makes the callback that fills it; none fills it with nothing.
-        window: steps of each rollout in training; a window of the data begins with as many steps more as the model
-            looks back. None cuts nothing and takes whole trajectories.
+        replay: replay buffer that is mixed with the collected data.
+        replay_ratio: share of replay data in each batch once the buffer is not empty.
+        rollouts: makes the callback that fills the replay buffer; `None` leaves it empty.
+        window: steps of each rollout in training; windows are longer by the model's context minus 1. `None` trains on
+            whole trajectories.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -55,16 +55,17 @@ class Stage:
     ) -> None:
         self.module, self.epochs, self.steps_per_epoch, self.batch_size = module, epochs, steps_per_epoch, batch_size
         self.replay = ReplayBuffer() if replay is None else replay
-        # In a sweep, `++finetune.rollouts.plans_per_epoch=50` is for the modes that make any.
+        # In a sweep over finetune, `++finetune.rollouts.plans_per_epoch=50` also reaches stages without rollouts, as a
+        # plain mapping. It is ignored there.
         self.rollouts = rollouts if callable(rollouts) else None
         self.replay_ratio, self.window = replay_ratio, window
 
     def check(self, model: nn.Module, config: DictConfig) -> None:
-        """Makes optimizer, schedule and Trainer once, so that impossible settings of theirs show before any work.
+        """Makes optimizer, schedule and Trainer once, so that invalid settings are found before any work is done.
 
         Raises:
-            UserError: they cannot be made, windows do not fit into the trajectories, or the Trainer is to count epochs.
-            ValidationError: a setting of the module is of the wrong type or out of range.
+            UserError: they cannot be made, windows do not fit into the trajectories, or `trainer.max_epochs` is set.
+            ValidationError: a setting of the module has the wrong type or is out of range.
         """
         if config.trainer.get("max_epochs") is not None:
             raise UserError(
@@ -72,7 +73,7 @@ class Stage:
                 "epochs; leave it out and give baseline.epochs, finetune.epochs or policy.training.epochs."
             )
         room = config.data.steps
-        require_room(self.steps_of_window(model, room), room, "trajectories of data.steps")
+        require_window_fits(self.window_length(model, room), room, "trajectories of data.steps")
         try:
             self.module(model).configure_optimizers()
             instantiate(config.trainer, logger=False)
@@ -81,30 +82,30 @@ class Stage:
         except (TypeError, ValueError, ZeroDivisionError, MisconfigurationException) as error:
             raise UserError(f"A stage of training cannot be set up: {error}") from error
 
-    def steps_of_window(self, model: nn.Module, steps: int) -> int:
-        """How long the windows are that a model is trained on, from trajectories of `steps` steps."""
+    def window_length(self, model: nn.Module, steps: int) -> int:
+        """Number of steps of the model's training windows, for trajectories of `steps` steps."""
         return self.window + getattr(model, "context", 1) - 1 if self.window else steps
 
     @property
     def gradient_steps(self) -> int:
-        """How many gradient steps it takes."""
+        """Total number of gradient steps."""
         return self.epochs * self.steps_per_epoch
 
     def make_rollouts(self, model: nn.Module, steps: int, **settings: Any) -> PlannerRollouts | None:
-        """The callback that fills the replay buffer; none if nothing does.
+        """Makes the callback that fills the replay buffer, or returns `None` if the stage has no rollouts.
 
         Args:
-            model: what is trained.
-            steps: of the expert trajectories.
-            settings: those arguments of `PlannerRollouts` that the configuration does not hold.
+            model: the model to train.
+            steps: number of steps of the collected trajectories.
+            settings: arguments of `PlannerRollouts` that are not in the configuration.
 
         Raises:
-            UserError: windows do not fit into its plans.
+            UserError: windows do not fit into the plans.
         """
         if not self.rollouts:
             return None
         rollouts: PlannerRollouts = self.rollouts(replay=self.replay, **settings)
-        require_room(self.steps_of_window(model, steps), rollouts.planner.horizon, "plans of planner.horizon")
+        require_window_fits(self.window_length(model, steps), rollouts.planner.horizon, "plans of planner.horizon")
         return rollouts
 
     def fit(
@@ -117,26 +118,26 @@ class Stage:
         logger: Logger | None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        """Trains the model in place and leaves `best.ckpt` and `last.ckpt` in the folder.
+        """Trains the model in place, and writes `best.ckpt` and `last.ckpt` into the folder.
 
         Args:
-            model: what is trained.
+            model: the model to train.
             trajectories: collected data.
-            folder: of the checkpoints; where it holds `last.ckpt`, training goes on from there.
-            config: of the run; its `trainer` makes the Trainer.
-            seed: determines all that is drawn.
+            folder: folder of the checkpoints; if it holds `last.ckpt`, training resumes from it.
+            config: configuration of the run; its `trainer` makes the Trainer.
+            seed: seed of all randomness of the stage.
             logger: receives the metrics.
-            callbacks: further ones, such as those that fill the replay buffer.
+            callbacks: further callbacks, such as the one that fills the replay buffer.
         """
         module: TrainingModule = self.module(model, seed=seed)
-        window = self.steps_of_window(model, trajectories.actions.shape[1])
+        window = self.window_length(model, trajectories.actions.shape[1])
         data = WindowDataModule(
             trajectories, self.replay, self.replay_ratio, self.batch_size, self.steps_per_epoch, seed, window
         )
         callbacks = [
             *callbacks,
             checkpoints(folder, "best", monitor=f"{module.name}/expert_error"),
-            # With save_last, Lightning would leave it out after epochs that are not the best so far.
+            # A callback of its own: with save_last, Lightning writes it only after epochs that are the best so far.
             checkpoints(folder, "last"),
             StoreConfig(config),
             *([TQDMProgressBar(refresh_rate=20)] if sys.stderr.isatty() else []),
@@ -153,37 +154,37 @@ class Stage:
         last = folder / "last.ckpt"
         try:
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        except SystemExit as error:  # Lightning's answer to Ctrl-C.
+        except SystemExit as error:  # Lightning turns Ctrl-C into this.
             raise KeyboardInterrupt from error
 
 
 def checkpoints(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:
-    """Keeps one checkpoint of that name, of the epoch with the lowest value of what it monitors; else of the last."""
+    """Keeps one checkpoint with this name: of the epoch with the lowest monitored value, or of the last epoch."""
     return ModelCheckpoint(
         folder, filename=name, monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False
     )
 
 
-def require_room(window: int, room: int, what: str) -> None:
-    """Raises `UserError` if windows of so many steps are longer than what they are cut from."""
+def require_window_fits(window: int, room: int, what: str) -> None:
+    """Raises `UserError` if windows of this many steps are longer than the trajectories."""
     if window > room:
         raise UserError(
-            f"A window of {window} steps does not fit into {what}={room}; make that longer, or the window, or what the "
-            "model looks back (model.context), shorter."
+            f"A window of {window} steps does not fit into {what}={room}; increase the latter, or reduce the window or "
+            "model.context."
         )
 
 
 class AdversarialStage(Stage):
-    """Training on what an attack perturbed.
+    """A stage of adversarial training.
 
     Args:
         module: makes the LightningModule from the model and the attack.
-        attack: finds the perturbations.
-        epsilon: multiplies all radii of the attack; of learned ones, those that they start from.
-        settings: those of `Stage`.
+        attack: computes the perturbations.
+        epsilon: factor of all radii of the attack; for learned radii, of the initial ones.
+        settings: settings of `Stage`.
 
     Raises:
-        UserError: learned radii would start outside their bounds.
+        UserError: the initial learned radii are outside their bounds.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))

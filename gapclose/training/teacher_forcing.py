@@ -1,4 +1,4 @@
-"""Teacher-forced training: every rollout starts from an observed state."""
+"""Teacher forcing: training on predictions that start from observed states."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from gapclose.training.training_module import TrainingModule
 
 
 class TeacherForcing(TrainingModule):
-    """Trains a world model to predict the states of the data that follow an observed one, as many as a window has.
+    """Trains a world model to predict the states of a window that follow its first, observed states.
 
-    With noise on the inputs the model learns to come back to the data from beside it (Sanchez-Gonzalez et al. 2020,
-    arXiv 2002.09405, section 4.4).
+    With noise on the inputs, the model learns to return to the data from states close to it (Sanchez-Gonzalez et al.
+    2020, arXiv 2002.09405, section 4.4).
 
     Args:
         world_model: the model.
         input_noise: standard deviation of the Gaussian noise on the latents that predictions start from, in units of
-            the data's standard deviation, for each member its own; the actions and the targets stay as they are.
-        settings: those of `TrainingModule`.
+            the data's standard deviation, independent for each member; actions and targets have no noise.
+        settings: settings of `TrainingModule`.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -31,10 +31,10 @@ class TeacherForcing(TrainingModule):
         self.world_model, self.input_noise = world_model, input_noise
 
     def training_loss(self, window: Window) -> Tensor:
-        return self.world_model.rollout_loss(*self.noisy(window))
+        return self.world_model.rollout_loss(*self.noisy_inputs(window))
 
-    def noisy(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """What `rollout_loss` takes: latents with noise, actions, targets."""
+    def noisy_inputs(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the arguments of `rollout_loss`: latents with noise, actions, and targets."""
         latent, actions, targets = self.world_model.encode_window(window)
         if self.input_noise:
             latent = latent + self.input_noise * torch.randn_like(latent)

@@ -1,4 +1,4 @@
-"""What all training has in common: optimizer and schedule, seeds, and how the loss is logged."""
+"""The base class of all LightningModules: optimizer and schedule, seeds, and logging of the loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -21,9 +21,9 @@ class TrainingModule(LightningModule, ABC):
     Args:
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning-rate schedule from the optimizer.
-        scheduler_interval: whether the schedule advances with each `step` or each `epoch`.
-        name: what the logged metrics are filed under.
-        seed: of whatever the training step draws.
+        scheduler_interval: whether the schedule advances after each `step` or after each `epoch`.
+        name: prefix of the logged metrics.
+        seed: seed of all random numbers in training steps.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class TrainingModule(LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_epoch_start(self) -> None:
-        # A resumed run draws what the uninterrupted run would have drawn.
+        # Seeded per epoch, so that a resumed run draws the same numbers as an uninterrupted one.
         torch.manual_seed(derive_seed(self.seed, self.name, self.current_epoch, self.global_rank))
         self.losses.clear()
 
     def training_step(self, window: Window) -> Tensor:
         loss = self.training_loss(window)
-        self.losses.append(loss.detach())  # Logging at every step would cost as much as a small model's step itself.
+        self.losses.append(loss.detach())  # Logging each step would take as long as the step of a small model.
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -67,8 +67,8 @@ class TrainingModule(LightningModule, ABC):
 
     @abstractmethod
     def training_loss(self, window: Window) -> Tensor:
-        """The loss that is minimised on a window: a scalar."""
+        """Returns the loss to minimise on a window, a scalar."""
 
     @abstractmethod
     def expert_error(self, window: Window) -> Tensor:
-        """The error on held-out data by which the best checkpoint is chosen: a scalar."""
+        """Returns the error on held-out data by which the best checkpoint is chosen, a scalar."""

@@ -26,7 +26,7 @@ def stopped(wall, data):
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS.values(), ids=BEHAVIOURS)
-def test_collected_states_are_what_the_simulator_makes_of_the_collected_actions(wall, behaviour):
+def test_collected_states_follow_from_the_collected_actions(wall, behaviour):
     data = collect(wall, behaviour, num_trajectories=30, steps=12, seed=0)
     assert data.states.shape == (30, 13, 2)
     assert data.actions.shape == (30, 12, 2)
@@ -36,7 +36,7 @@ def test_collected_states_are_what_the_simulator_makes_of_the_collected_actions(
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS.values(), ids=BEHAVIOURS)
-def test_the_seed_alone_decides_the_data_and_the_tasks_are_the_same_for_all(wall, behaviour):
+def test_data_depend_only_on_the_seed_and_all_behaviours_share_the_tasks(wall, behaviour):
     one = collect(wall, behaviour, num_trajectories=10, steps=3, seed=1)
     torch.rand(5)
     assert torch.equal(one.actions, collect(wall, behaviour, num_trajectories=10, steps=3, seed=1).actions)
@@ -46,7 +46,7 @@ def test_the_seed_alone_decides_the_data_and_the_tasks_are_the_same_for_all(wall
     assert torch.equal(one.states[:, 0], tasks.start)
 
 
-def test_the_experts_data_are_those_of_published_figures(wall):
+def test_expert_data_equal_those_of_the_published_figures(wall):
     generator = torch.Generator().manual_seed(3)
     state, goal = wall.sample_tasks(50, generator)
     states, actions = [state], []
@@ -59,7 +59,7 @@ def test_the_experts_data_are_those_of_published_figures(wall):
     assert torch.equal(data.actions, torch.stack(actions, 1))
 
 
-def test_without_noise_the_actions_are_the_experts_on_tasks_of_the_simulator(wall):
+def test_without_noise_the_actions_are_those_of_the_scripted_expert(wall):
     data = collect(wall, Expert(0.0), num_trajectories=30, steps=40, seed=5)
     tasks = wall.sample_tasks(30, torch.Generator().manual_seed(5))
     assert wall.success(data.states[:, -1], tasks.goal).all()
@@ -71,16 +71,16 @@ def test_noise_is_a_fraction_of_the_action_bounds():
     wall = Wall(action_max=0.5)
     data = collect(wall, Expert(0.1), num_trajectories=400, steps=40, seed=0)
     goal = wall.sample_tasks(400, torch.Generator().manual_seed(0)).goal
-    # At the goal the expert corrects the noise before, and that is all.
+    # At the goal, the expert only corrects the noise of the step before.
     noise = data.actions[:, -1] - wall.expert_action(data.states[:, -2], goal)
     assert noise.std().item() == pytest.approx(0.05, rel=0.1)
     assert noise.mean().item() == pytest.approx(0.0, abs=0.01)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
-def test_a_random_walk_is_stationary_and_correlated_as_it_says(correlation):
+def test_a_random_walk_is_stationary_with_the_given_correlation(correlation):
     wall = Wall(action_max=0.5)
-    # Small enough that nothing is clipped.
+    # The actions are so small that none is clipped.
     data = collect(wall, RandomWalk(correlation, std=0.1), num_trajectories=4000, steps=12, seed=0)
     actions = data.actions / 0.05
     assert actions.mean().abs() < 0.03
@@ -91,7 +91,7 @@ def test_a_random_walk_is_stationary_and_correlated_as_it_says(correlation):
         assert correlated == pytest.approx(correlation**lag, abs=0.03)
 
 
-def test_the_noisier_the_more_often_the_wall_is_met_and_without_an_expert_most_of_all(wall):
+def test_more_noise_hits_the_wall_more_often_and_a_random_walk_most_often(wall):
     behaviours = (Expert(0.1), Expert(0.5), BEHAVIOURS["mixture"], RandomWalk())
     shares = [stopped(wall, collect(wall, of, 500, 30, seed=0)).float().mean() for of in behaviours]
     assert shares == sorted(shares)
@@ -111,7 +111,7 @@ class Constant(Behaviour):
 
 
 @given(st.lists(st.floats(0.02, 1), min_size=1, max_size=4), st.integers(10, 300))
-def test_every_split_of_a_mixture_has_the_shares_that_were_asked_for(shares, n):
+def test_every_split_of_a_mixture_has_the_configured_shares(shares, n):
     names = [f"part {number}" for number in range(len(shares))]
     parts = {name: Constant(number / 20) for number, name in enumerate(names)}
     data = collect(Wall(), Mixture(parts, dict(zip(names, shares))), n, steps=1, seed=0)
@@ -122,7 +122,7 @@ def test_every_split_of_a_mixture_has_the_shares_that_were_asked_for(shares, n):
         assert (counts - expected).abs().max() <= 2
 
 
-def test_a_mixture_of_one_is_that_one(wall):
+def test_a_mixture_of_a_single_part_equals_that_part(wall):
     alone = collect(wall, Expert(0.2), num_trajectories=12, steps=5, seed=4)
     mixed = collect(wall, Mixture(dict(only=Expert(0.2)), dict(only=3)), num_trajectories=12, steps=5, seed=4)
     assert torch.equal(mixed.states, alone.states)
@@ -147,11 +147,11 @@ def test_each_trajectory_of_a_mixture_goes_to_its_own_goal(wall):
     assert torch.equal(data.states, collect(wall, Expert(0.0), 30, steps=40, seed=0).states)
 
 
-def test_equal_mixtures_are_equal_however_they_are_written(wall):
-    one = Mixture(dict(a=Expert(), b=RandomWalk()), dict(a=1, b=3))
-    other = Mixture(dict(b=RandomWalk(), a=Expert()), dict(b=0.75, a=0.25))
-    assert one.settings == other.settings
-    assert torch.equal(collect(wall, one, 10, 3, seed=0).actions, collect(wall, other, 10, 3, seed=0).actions)
+def test_the_order_in_which_a_mixture_is_written_does_not_matter(wall):
+    first = Mixture(dict(a=Expert(), b=RandomWalk()), dict(a=1, b=3))
+    reordered = Mixture(dict(b=RandomWalk(), a=Expert()), dict(b=0.75, a=0.25))
+    assert first.settings == reordered.settings
+    assert torch.equal(collect(wall, first, 10, 3, seed=0).actions, collect(wall, reordered, 10, 3, seed=0).actions)
 
 
 @pytest.mark.parametrize("shares", [dict(a=1), dict(a=1, c=1), {}, dict(a=1, b=1, c=1)], ids=str)
@@ -177,6 +177,6 @@ def test_impossible_settings_are_refused_by_name(behaviour, wrong):
         behaviour(**wrong)
 
 
-def test_a_share_of_nothing_is_refused():
+def test_a_share_of_zero_is_refused():
     with pytest.raises(ValidationError, match="shares"):
         Mixture(parts=dict(a=Expert(), b=RandomWalk()), shares=dict(a=1, b=0))

@@ -15,12 +15,12 @@ from gapclose.errors import UserError
 
 @pytest.fixture
 def collections(monkeypatch):
-    """The settings of every collection that is really made."""
+    """Records the settings of every collection that actually runs."""
     made = []
 
     def counted(simulator, behaviour, **settings):
         made.append(behaviour.settings | settings)
-        time.sleep(0.05)  # Whoever does not wait for the lock gets here, too.
+        time.sleep(0.05)  # Without the lock, others would get here as well.
         return collect(simulator, behaviour, **settings)
 
     monkeypatch.setattr(gapclose.data.collect, "collect", counted)
@@ -30,7 +30,7 @@ def collections(monkeypatch):
 SETTINGS = dict(behaviour=Expert(0.2), num_trajectories=12, steps=4, seed=3)
 
 
-def test_data_are_made_once_and_found_again(tmp_path, wall, collections):
+def test_data_are_collected_once_and_then_loaded(tmp_path, wall, collections):
     first = CollectedData(tmp_path / "data", **SETTINGS).load(wall)
     path = CollectedData(tmp_path / "data", **SETTINGS).path(wall)
     written = path.stat().st_mtime_ns
@@ -41,7 +41,7 @@ def test_data_are_made_once_and_found_again(tmp_path, wall, collections):
         assert torch.equal(loaded.states, collect(wall, **SETTINGS).states)
 
 
-def test_threads_that_ask_at_once_get_data_that_are_made_once(tmp_path, wall, collections):
+def test_concurrent_threads_collect_the_data_once(tmp_path, wall, collections):
     barrier, loaded = threading.Barrier(4), []
 
     def ask():
@@ -59,7 +59,7 @@ def test_threads_that_ask_at_once_get_data_that_are_made_once(tmp_path, wall, co
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_processes_that_ask_at_once_get_data_that_are_made_once(tmp_path, wall, monkeypatch):
+def test_concurrent_processes_collect_the_data_once(tmp_path, wall, monkeypatch):
     def marked(simulator, behaviour, **settings):
         (tmp_path / f"made by {os.getpid()}").touch()
         time.sleep(0.2)
@@ -118,14 +118,14 @@ def test_every_setting_of_the_simulator_changes_the_path(tmp_path, name):
     assert data.path(Wall(**{name: CHANGES[name]})) != data.path(Wall())
 
 
-def test_equal_settings_have_one_path_however_they_are_written(tmp_path):
+def test_equal_settings_have_the_same_path(tmp_path):
     data = CollectedData(tmp_path, **SETTINGS)
     assert data.path(Wall(arena=2, door=[-0.5, 0.5])) == data.path(Wall(arena=2.0, door=(-0.5, 0.5)))
     assert data.path(Wall()).parent == tmp_path
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1}) != key_of({"a": 2, "b": 1})
 
 
-def test_damaged_data_are_refused_and_made_anew_once_they_are_deleted(tmp_path, wall, collections):
+def test_damaged_data_are_refused_and_collected_again_after_deletion(tmp_path, wall, collections):
     data = CollectedData(tmp_path, **SETTINGS)
     whole = data.load(wall).actions.clone()
     path = data.path(wall)
@@ -138,7 +138,7 @@ def test_damaged_data_are_refused_and_made_anew_once_they_are_deleted(tmp_path, 
     assert len(collections) == 2
 
 
-def test_a_collection_that_was_interrupted_leaves_no_file_and_no_lock(tmp_path, wall, monkeypatch):
+def test_an_interrupted_collection_leaves_no_file_and_no_lock(tmp_path, wall, monkeypatch):
     data = CollectedData(tmp_path, **SETTINGS)
 
     def interrupt(*_):

@@ -12,13 +12,13 @@ from gapclose.data.trajectories import Trajectories
 
 
 def numbered(n, steps, first=0):
-    """Trajectories whose states and actions say which trajectory and step they are."""
+    """Trajectories whose states and actions encode the trajectory and the step."""
     number = first + 100 * torch.arange(n)[:, None] + torch.arange(steps + 1)
     return Trajectories(number[..., None].float(), number[:, :-1, None].float())
 
 
 def replay_of(n, steps):
-    """A buffer of trajectories that are told from the expert's by their numbers."""
+    """A buffer of trajectories whose numbers are larger than those of the expert's."""
     replay = ReplayBuffer(capacity=1000)
     if n:
         replay.add(*numbered(n, steps, first=REPLAY))
@@ -37,7 +37,7 @@ def numbers(batch):
 
 
 @given(st.integers(1, 3), st.integers(0, 4), st.sampled_from([0.0, 0.25, 0.5, 0.8, 1.0]), st.integers(1, 9))
-def test_sizes_and_the_share_of_replay_data_are_exactly_as_asked(window, held, ratio, batch_size):
+def test_sizes_and_the_share_of_replay_data_are_exactly_as_configured(window, held, ratio, batch_size):
     batches = batches_of(numbered(3, 5), replay_of(held, 4), ratio, window, batch_size, num_batches=6)
     from_replay = round(ratio * batch_size) if held else 0
     made = list(batches)
@@ -46,7 +46,7 @@ def test_sizes_and_the_share_of_replay_data_are_exactly_as_asked(window, held, r
         assert states.shape == (batch_size, window + 1, 1)
         assert actions.shape == (batch_size, window, 1)
         assert (states[:, 0] >= REPLAY).sum() == from_replay
-        # All of a window is of one trajectory, and in order.
+        # A window is from a single trajectory, and in order.
         assert torch.equal(states[:, :-1], actions)
         assert (states.diff(dim=1) == 1).all()
 
@@ -74,7 +74,7 @@ def orders(*args, **settings):
     return [numbers(batch) for batch in batches_of(*args, **settings)]
 
 
-def test_the_key_alone_decides_the_order():
+def test_the_order_depends_only_on_the_key():
     expert, replay = numbered(5, 6), replay_of(3, 4)
     order = orders(expert, replay, 0.5, key=(0, 1, 0))
     torch.rand(9)
@@ -85,13 +85,13 @@ def test_the_key_alone_decides_the_order():
     assert [numbers(batch) for batch in batches] == [numbers(batch) for batch in batches] == order
 
 
-def test_the_order_of_the_expert_data_does_not_depend_on_what_the_buffer_holds():
+def test_the_order_of_the_expert_data_does_not_depend_on_the_replay_buffer():
     expert = numbered(5, 6)
     few, many = (orders(expert, replay_of(n, 4), 0.5) for n in (1, 7))
     assert [batch[:2] for batch in few] == [batch[:2] for batch in many]
 
 
-def test_data_that_arrive_between_epochs_are_in_the_next_one():
+def test_data_added_between_epochs_are_in_the_next_epoch():
     replay = replay_of(0, 4)
     batches = batches_of(numbered(5, 6), replay, ratio=1.0)
     assert all(number < REPLAY for batch in batches for number in numbers(batch))
@@ -118,7 +118,7 @@ def test_replay_windows_are_drawn_in_proportion_to_their_weights(window, exponen
     assert sum(drawn.values()) == 20_000
 
 
-def test_the_key_alone_decides_the_order_of_prioritised_windows_and_the_experts_stays_as_it_was():
+def test_the_order_of_prioritised_windows_depends_only_on_the_key_and_that_of_expert_data_is_unchanged():
     errors = torch.tensor([[1.0, 0.0, 4.0], [2.0, 9.0, 0.0]])
     expert = numbered(5, 6)
     order = orders(expert, prioritised(errors), 0.5, key=(0, 1, 0))
@@ -132,7 +132,7 @@ def test_the_key_alone_decides_the_order_of_prioritised_windows_and_the_experts_
 
 
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 3), st.integers(1, 8))
-def test_ordered_windows_are_all_windows_once_in_order(n, steps, window, transitions):
+def test_ordered_windows_visit_every_window_once_and_in_order(n, steps, window, transitions):
     window = min(window, steps)
     batches = OrderedWindows(numbered(n, steps), window, transitions)
     made = list(batches)
@@ -161,7 +161,7 @@ def datamodule(seed=0, rank=0, epoch=0, replay=None, **settings):
     return data
 
 
-def test_training_and_validation_batches_are_of_their_own_trajectories():
+def test_training_and_validation_batches_come_from_their_own_split():
     data = datamodule(steps_per_epoch=200)
     trained = {number // 100 for batch in data.train_dataloader() for number in numbers(batch)}
     assert trained == set(range(16))
@@ -185,7 +185,7 @@ def test_the_training_order_follows_seed_epoch_and_process():
     assert all(a != b for i, a in enumerate(different) for b in different[:i])
 
 
-def test_one_loader_draws_a_new_order_each_epoch():
+def test_a_loader_draws_a_new_order_each_epoch():
     data = datamodule()
     loader = data.train_dataloader()
     first = [numbers(batch) for batch in loader]

@@ -12,7 +12,7 @@ STEPS = 3
 
 
 def batch(first, n, steps=STEPS):
-    """Trajectories whose numbers say which they are."""
+    """Trajectories whose numbers identify them."""
     ids = torch.arange(first, first + n).float()
     return ids[:, None, None].expand(n, steps + 1, 2).clone(), -ids[:, None, None].expand(n, steps, 1).clone()
 
@@ -48,7 +48,7 @@ def test_it_holds_the_newest_trajectories_that_its_capacity_allows(rows, spare, 
 
 
 @given(sizes, sizes, st.booleans())
-def test_a_restored_buffer_goes_on_as_the_original_does(tmp_path_factory, before, after, through_a_file):
+def test_a_restored_buffer_continues_like_the_original(tmp_path_factory, before, after, through_a_file):
     original, restored = ReplayBuffer(capacity=5 * STEPS), ReplayBuffer(capacity=5 * STEPS)
     fill(original, before)
     if through_a_file:
@@ -65,7 +65,7 @@ def test_a_restored_buffer_goes_on_as_the_original_does(tmp_path_factory, before
 
 
 @given(sizes, sizes)
-def test_an_emptied_buffer_is_as_new(before, after):
+def test_a_cleared_buffer_behaves_like_a_new_one(before, after):
     emptied, new = ReplayBuffer(capacity=5 * STEPS), ReplayBuffer(capacity=5 * STEPS)
     fill(emptied, before)
     emptied.clear()
@@ -87,24 +87,24 @@ def weights_of(exponent, k, errors=ERRORS):
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize(("k", "expected"), [(1, [0, 1, 2, 3, 6, 0]), (2, [0.5, 1.5, 4.5, 3]), (3, [1, 3])])
-def test_a_window_weighs_as_its_mean_error_and_a_little_to_the_power_of_the_exponent(exponent, k, expected):
+def test_the_weight_of_a_window_is_a_power_of_its_mean_error_plus_a_constant(exponent, k, expected):
     errors = torch.tensor(expected).double()
     torch.testing.assert_close(weights_of(exponent, k), (errors / errors.mean() + 0.01) ** exponent)
 
 
 @given(st.floats(0.0, 10.0), st.integers(1, STEPS), st.integers(-25, 25))
-def test_weights_do_not_depend_on_the_unit_of_errors_and_no_window_is_left_out(exponent, k, magnitude):
+def test_weights_do_not_depend_on_the_unit_of_errors_and_are_all_positive(exponent, k, magnitude):
     weights = weights_of(exponent, k, ERRORS * 10.0**magnitude)
     torch.testing.assert_close(weights, weights_of(exponent, k), rtol=1e-4, atol=0)
     assert (weights > 0).all()
 
 
 @pytest.mark.parametrize("error", [0.0, float("nan"), float("inf")])
-def test_errors_that_tell_nothing_weigh_alike(error):
+def test_uninformative_errors_give_equal_weights(error):
     assert weights_of(1.0, 2, torch.full((2, STEPS), error)).unique().numel() == 1
 
 
-def test_priorities_hold_until_the_contents_change():
+def test_priorities_are_valid_until_the_contents_change():
     buffer = ReplayBuffer(capacity=5 * STEPS, priority_exponent=1.0)
     fill(buffer, [2])
     assert buffer.window_weights(1) is None
@@ -132,7 +132,7 @@ def test_restoring_replaces_what_a_buffer_held():
 
 
 @pytest.mark.parametrize("rows", [2, 5, 100])
-def test_a_buffer_of_another_capacity_refuses_the_contents_or_goes_on_in_order(rows):
+def test_a_buffer_of_another_capacity_refuses_the_contents_or_continues_in_order(rows):
     original, other = ReplayBuffer(capacity=4 * STEPS), ReplayBuffer(capacity=rows * STEPS)
     fill(original, [7])
     try:
@@ -145,7 +145,7 @@ def test_a_buffer_of_another_capacity_refuses_the_contents_or_goes_on_in_order(r
     assert sorted(held(other)) == list(range(8 - min(kept + 1, rows), 8))
 
 
-def test_a_state_dict_stays_as_it_was_when_the_buffer_goes_on():
+def test_a_state_dict_does_not_change_when_the_buffer_does():
     buffer = ReplayBuffer(capacity=4 * STEPS)
     fill(buffer, [4])
     state = buffer.state_dict()
@@ -154,7 +154,7 @@ def test_a_state_dict_stays_as_it_was_when_the_buffer_goes_on():
     assert state["states"][:, 0, 0].tolist() == [0, 1, 2, 3]
 
 
-def test_what_was_added_stays_when_the_callers_tensors_change():
+def test_added_trajectories_do_not_change_when_the_callers_tensors_do():
     buffer = ReplayBuffer(capacity=4 * STEPS)
     states, actions = batch(0, 2)
     buffer.add(states, actions)
@@ -170,7 +170,7 @@ def test_trajectories_longer_than_the_capacity_are_refused():
     assert len(buffer) == 0
 
 
-def test_trajectories_of_another_length_are_refused_and_leave_the_buffer_as_it_was():
+def test_trajectories_of_another_length_are_refused_and_leave_the_buffer_unchanged():
     buffer = ReplayBuffer(capacity=4 * STEPS)
     fill(buffer, [2])
     with pytest.raises(ValueError, match=f"{STEPS + 1} steps.*{STEPS}"):

@@ -18,7 +18,7 @@ def numbered(n, steps, state_dim=2, action_dim=1):
 
 
 @given(st.integers(1, 5), st.integers(1, 7), st.data())
-def test_windows_are_those_of_a_naive_loop(n, steps, data):
+def test_windows_equal_those_of_a_naive_loop(n, steps, data):
     k = data.draw(st.integers(1, steps))
     trajectories = numbered(n, steps)
     naive = [
@@ -42,7 +42,7 @@ def test_windows_of_a_subset_are_those_of_its_trajectories():
 
 
 @pytest.mark.parametrize(("steps", "firsts"), [(2, [0, 2]), (3, [0]), (5, [0]), (9, [0]), (1, [0, 1, 2, 3, 4])])
-def test_pieces_follow_one_another_and_each_ends_where_the_next_begins(steps, firsts):
+def test_pieces_are_consecutive_and_each_starts_at_the_end_of_the_last(steps, firsts):
     trajectories = numbered(3, 5)
     pieces, length = trajectories.pieces(steps), min(steps, 5)
     cut = [(row, first) for row in range(3) for first in firsts]
@@ -62,7 +62,7 @@ def test_a_file_holds_exactly_what_was_saved(tmp_path, dtype):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_tensors_that_are_views_are_saved_as_they_look(tmp_path):
+def test_views_are_saved_with_the_values_they_show(tmp_path):
     trajectories = Trajectories(torch.randn(2, 5, 6).transpose(1, 2), torch.randn(2, 1, 5).transpose(1, 2)).subset(
         slice(1, 2)
     )
@@ -147,7 +147,7 @@ def test_a_file_with_a_value_that_is_not_finite_is_refused(tmp_path, name, value
         ((3, 5, 2, 1), (3, 4, 1)),
     ],
 )
-def test_a_file_of_wrong_shapes_is_refused_by_what_they_are(tmp_path, states, actions):
+def test_the_error_for_wrong_shapes_names_the_shapes(tmp_path, states, actions):
     Trajectories(torch.zeros(states), torch.zeros(actions)).save(tmp_path / "data")
     message = refused(tmp_path / "data")
     assert str(list(states)) in message
@@ -168,7 +168,7 @@ def test_a_file_that_lacks_a_tensor_or_the_checksum_is_refused(tmp_path):
     refused(tmp_path / "unsigned")
 
 
-def test_files_that_were_swapped_for_each_others_checksums_are_refused(tmp_path):
+def test_files_with_each_others_checksums_are_refused(tmp_path):
     one, other = numbered(3, 4), numbered(2, 4)
     save_file(one._asdict(), tmp_path / "data", metadata={"digest": other.digest()})
     assert "checksum" in refused(tmp_path / "data")
@@ -184,7 +184,7 @@ def test_the_checksum_depends_on_every_value_and_on_the_shape(data):
     assert Trajectories(trajectories.states, trajectories.actions.view(2, 6, 1)).digest() != trajectories.digest()
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "data"
     old, new = numbered(2, 3), numbered(4, 3)
     old.save(path)

@@ -1,4 +1,4 @@
-"""An engine that adds actions up, and does what workers must survive when it is told to."""
+"""An engine that sums up actions, and that kills its worker or raises an error on certain states."""
 
 import os
 import signal
@@ -12,7 +12,10 @@ from gapclose.engines.engine import Engine
 
 @dataclass(frozen=True)
 class CountingEngine(Engine):
-    """The state is the sum of all actions so far; a state of 13 kills its worker as often as there are files."""
+    """The state is the sum of all actions so far.
+
+    A state of 13 kills its worker, once for each file in the folder; a state of 14 raises an error.
+    """
 
     folder: str = ""
     action_dim = 1

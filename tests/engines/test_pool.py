@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gapclose.engines.pool import SMALL, Workers
+from gapclose.engines.pool import MIN_TRANSITIONS, Workers
 from gapclose.errors import UserError
 from tests.engines.counting import CountingEngine, transitions
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def pool():
     pool = Workers()
-    pool.take(2)
+    pool.resize(2)
     yield pool
     pool.stop()
 
@@ -29,19 +29,19 @@ def expected(states, actions, hold=1):
 
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_any_number_of_workers_computes_the_same(pool, number):
-    pool.take(number)
+    pool.resize(number)
     states, actions = transitions(200)
     for _ in range(2):
         assert (pool.rollout(CountingEngine(), states, actions, 3) == expected(states, actions, 3)).all()
     assert (pool.executor is None) == (number == 0)
 
 
-def test_shares_cover_all_rows_once_and_small_batches_are_not_shared_out(pool):
+def test_shares_cover_all_rows_once_and_small_batches_stay_in_this_process(pool):
     for n in (1, 2, 7, 64, 1000):
         for steps in (1, 30):
             rows = np.concatenate([np.arange(n)[own] for own in pool.shares(n, steps)])
             assert (rows == np.arange(n)).all()
-    assert len(pool.shares(SMALL, 1)) == 1
+    assert len(pool.shares(MIN_TRANSITIONS, 1)) == 1
     assert len(pool.shares(1000, 10)) > 2
     pool.rollout(CountingEngine(), *transitions(1, 1), 1)
     assert pool.executor is None
@@ -68,16 +68,16 @@ def test_a_worker_that_is_killed_between_two_calls_is_replaced(pool, caplog):
     assert "has died" in caplog.text
 
 
-def test_workers_that_die_again_and_again_are_given_up(pool, tmp_path):
+def test_the_run_stops_if_workers_die_repeatedly(pool, tmp_path):
     for number in range(9):
         (tmp_path / str(number)).touch()
     states, actions = transitions(200)
     states[:] = 13
-    with pytest.raises(UserError, match="died 3 times in a row; if memory is short, take fewer"):
+    with pytest.raises(UserError, match="died 3 times in a row; if memory is short, use fewer workers"):
         pool.rollout(CountingEngine(str(tmp_path)), states, actions, 1)
 
 
-def test_an_error_of_the_engine_is_told_and_the_next_call_is_served(pool):
+def test_an_error_of_the_engine_is_raised_and_the_next_call_works(pool):
     states, actions = transitions(200)
     states[0] = 14
     with pytest.raises(ArithmeticError, match="fourteen"):
@@ -91,7 +91,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # What a shell starts 
 from gapclose.engines.pool import workers
 from tests.engines.counting import CountingEngine, transitions
 if __name__ == "__main__":
-    workers.take(2)
+    workers.resize(2)
     workers.rollout(CountingEngine(), *transitions(200), 1)
     print(*workers.executor._processes, flush=True)
     time.sleep(float(sys.argv[1]))
@@ -99,7 +99,7 @@ if __name__ == "__main__":
 
 
 def alive(pid):
-    """Whether there is such a process that has not ended."""
+    """Whether this process exists and has not ended."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def alive(pid):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("ending", [None, signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_the_process_that_they_work_for(tmp_path, ending):
+def test_workers_end_with_their_parent_process(tmp_path, ending):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     command = [sys.executable, str(script), "0" if ending is None else "60"]
@@ -125,4 +125,4 @@ def test_workers_end_with_the_process_that_they_work_for(tmp_path, ending):
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(alive, pids))
-    assert error.count("Traceback") == (ending == signal.SIGINT)  # Its own.
+    assert error.count("Traceback") == (ending == signal.SIGINT)  # The parent's own, and none of the workers.

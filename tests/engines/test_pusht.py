@@ -15,9 +15,9 @@ pytest.importorskip("gym_pusht")
 
 @pytest.fixture(scope="module")
 def visited():
-    """States that the expert's trajectories with noise come through, and actions: `[1000, 8]` and `[1000, 5, 2]`."""
+    """States of noisy expert trajectories `[1000, 8]`, and their actions `[1000, 5, 2]`."""
     pusht, generator = PushT(), torch.Generator().manual_seed(0)
-    states, goal = [pusht.scatter(100, generator)], pusht.scatter(100, generator)
+    states, goal = [pusht.sample_states(100, generator)], pusht.sample_states(100, generator)
     actions = []
     for _ in range(10):
         noise = 20 * torch.randn(100, 10, generator=generator)
@@ -27,7 +27,7 @@ def visited():
 
 
 def library(state):
-    """The library's environment in a state."""
+    """The library's environment, set to a state."""
     world = environment()
     world.agent.position, world.agent.velocity = list(state[:2]), list(state[2:4])
     world.block.angle = atan2(state[6], state[7])
@@ -40,8 +40,8 @@ def observed(world):
     return np.array([*world.agent.position, *world.agent.velocity, *world.block.position, np.sin(angle), np.cos(angle)])
 
 
-def test_from_the_same_states_the_same_actions_lead_to_the_same_states(visited):
-    """To the bit, whatever was simulated before."""
+def test_equal_states_and_actions_lead_to_equal_states(visited):
+    """Bit by bit, regardless of what was simulated before."""
     states, actions = visited
     engine = PushTEngine()
     first = engine.advance(states, actions, 10)
@@ -59,8 +59,8 @@ def test_a_state_is_restored_as_it_was(visited):
     assert np.abs(PushTEngine().advance(states, actions[:, :0], 10) - states).max() < 1e-6
 
 
-def test_a_step_is_that_of_the_library(visited):
-    """But where the order matters in which it solves contacts, and that depends on what it has simulated before."""
+def test_a_step_equals_the_librarys_step(visited):
+    """Except where the order matters in which the library solves contacts: it depends on earlier simulations."""
     states, actions = (x[::5] for x in visited)
     found = PushTEngine().advance(states, actions, 10)
     expected = []
@@ -79,7 +79,7 @@ def test_a_step_is_that_of_the_library(visited):
     ("frameskip", "actions", "median", "most"), [(50, 5, (0.5, 0.3), (3, 2)), (10, 1, (3, 1.5), (8, 4))]
 )
 def test_interrupting_the_library_changes_little(frameskip, actions, median, most):
-    """As the docstring of `PushT` says, in px and degrees after 25 of the library's actions."""
+    """The bounds are those in the docstring of `PushT`, in px and degrees after 25 actions of the library."""
     pusht, generator = PushT(frameskip, actions), torch.Generator().manual_seed(0)
     start, goal = pusht.sample_tasks(50, generator)
     goal, states, blocks = goal.roll(1, 0), [start], []
@@ -103,10 +103,10 @@ def test_interrupting_the_library_changes_little(frameskip, actions, median, mos
         assert apart.quantile(0.95) < far
 
 
-def test_workers_compute_the_same_to_the_bit(visited):
+def test_workers_compute_exactly_the_same_as_this_process(visited):
     states, actions = (x[::10] for x in visited)
     pool = Workers()
-    pool.take(2)
+    pool.resize(2)
     engine = PushTEngine()
     found = pool.rollout(engine, states, actions[:, None], 10)
     assert pool.executor is not None
@@ -114,7 +114,7 @@ def test_workers_compute_the_same_to_the_bit(visited):
     assert (found == engine.rollout(states, actions[:, None], 10)).all()
 
 
-def test_the_target_of_an_action_stays_and_is_inside_the_arena():
+def test_the_target_of_an_action_is_fixed_and_inside_the_arena():
     state = np.array([[500.0, 250, 0, 0, 200, 200, 0, 1]])
     end = PushTEngine().advance(state, np.array([[[100.0, 0]]]), 200)
     assert end[0, :2] == pytest.approx([512, 250], abs=1e-3)
@@ -122,12 +122,12 @@ def test_the_target_of_an_action_stays_and_is_inside_the_arena():
     assert end[0, :2] == pytest.approx([470, 290], abs=1e-3)
 
 
-def test_a_block_that_nobody_pushes_rests():
+def test_a_block_stays_at_rest_if_nothing_pushes_it():
     state = np.array([[50.0, 50, 300, 0, 300, 300, 0.6, 0.8]])
     assert PushTEngine().advance(state, np.zeros((1, 1, 2)), 50)[0, 4:] == pytest.approx(state[0, 4:], abs=1e-9)
 
 
-def test_the_geometry_is_that_of_the_letter():
+def test_the_geometry_is_that_of_a_letter_t():
     body = geometry()
     assert body.corners.shape == (8, 2)
     assert body.centre.tolist() == [0, 45]
@@ -136,7 +136,7 @@ def test_the_geometry_is_that_of_the_letter():
     assert sorted(np.abs(edges).sum(1)) == [30, 30, 30, 45, 45, 90, 90, 120]
 
 
-def test_a_library_that_is_not_installed_is_named(monkeypatch):
+def test_the_error_names_a_library_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "gym_pusht.envs.pusht", None)
     with pytest.raises(UserError, match=r"pip install 'gapclose\[pusht\]'"):
         environment()

@@ -1,4 +1,4 @@
-"""Engines in this process, and walls of several shapes with states and actions where it matters."""
+"""Engines that run in the test process, and walls of several shapes with critical states and actions."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def half_thickness(wall):
 
 
 def sample_states(wall, n, random, dtype=torch.float32):
-    """Possible states, most of them where it matters: at the wall's faces, in the door, at the border."""
+    """Possible states, most of them critical: at the wall's faces, in the door, at the border."""
     x, y = (wall.arena * (2 * torch.rand(2, n, generator=random, dtype=dtype) - 1)).unbind()
     half, (low, high) = half_thickness(wall), wall.door
     where = torch.randint(6, (n,), generator=random)
@@ -49,8 +49,8 @@ def sample_actions(wall, shape, random, dtype=torch.float32):
 
 @pytest.fixture(autouse=True)
 def in_this_process():
-    """Engines simulate in the process of the tests."""
+    """Engines run in the test process, without workers."""
     number = workers.number
-    workers.take(0)
+    workers.resize(0)
     yield
-    workers.take(number)
+    workers.resize(number)

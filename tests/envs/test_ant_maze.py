@@ -20,7 +20,7 @@ def maze():
 
 @pytest.fixture(scope="module")
 def visited(maze):
-    """States that random torques and the expert come through, and actions: `[200, 29]` and `[200, 8]`."""
+    """States visited under random torques and by the expert `[200, 29]`, and their actions `[200, 8]`."""
     parts = [collect(maze, behaviour, 5, 20, seed=0) for behaviour in (Expert(0.3), RandomWalk())]
     return [
         torch.cat([part.flatten(0, 1) for part in both])
@@ -32,7 +32,7 @@ def upright(states):
     return 1 - 2 * states[..., 4:6].square().sum(-1)
 
 
-def test_from_the_same_states_the_same_actions_lead_to_the_same_states(maze, visited):
+def test_equal_states_and_actions_lead_to_equal_states(maze, visited):
     states, actions = visited
     first = maze.step(states, actions)
     order = torch.randperm(len(states), generator=torch.Generator().manual_seed(0))
@@ -41,7 +41,7 @@ def test_from_the_same_states_the_same_actions_lead_to_the_same_states(maze, vis
     assert torch.equal(torch.cat(single), first[:20])
 
 
-def test_a_step_is_that_of_the_library(maze, visited):
+def test_a_step_equals_the_librarys_step(maze, visited):
     library = engine.environment("medium")
     states, actions = (x[::10].double().numpy() for x in visited)
     following = maze.step(*(x[::10] for x in visited)).numpy()
@@ -53,7 +53,7 @@ def test_a_step_is_that_of_the_library(maze, visited):
         assert np.abs(found[:7] - expected[:7]).max() < 1e-3
 
 
-def test_the_maze_is_where_the_library_has_it(maze):
+def test_the_maze_has_the_same_position_as_in_the_library(maze):
     library = engine.environment("medium")
     free = {tuple(map(float, library.ij_to_xy(cell))) for cell in zip(*np.nonzero(library.maze_map == 0))}
     assert {tuple(centre) for centre in maze.maze.centres(torch.arange(len(maze.maze.cells))).tolist()} == free
@@ -81,8 +81,8 @@ def test_the_expert_walks_to_the_next_cells():
     assert arrived.sum() >= 10
 
 
-def test_it_walks_along_any_of_its_axes(maze):
-    """The body is the same after a quarter turn, and so is what the expert does."""
+def test_the_expert_walks_along_any_axis_of_the_body(maze):
+    """The body is symmetric under a quarter turn, and so are the expert's actions."""
     start, goal = (maze.at_rest(maze.maze.centres(torch.tensor([cell]))) for cell in (0, 1))
     quarter = torch.tensor([math.cos(math.pi / 4), 0.0, 0.0, math.sin(math.pi / 4)])
     turned = start.clone()
@@ -91,14 +91,14 @@ def test_it_walks_along_any_of_its_axes(maze):
     assert torch.allclose(straight.abs().sort(0).values, sideways.abs().sort(0).values, atol=1e-5)
 
 
-def test_orientations_turn_vectors():
+def test_quaternions_rotate_vectors():
     quarter = torch.tensor([math.cos(math.pi / 4), 0.0, 0.0, math.sin(math.pi / 4)])
     assert heading(quarter).item() == pytest.approx(math.pi / 2)
     turned = rotate(quarter, torch.tensor([[[1.0, 2.0, 3.0]]]))
     assert torch.allclose(turned, torch.tensor([[[-2.0, 1.0, 3.0]]]), atol=1e-6)
 
 
-def test_the_figure_is_where_the_library_has_its_legs(maze, visited):
+def test_the_figure_shows_the_legs_where_the_library_has_them(maze, visited):
     """Feet are the ends of the last part of each leg."""
     import mujoco
 

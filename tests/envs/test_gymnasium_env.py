@@ -15,7 +15,7 @@ def env():
 
 
 @pytest.mark.filterwarnings("error")
-def test_it_passes_gymnasiums_own_checker(env):
+def test_the_wall_passes_the_checker_of_gymnasium(env):
     check_env(env.unwrapped)
 
 
@@ -25,7 +25,7 @@ def test_equal_seeds_give_equal_tasks_and_the_next_reset_another(env):
     assert (first["observation"] != other["observation"]).any()
 
 
-def test_its_steps_are_the_simulators(env):
+def test_steps_equal_those_of_the_simulator(env):
     observation, _ = env.reset(seed=0)
     wall = Wall()
     for action in env.np_random.uniform(-0.3, 0.3, (20, 2)).astype(np.float32):
@@ -36,7 +36,7 @@ def test_its_steps_are_the_simulators(env):
         assert reward == pytest.approx(-distance, abs=1e-6)
 
 
-def test_a_task_of_ones_own_ends_at_its_goal(env):
+def test_a_given_task_ends_at_its_goal(env):
     env.reset(options={"start": [-1, 0], "goal": [1, 0]})
     results = [env.step(np.array([0.25, 0.0], np.float32)) for _ in range(7)]
     assert [terminated for _, _, terminated, _, _ in results] == [False] * 6 + [True]
@@ -57,7 +57,7 @@ def test_the_settings_of_the_wall_can_be_chosen():
     assert env.render_mode is None
 
 
-def test_an_engine_steps_there_as_everywhere():
+def test_steps_of_an_engine_equal_those_of_its_simulator():
     pytest.importorskip("gymnasium_robotics")
     env = gymnasium.make("gapclose/PointMaze-v0", render_mode="rgb_array", maze="umaze", min_distance=1)
     observation, _ = env.reset(seed=0)
@@ -70,7 +70,7 @@ def test_an_engine_steps_there_as_everywhere():
 
 
 @pytest.mark.filterwarnings("ignore:.*(symmetric and normalized space|infinity)")  # Of actions and of velocities.
-def test_pusht_passes_the_checker_too():
+def test_pusht_passes_the_checker_of_gymnasium():
     pytest.importorskip("gym_pusht")
     env = gymnasium.make("gapclose/PushT-v0", render_mode="rgb_array")
     check_env(env.unwrapped)

@@ -28,14 +28,14 @@ def test_positions_and_cells_are_inverse(maze):
 
 def test_the_first_row_is_at_the_top_and_the_origin_in_the_middle(maze):
     assert maze.centres(torch.tensor([0])).tolist() == [[-4.0, 3.0]]
-    assert maze.half_extent.tolist() == [7.0, 6.0]
+    assert maze.half_size.tolist() == [7.0, 6.0]
 
 
-def test_filled_cells_and_the_outside_have_no_number(maze):
+def test_filled_cells_and_the_outside_have_no_index(maze):
     assert (maze.cell(torch.tensor([[0.0, 3.0], [-6.5, 0.0], [99.0, 0.0], [0.0, -99.0]])) == -1).all()
 
 
-def test_the_way_goes_through_free_neighbours_and_is_as_long_as_it_says(maze):
+def test_the_shortest_path_goes_through_free_neighbours_and_has_the_stated_length(maze):
     start, goal = 0, 3  # Both ends of the top row, with a wall between them.
     assert maze.steps[start, goal] == 8
     here, way = start, []
@@ -48,14 +48,14 @@ def test_the_way_goes_through_free_neighbours_and_is_as_long_as_it_says(maze):
     assert (maze.next.diagonal() < 0).all()
 
 
-def test_pairs_are_as_far_apart_as_asked_for(maze):
+def test_pairs_are_within_the_distance_bounds(maze):
     for least, most in ((1, None), (3, 5), (9, 9)):
         pairs = maze.pairs(least, most)
         steps = maze.steps[*pairs.unbind(1)]
         assert (steps >= least).all()
         assert most is None or (steps <= most).all()
     assert len(maze.pairs(1, None)) == len(maze.cells) * (len(maze.cells) - 1)
-    with pytest.raises(UserError, match="11 to any number of steps apart; the farthest are 10"):
+    with pytest.raises(UserError, match="11 to any number of steps apart, and the largest distance is 10"):
         maze.pairs(11, None)
 
 

@@ -18,7 +18,7 @@ def maze():
 
 @pytest.fixture(scope="module")
 def visited(maze):
-    """States that random forces and the expert come through, and actions: `[1000, 4]` and `[1000, 2]`."""
+    """States visited under random forces and by the expert `[1000, 4]`, and their actions `[1000, 2]`."""
     parts = [collect(maze, behaviour, 25, 20, seed=0) for behaviour in (Expert(0.5), RandomWalk())]
     return [
         torch.cat([part.flatten(0, 1) for part in both])
@@ -26,7 +26,7 @@ def visited(maze):
     ]
 
 
-def test_from_the_same_states_the_same_actions_lead_to_the_same_states(maze, visited):
+def test_equal_states_and_actions_lead_to_equal_states(maze, visited):
     states, actions = visited
     assert len(states) == 1000
     first = maze.step(states, actions)
@@ -37,8 +37,8 @@ def test_from_the_same_states_the_same_actions_lead_to_the_same_states(maze, vis
     )
 
 
-def test_a_step_is_that_of_the_library(maze, visited):
-    """Up to the tolerance of MuJoCo's solver, which the library starts from its last solution."""
+def test_a_step_equals_the_librarys_step(maze, visited):
+    """Up to the tolerance of MuJoCo's solver: the library starts the solver from its last solution."""
     ball = engine.environment("medium").point_env
     states, actions = (x[::5] for x in visited)
     following = maze.step(states, actions)
@@ -50,7 +50,7 @@ def test_a_step_is_that_of_the_library(maze, visited):
         assert (found - expected).abs().max() < 1e-4
 
 
-def test_a_rollout_is_as_many_steps(maze):
+def test_a_rollout_equals_repeated_steps(maze):
     tasks = maze.sample_tasks(5, torch.Generator().manual_seed(0))
     actions = 2 * torch.rand(5, 12, 2, generator=torch.Generator().manual_seed(1)) - 1
     states = maze.rollout(tasks.start, actions)
@@ -61,7 +61,7 @@ def test_a_rollout_is_as_many_steps(maze):
     assert torch.equal(states[:, 0], tasks.start)
 
 
-def test_a_block_of_actions_is_as_many_shorter_steps():
+def test_a_block_of_actions_equals_several_shorter_steps():
     blocks, single = PointMaze(frameskip=10, action_block=2), PointMaze(frameskip=5)
     start = single.sample_tasks(5, torch.Generator().manual_seed(0)).start
     actions = 2 * torch.rand(5, 6, 2, generator=torch.Generator().manual_seed(1)) - 1
@@ -88,7 +88,7 @@ def test_tasks_are_at_rest_in_free_cells_that_are_far_enough_apart(name):
     assert steps.max() == 5
 
 
-def test_the_maze_is_where_the_library_has_it(maze):
+def test_the_maze_has_the_same_position_as_in_the_library(maze):
     """A ball that is put into any free cell stays where it is."""
     centres = maze.maze.centres(torch.arange(len(maze.maze.cells)))
     states = torch.cat((centres, torch.zeros_like(centres)), 1)
@@ -98,7 +98,7 @@ def test_the_maze_is_where_the_library_has_it(maze):
 
 
 @pytest.mark.parametrize("name", ["umaze", "medium", "large"])
-def test_the_expert_arrives_without_noise_and_with_it(name):
+def test_the_expert_reaches_goals_with_and_without_noise(name):
     maze = PointMaze(name)
     for noise in (0.0, 0.3):
         generator = torch.Generator().manual_seed(0)
@@ -112,18 +112,18 @@ def test_the_expert_arrives_without_noise_and_with_it(name):
         assert maze.possible(state).all()
 
 
-def test_walls_are_in_the_way(maze):
-    """Whatever pushes, the ball stays in free cells."""
+def test_walls_block_the_way(maze):
+    """Under any forces, the ball stays in free cells."""
     states = collect(maze, RandomWalk(0.9, 2.0), 50, 40, seed=0).states
     assert maze.possible(states).all()
     assert states[..., 2:].abs().max() > 4
 
 
-def test_states_that_cannot_be_are_refused(maze):
+def test_impossible_states_are_refused(maze):
     with pytest.raises(UserError, match=r"start has shape \[1, 2\]; expected \[N, 4\], position first"):
         maze.validate_states(torch.zeros(1, 2), "start")
     with pytest.raises(
-        UserError, match=r"start \(99, 0\) is not in a free cell of the maze; these have their middles at"
+        UserError, match=r"start \(99, 0\) is not in a free cell of the maze; the free cells have their centres at"
     ):
         maze.validate_states(torch.tensor([[99.0, 0.0, 0.0, 0.0]]), "start")
 
@@ -133,7 +133,7 @@ def test_states_that_cannot_be_are_refused(maze):
     [
         (dict(maze="huge"), ValidationError, "umaze"),
         (dict(frameskip=10, action_block=3), UserError, "choose a multiple of 3"),
-        (dict(min_distance=50), UserError, "50 to any number of steps apart; the farthest are 11"),
+        (dict(min_distance=50), UserError, "50 to any number of steps apart, and the largest distance is 11"),
         (dict(min_distance=4, max_distance=2), UserError, "min_distance or max_distance"),
     ],
 )

@@ -28,7 +28,7 @@ def pose(x, y, degrees, agent=(50.0, 50.0)):
     return torch.tensor([[*agent, 0.0, 0.0, x, y, math.sin(angle), math.cos(angle)]])
 
 
-def test_a_rollout_is_as_many_steps(pusht, tasks):
+def test_a_rollout_equals_repeated_steps(pusht, tasks):
     actions = 200 * torch.rand(10, 4, 10, generator=torch.Generator().manual_seed(1)) - 100
     states = pusht.rollout(tasks.start[:10], actions)
     state = tasks.start[:10]
@@ -37,8 +37,8 @@ def test_a_rollout_is_as_many_steps(pusht, tasks):
         assert torch.equal(states[:, step + 1], state)
 
 
-def test_a_block_of_actions_is_as_many_shorter_steps(pusht, tasks):
-    """Without contact to rounding; with it, but for the velocity that a block loses when a step begins."""
+def test_a_block_of_actions_equals_several_shorter_steps(pusht, tasks):
+    """Without contact, up to rounding; with contact, except for the velocity that a block loses at each new step."""
     single, generator = PushT(frameskip=10, action_block=1), torch.Generator().manual_seed(1)
     actions = pusht.expert_action(*tasks)
     found, shorter = pusht.step(tasks.start, actions), single.rollout(tasks.start, actions.unflatten(1, (5, 2)))[:, -1]
@@ -56,7 +56,7 @@ def test_actions_beyond_the_bounds_are_clipped(pusht, tasks):
     assert torch.equal(pusht.step(start, torch.full((3, 10), 999.0)), pusht.step(start, torch.full((3, 10), 100.0)))
 
 
-def test_tasks_are_pairs_of_one_trajectory_and_not_yet_solved(pusht, tasks):
+def test_tasks_are_pairs_of_states_of_one_trajectory_and_not_solved_at_the_start(pusht, tasks):
     start, goal = tasks
     again = pusht.sample_tasks(100, torch.Generator().manual_seed(0))
     assert all(torch.equal(*pair) for pair in zip(tasks, again))
@@ -70,21 +70,21 @@ def test_tasks_are_pairs_of_one_trajectory_and_not_yet_solved(pusht, tasks):
         assert len(pusht.sample_tasks(n, torch.Generator().manual_seed(0)).start) == n
 
 
-def test_goals_can_be_reached_in_the_time_given(pusht, tasks):
-    """By what led there; its start is the state after the approach."""
+def test_goals_can_be_reached_in_the_given_time(pusht, tasks):
+    """The expert's own trajectory reaches them; a task starts at the state after the approach."""
     generator = torch.Generator().manual_seed(0)
-    state, somewhere = pusht.scatter(100, generator), pusht.scatter(100, generator)
+    state, destination = pusht.sample_states(100, generator), pusht.sample_states(100, generator)
     for step in range(4 + 5):
         if step == 4:
             start = state
-        state = pusht.step(state, pusht.expert_action(state, somewhere))
+        state = pusht.step(state, pusht.expert_action(state, destination))
     chosen = ~pusht.success(start, state)
     assert torch.equal(tasks.start[: chosen.sum()], start[chosen])
     assert torch.equal(tasks.goal[: chosen.sum()], state[chosen])
 
 
-def test_success_is_that_of_the_reference(pusht):
-    """Agent and block together less than 20 px off, the block less than 20 degrees."""
+def test_success_is_defined_as_in_the_reference(pusht):
+    """The joint error of agent and block is less than 20 px, and that of the block's angle less than 20 degrees."""
     goal = pose(200.0, 200.0, 170)
     for state, reached in [
         (pose(219.9, 200.0, 170), True),
@@ -107,7 +107,7 @@ def test_success_is_that_of_the_reference(pusht):
 
 def test_the_expert_pushes_the_block_to_its_goal(pusht):
     generator = torch.Generator().manual_seed(0)
-    state, goal = pusht.scatter(50, generator), pusht.scatter(50, generator)
+    state, goal = pusht.sample_states(50, generator), pusht.sample_states(50, generator)
     reached = [pusht.success(state, goal).float().mean()]
     for _ in range(30):
         state = pusht.step(state, pusht.expert_action(state, goal))
@@ -117,8 +117,8 @@ def test_the_expert_pushes_the_block_to_its_goal(pusht):
     assert reached[30] > 0.85
 
 
-def test_the_expert_foresees_the_agents_way(pusht):
-    """Far from the block, the agent is at its own goal after a few steps, whatever actions a step consists of."""
+def test_the_expert_predicts_the_agents_path(pusht):
+    """Far from the block, the agent is at its own goal after a few steps, however many actions a step has."""
     goal = pose(350.0, 350.0, 0, (120, 60))
     for simulator in (pusht, PushT(frameskip=10, action_block=1), PushT(frameskip=50, action_block=1)):
         state = pose(350.0, 350.0, 0)
@@ -127,7 +127,7 @@ def test_the_expert_foresees_the_agents_way(pusht):
         assert (state - goal)[:, :2].norm() < 2, simulator.settings
 
 
-def test_data_show_contact_all_along(pusht):
+def test_data_show_contact_in_all_parts_of_a_trajectory(pusht):
     data = collect(pusht, Tour(0.1, 10), 30, 30, seed=0)
     moved = pusht.position(data.states).diff(dim=1).norm(dim=-1)
     turned = angle_between(data.states[:, :-1], data.states[:, 1:]).abs().rad2deg()
@@ -139,7 +139,7 @@ def test_data_show_contact_all_along(pusht):
     assert ((data.states >= low) & (data.states <= high)).all()
 
 
-def test_states_that_cannot_be_are_refused(pusht):
+def test_impossible_states_are_refused(pusht):
     with pytest.raises(UserError, match=r"start has shape \[1, 2\]; expected \[N, 8\]"):
         pusht.validate_states(torch.zeros(1, 2), "start")
     for state in (
@@ -148,7 +148,9 @@ def test_states_that_cannot_be_are_refused(pusht):
         2 * pose(200.0, 200, 0),
         torch.full((1, 8), torch.nan),
     ):
-        with pytest.raises(UserError, match=r"goal .* is not possible: the agent is in"):
+        with pytest.raises(
+            UserError, match=r"goal .* is not possible: the agent and the block's centre of gravity must"
+        ):
             pusht.validate_states(state, "goal")
     pusht.validate_states(pose(200.0, 200, 0), "goal")
 
@@ -157,7 +159,7 @@ def test_states_that_cannot_be_are_refused(pusht):
     ("settings", "words"),
     [
         (dict(frameskip=50, action_block=3), "choose a multiple of 3"),
-        (dict(goal_steps=7), "70 steps of the engine, and env.frameskip 50"),
+        (dict(goal_steps=7), "70 steps of the engine, and env.frameskip is 50"),
     ],
 )
 def test_impossible_settings_are_refused(settings, words):
@@ -165,8 +167,8 @@ def test_impossible_settings_are_refused(settings, words):
         PushT(**settings)
 
 
-def test_tasks_that_are_solved_before_they_begin_are_given_up():
-    with pytest.raises(UserError, match=r"env.goal_steps=1 with env.action_max=0.1 counts as success already"):
+def test_sampling_stops_if_nearly_all_tasks_are_solved_at_the_start():
+    with pytest.raises(UserError, match=r"With env.goal_steps=1 and env.action_max=0.1, nearly every task is already"):
         PushT(10, 1, 0.1, 1).sample_tasks(3, torch.Generator().manual_seed(0))
 
 

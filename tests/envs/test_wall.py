@@ -1,4 +1,4 @@
-"""The wall but for its steps: tasks, expert, pictures, and what is refused."""
+"""The wall environment except its steps: tasks, expert, pictures, and invalid settings and states."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_crossing_tasks_have_start_and_goal_on_opposite_sides_clear_of_the_wall(
 
 
 @pytest.mark.parametrize("wall_x", [0.0, 1.0])
-def test_tasks_anywhere_are_spread_over_the_whole_arena(wall_x):
+def test_tasks_of_kind_any_cover_the_whole_arena(wall_x):
     wall = Wall(task="any", wall_x=wall_x)
     start, goal = wall.sample_tasks(2000, torch.Generator().manual_seed(0))
     for states in (start, goal):
@@ -36,7 +36,7 @@ def test_tasks_anywhere_are_spread_over_the_whole_arena(wall_x):
 
 
 @pytest.mark.parametrize("task", ["cross", "any"])
-def test_the_generator_alone_decides_the_tasks(task):
+def test_tasks_depend_only_on_the_generator(task):
     wall = Wall(task=task)
     tasks = wall.sample_tasks(20, torch.Generator().manual_seed(3))
     torch.rand(7)
@@ -56,7 +56,7 @@ def test_the_expert_reaches_every_goal_and_stays(task, wall_x, door, noise):
     random = torch.Generator().manual_seed(0)
     state, goal = wall.sample_tasks(500, random)
     previous = state
-    # No way is longer than two diagonals of the arena.
+    # No path is longer than two diagonals of the arena.
     for _ in range(50):
         action = wall.expert_action(state, goal)
         assert (action >= wall.action_low).all()
@@ -72,9 +72,9 @@ def test_the_expert_reaches_every_goal_and_stays(task, wall_x, door, noise):
 
 
 @pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
-def test_nothing_stops_the_expert_on_its_way(wall):
+def test_the_expert_never_touches_the_wall(wall):
     state, goal = wall.sample_tasks(100, torch.Generator().manual_seed(1))
-    # No way is longer than twice across the arena and along its side.
+    # No path is longer than twice the arena's width and its height.
     for _ in range(int(8 * wall.arena / wall.action_max) + 4):
         action = wall.expert_action(state, goal)
         after = wall.step(state, action)
@@ -93,7 +93,7 @@ def test_distance_is_euclidean_and_success_within_the_radius():
     assert torch.equal(wall.position(state), state)
 
 
-def test_what_is_observed_is_the_state(wall):
+def test_the_observation_is_the_state(wall):
     states = torch.rand(3, 2)
     assert torch.equal(wall.observe(states), states)
 

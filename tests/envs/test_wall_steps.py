@@ -1,4 +1,4 @@
-"""Steps in the arena with a wall: where they lead, what stops them, and their gradients."""
+"""Steps of the wall environment: their results, obstacles and gradients."""
 
 import math
 from fractions import Fraction
@@ -17,7 +17,7 @@ seeds = st.integers(0, 2**32)
 
 
 def meeting_height(wall, state, action, dtype):
-    """Where the straight path of one step crosses the wall's centre line, exactly; None where it does not."""
+    """The y at which the straight path of a step crosses the wall's centre line, exactly; None if it does not."""
     line = Fraction(torch.tensor(wall.wall_x, dtype=dtype).item())
     bound = Fraction(torch.tensor(wall.action_max, dtype=dtype).item())
     x, y = (Fraction(v) for v in state.tolist())
@@ -29,7 +29,7 @@ def meeting_height(wall, state, action, dtype):
 
 
 def entry_height(wall, state, action, dtype):
-    """Where the straight path of a step first is between the wall's faces, in exact arithmetic; none if nowhere."""
+    """The y at which the straight path of a step first is between the wall's faces, exactly; None if it never is."""
     bound = Fraction(torch.tensor(wall.action_max, dtype=dtype).item())
     x, y = (Fraction(v) for v in state.tolist())
     dx, dy = (min(max(Fraction(v), -bound), bound) for v in action.tolist())
@@ -68,7 +68,7 @@ def test_whole_rollouts_change_sides_exactly_where_a_straight_step_passes_the_do
 
 
 def enters(wall, state, new, margin=1e-4):
-    """Whether the straight way between two states enters the wall by more than a trifle, by clipping it to boxes."""
+    """Whether the straight path between two states enters the wall by more than the margin (clips it to boxes)."""
     half = half_thickness(wall) - margin
     for low, high in ((-math.inf, wall.door[0] - margin), (wall.door[1] + margin, math.inf)):
         first, last = 0.0, 1.0
@@ -91,7 +91,7 @@ def test_a_step_that_changes_sides_does_not_pass_through_the_walls_corner(name):
     states, actions = sample_states(wall, 4000, random), sample_actions(wall, (4000,), random)
     after = wall.step(states, actions)
     changed = (states[:, 0] - wall.wall_x) * (after[:, 0] - wall.wall_x) < 0
-    # A step that the border or, on a long way, a jamb stopped is not one straight way.
+    # The path of a step that the border or (for long steps) a jamb stops is not straight.
     wanted = states + actions.clamp(-wall.action_max, wall.action_max)
     changed &= (after == wanted).all(-1) | (wall.action_max < 1)
     assert changed.sum() > 10
@@ -114,7 +114,7 @@ def test_no_state_leaves_the_arena_or_is_inside_the_wall(wall, dtype, seed):
 
 @pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_every_state_that_the_simulator_reaches_is_one_that_it_accepts(wall, dtype):
+def test_every_reached_state_is_accepted_as_possible(wall, dtype):
     random = torch.Generator().manual_seed(0)
     states = wall.rollout(sample_states(wall, 256, random, dtype), sample_actions(wall, (256, 10), random, dtype))
     wall.validate_states(states.flatten(0, 1), "start")
@@ -142,14 +142,14 @@ def test_a_step_away_from_wall_and_border_is_the_clipped_action(wall, seed):
     target = states + clipped
     same_side = (states[:, 0] - wall.wall_x).sign() * (target[:, 0] - wall.wall_x).sign() > 0
     clear = (target[:, 0] - wall.wall_x).abs() > half_thickness(wall) + 1e-5
-    # Who stands between the jambs may be stopped by them.
+    # A point in the door may be stopped by the jambs.
     outside = (states[:, 0] - wall.wall_x).abs() > half_thickness(wall) + 1e-5
     free = same_side & clear & outside & (target.abs() < wall.arena).all(-1)
     torch.testing.assert_close(wall.step(states, actions)[free], target[free], atol=1e-6, rtol=0)
 
 
 @given(walls, dtypes, seeds)
-def test_a_batch_moves_as_its_states_do_one_at_a_time(wall, dtype, seed):
+def test_a_batch_moves_as_its_states_do_individually(wall, dtype, seed):
     random = torch.Generator().manual_seed(seed)
     states, actions = sample_states(wall, 9, random, dtype), sample_actions(wall, (9, 5), random, dtype)
     together = wall.rollout(states, actions)
@@ -163,7 +163,7 @@ def test_a_batch_moves_as_its_states_do_one_at_a_time(wall, dtype, seed):
 
 
 @given(walls, dtypes, seeds)
-def test_a_step_changes_neither_its_arguments_nor_its_mind(wall, dtype, seed):
+def test_a_step_does_not_change_its_arguments_and_is_repeatable(wall, dtype, seed):
     random = torch.Generator().manual_seed(seed)
     states, actions = sample_states(wall, 16, random, dtype), sample_actions(wall, (16,), random, dtype)
     given_states, given_actions = states.clone(), actions.clone()
@@ -175,7 +175,7 @@ def test_a_step_changes_neither_its_arguments_nor_its_mind(wall, dtype, seed):
 
 
 @given(walls, seeds)
-def test_an_action_beyond_the_bounds_does_what_the_action_on_them_does(wall, seed):
+def test_an_action_outside_the_bounds_equals_the_clipped_action(wall, seed):
     random = torch.Generator().manual_seed(seed)
     states = sample_states(wall, 32, random)
     actions = 5 * wall.action_max * (2 * torch.rand(32, 2, generator=random) - 1)
@@ -193,7 +193,7 @@ def finite_differences(function, x, h=1e-6):
 
 
 @given(seeds)
-def test_gradients_are_finite_differences_away_from_wall_and_border(seed):
+def test_gradients_equal_finite_differences_away_from_wall_and_border(seed):
     wall = Wall(arena=10.0)
     random = torch.Generator().manual_seed(seed)
     side = 1 if seed % 2 else -1
@@ -221,7 +221,7 @@ def test_gradients_are_finite_differences_away_from_wall_and_border(seed):
         ((1.0, 1.0), (0.3, 0.1), [[0, 0], [0, 1]]),  # beyond the action bound
     ],
 )
-def test_gradients_are_finite_differences_where_something_is_in_the_way(state, action, jacobian):
+def test_gradients_equal_finite_differences_at_obstacles(state, action, jacobian):
     wall = Wall()
     start = torch.tensor([state], dtype=torch.float64)
     given_action = torch.tensor([action], dtype=torch.float64)

@@ -20,7 +20,7 @@ def alone(ensemble):
 
 @pytest.fixture
 def together(ensemble, alone):
-    """The three as one model of three tasks."""
+    """One model with the weights of all three, for three tasks."""
     named = [dict(model.dynamics.named_parameters()) for model in alone]
     weights = {name: torch.stack([weights[name].detach() for weights in named]) for name in named[0]}
     return AdaptedWorldModel(ensemble, weights)
@@ -31,7 +31,7 @@ def windows(trajectories, rows=6):
     return trajectories.windows(torch.arange(0, trajectories.num_windows(4), 7)[:rows], 4)
 
 
-def test_copies_are_the_original(ensemble, trajectories):
+def test_copies_predict_the_same_as_the_original(ensemble, trajectories):
     states, actions = windows(trajectories)
     copies, latent = AdaptedWorldModel.copies(ensemble, 3), ensemble.encode(states[:, 0])
     assert torch.equal(copies.encode(states[:, 0]), latent)
@@ -58,7 +58,7 @@ def test_rows_are_predicted_with_the_weights_of_their_task(alone, together, traj
 
 
 @pytest.mark.parametrize("tasks", [[2, 0], [True, False, True], [1]], ids=str)
-def test_some_tasks_have_the_weights_of_these(alone, together, trajectories, tasks):
+def test_a_subset_of_tasks_keeps_their_weights(alone, together, trajectories, tasks):
     tasks = torch.tensor(tasks)
     numbers = torch.arange(3)[tasks]
     latent, action = together.encode(trajectories.states[numbers, 0]), trajectories.actions[numbers, 0]
@@ -68,11 +68,11 @@ def test_some_tasks_have_the_weights_of_these(alone, together, trajectories, tas
         torch.testing.assert_close(predicted[own], alone[number].step(latent[own], action[own]))
 
 
-def test_a_model_without_weights_for_each_task_is_the_same_for_all(ensemble):
+def test_a_model_without_weights_per_task_is_the_same_for_all_tasks(ensemble):
     assert ensemble.for_tasks(torch.tensor([2, 0])) is ensemble
 
 
-def test_gradients_of_the_actions_are_those_of_each_model(alone, together, trajectories):
+def test_gradients_of_the_actions_equal_those_of_the_single_models(alone, together, trajectories):
     states, actions = windows(trajectories)
     actions = actions.clone().requires_grad_()
     latent = together.encode(states[:, 0])
@@ -83,7 +83,7 @@ def test_gradients_of_the_actions_are_those_of_each_model(alone, together, traje
         torch.testing.assert_close(gradient[own], torch.autograd.grad(end, actions)[0][own])
 
 
-def test_rows_that_the_tasks_cannot_share_equally_are_refused(together, trajectories):
+def test_rows_that_cannot_be_split_equally_among_tasks_are_refused(together, trajectories):
     states, actions = windows(trajectories, rows=5)
     with pytest.raises(RuntimeError, match="5"):
         together.rollout(together.encode(states[:, 0]), actions)

@@ -11,14 +11,14 @@ def oracle(wall):
     return OracleWorldModel(wall)
 
 
-def test_the_rollout_of_the_oracle_is_that_of_the_simulator(oracle, wall, trajectories):
+def test_the_rollout_of_the_oracle_equals_that_of_the_simulator(oracle, wall, trajectories):
     start, actions = trajectories.states[:, 0], 3 * trajectories.actions
     latents = oracle.rollout(oracle.encode(start), actions)
     assert latents.shape == (20, 16, 1, 2)
     assert torch.equal(oracle.decode(latents), wall.rollout(start, actions))
 
 
-def test_a_rollout_is_repeated_steps(oracle, trajectories):
+def test_a_rollout_equals_repeated_steps(oracle, trajectories):
     latent = oracle.encode(trajectories.states[:, 0])
     latents = oracle.rollout(latent, trajectories.actions)
     for t, action in enumerate(trajectories.actions.unbind(1)):
@@ -43,13 +43,13 @@ def test_gradients_pass_through_the_oracle(oracle):
     assert torch.equal(actions.grad, torch.ones(1, 5, 2))
 
 
-def test_there_is_nothing_to_train(oracle, trajectories):
+def test_the_oracle_cannot_be_trained(oracle, trajectories):
     assert not list(oracle.parameters())
     with pytest.raises(NotImplementedError, match="no parameters"):
         oracle.loss(Window(*trajectories))
 
 
-def test_the_true_dynamics_are_those_of_the_simulator_in_the_latents_of_a_model(wall, ensemble, trajectories):
+def test_the_true_dynamics_equal_the_simulator_in_the_latents_of_a_model(wall, ensemble, trajectories):
     truth = TrueDynamics(wall, ensemble)
     states, actions = trajectories.states[:, 0], 3 * trajectories.actions
     latents = truth.rollout(truth.encode(states), actions)
@@ -60,7 +60,7 @@ def test_the_true_dynamics_are_those_of_the_simulator_in_the_latents_of_a_model(
     torch.testing.assert_close(latents[:, -1, 0], ensemble.encode(true[:, -1])[:, 0], atol=1e-5, rtol=0)
 
 
-def test_the_true_dynamics_show_a_model_what_the_simulator_lets_it_see(point_model, trajectories):
+def test_the_true_dynamics_encode_the_observations_of_the_simulator(point_model, trajectories):
     class Doubled(Wall):
         def observe(self, state):
             return 2 * state
@@ -75,7 +75,7 @@ def test_the_true_dynamics_show_a_model_what_the_simulator_lets_it_see(point_mod
     torch.testing.assert_close(truth.step(latents[:, 0], actions[:, 0]), latents[:, 1])
 
 
-def test_what_takes_the_simulators_place_is_differentiable_if_the_simulator_is(wall, engine, ensemble):
+def test_oracle_and_true_dynamics_are_differentiable_if_the_simulator_is(wall, engine, ensemble):
     assert OracleWorldModel(wall).differentiable
     assert TrueDynamics(wall, ensemble).differentiable
     assert not OracleWorldModel(engine).differentiable

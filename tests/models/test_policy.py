@@ -16,12 +16,12 @@ def policy_of(**settings):
 
 
 @pytest.mark.parametrize("shape", [(5,), (4, 7)])
-def test_there_is_an_action_for_every_state_and_goal(shape):
+def test_the_policy_returns_an_action_for_every_state_and_goal(shape):
     states, goals = torch.randn(2, *shape, 3)
     assert policy_of(state_dim=3)(states, goals).shape == (*shape, 2)
 
 
-def test_a_network_has_the_layers_that_were_asked_for():
+def test_a_network_has_the_configured_layers():
     shapes = [tuple(weight.shape) for weight in policy_of(hidden_dim=7, num_layers=3).parameters() if weight.dim() == 2]
     assert shapes == [(7, 4), (7, 7), (7, 7), (2, 7)]
 
@@ -29,7 +29,7 @@ def test_a_network_has_the_layers_that_were_asked_for():
 def test_the_loss_is_in_units_of_half_the_action_range():
     policy = policy_of()
     for parameter in policy.parameters():
-        torch.nn.init.zeros_(parameter)  # It always takes the middle of the bounds: (0, 2).
+        torch.nn.init.zeros_(parameter)  # The policy always returns the middle of the bounds: (0, 2).
     state, goal = torch.randn(2, 2, 2)
     assert policy.loss(state, goal, torch.tensor([[0.0, 2.0], [0.0, 2.0]])) == 0
     assert policy.loss(state, goal, torch.stack((LOW, HIGH))) == 1
@@ -63,8 +63,8 @@ def test_a_coordinate_that_never_changes_does_not_make_actions_infinite(trajecto
     assert policy(frozen.states[:, 0], frozen.states[:, -1]).isfinite().all()
 
 
-def test_the_least_loss_is_at_the_expert_that_made_the_data():
-    """Data of an expert that steps towards its goal, a tenth of the way: the policy finds that law."""
+def test_the_loss_is_minimal_at_the_expert_that_made_the_data():
+    """The expert goes a tenth of the way to its goal in each step, and the policy learns this law."""
     policy = policy_of(action_low=-torch.ones(2), action_high=torch.ones(2), hidden_dim=32)
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.01)
     for _ in range(400):

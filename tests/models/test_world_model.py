@@ -38,7 +38,7 @@ def test_the_prediction_of_an_ensemble_is_the_mean_of_its_members(ensemble):
     torch.testing.assert_close(decoded, torch.stack(members).mean(0))
 
 
-def test_a_rollout_is_repeated_steps(ensemble, trajectories):
+def test_a_rollout_equals_repeated_steps(ensemble, trajectories):
     latent, actions = ensemble.encode(trajectories.states[:, 0]), trajectories.actions[:, :6]
     latents = ensemble.rollout(latent, actions)
     assert latents.shape == (20, 7, 3, 2)
@@ -48,7 +48,7 @@ def test_a_rollout_is_repeated_steps(ensemble, trajectories):
     assert torch.equal(latents[:, 6], latent)
 
 
-def test_each_member_follows_a_trajectory_of_its_own(ensemble, trajectories):
+def test_each_member_follows_its_own_trajectory(ensemble, trajectories):
     latents = ensemble.rollout(ensemble.encode(trajectories.states[:, 0]), trajectories.actions)
     changed = ensemble.encode(trajectories.states[:, 0]).clone()
     changed[:, 1] += 1
@@ -57,7 +57,7 @@ def test_each_member_follows_a_trajectory_of_its_own(ensemble, trajectories):
     assert (others[:, -1, 1] != latents[:, -1, 1]).all()
 
 
-def test_what_the_loss_takes_is_the_encoded_window(ensemble, window):
+def test_the_loss_uses_the_encoded_window(ensemble, window):
     latents, actions, targets = ensemble.encode_window(window)
     for m in range(3):
         torch.testing.assert_close(latents[:, :, m], ensemble.encoder(window.states[:, :1]))
@@ -77,21 +77,21 @@ def test_the_loss_is_that_of_a_rollout_from_the_first_state_in_units_of_a_step(e
     torch.testing.assert_close(ensemble.loss(window), torch.stack(by_hand).mean())
 
 
-def test_with_windows_of_one_step_the_loss_is_that_of_teacher_forcing(ensemble, trajectories):
+def test_with_windows_of_one_step_the_loss_equals_that_of_teacher_forcing(ensemble, trajectories):
     window = trajectories.windows(torch.arange(20), 1)
     predicted = ensemble.step(ensemble.encode(window.states[:, 0]), window.actions[:, 0])
     error = (predicted - ensemble.encode(window.states[:, 1])) / ensemble.dynamics.delta_std
     torch.testing.assert_close(ensemble.loss(window), error.square().mean())
 
 
-def test_the_errors_of_single_rollouts_have_the_loss_for_their_mean(ensemble, window):
+def test_the_mean_of_the_rollout_errors_is_the_loss(ensemble, window):
     inputs = ensemble.encode_window(window)
     errors = ensemble.rollout_errors(*inputs)
     torch.testing.assert_close(errors.mean(), ensemble.rollout_loss(*inputs))
     torch.testing.assert_close(errors[3].mean(), ensemble.rollout_loss(*(x[3:4] for x in inputs)))
 
 
-def test_the_loss_of_perfect_dynamics_is_zero_and_of_standing_still_about_one(trajectories):
+def test_the_loss_of_perfect_dynamics_is_zero_and_of_predicting_no_change_about_one(trajectories):
     still = LearnedWorldModel(StateEncoder(2), MLPDynamics(2, 2))
     still.fit_normalization(trajectories)
     for parameter in still.dynamics.parameters():
@@ -112,7 +112,7 @@ def test_the_one_step_error_is_in_the_simulators_units(ensemble, window):
     torch.testing.assert_close(ensemble.one_step_error(window), torch.stack(errors).mean())
 
 
-def test_the_one_step_error_of_standing_still_is_the_mean_square_of_a_step(trajectories):
+def test_the_one_step_error_of_predicting_no_change_is_the_mean_square_of_a_step(trajectories):
     still = LearnedWorldModel(StateEncoder(2), MLPDynamics(2, 2, members=2))
     still.fit_normalization(trajectories)
     for parameter in still.dynamics.parameters():
@@ -170,7 +170,7 @@ def test_gradients_and_mode_are_restored_also_after_a_failure(half_frozen, train
     assert needed == {"gain": True, "encoder.0.weight": True, "encoder.0.bias": False}
 
 
-def test_a_part_that_was_in_evaluation_mode_stays_there(half_frozen):
+def test_a_part_in_evaluation_mode_stays_in_it(half_frozen):
     half_frozen.encoder.eval()
     with frozen(half_frozen):
         pass
@@ -180,7 +180,7 @@ def test_a_part_that_was_in_evaluation_mode_stays_there(half_frozen):
 
 @pytest.fixture
 def compiler():
-    """Whatever is compiled is forgotten afterwards."""
+    """Resets the compiler after the test."""
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -205,7 +205,7 @@ def test_a_compiled_model_predicts_and_differentiates_as_it_did_before(ensemble,
 
 @pytest.mark.parametrize("message", ["no g++", ""])
 @pytest.mark.parametrize("when", ["at once", "at the first call"])
-def test_a_machine_without_a_compiler_is_told_so(ensemble, monkeypatch, when, message):
+def test_a_missing_compiler_is_reported(ensemble, monkeypatch, when, message):
     def fail(*_):
         raise RuntimeError(message)
 

@@ -1,4 +1,4 @@
-"""What the tests of several planners share: bounds, objectives, tasks, and one small planner of each kind."""
+"""Shared by the tests of several planners: bounds, objectives, tasks, and one small planner of each kind."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[type[Planner], dict]] = dict(
 
 
 def make(kind: str, low: Tensor = LOW, high: Tensor = HIGH, **changes) -> Planner:
-    """A small planner of that kind."""
+    """A small planner of this kind."""
     planner, settings = KINDS[kind]
     return planner(
         action_low=low, action_high=high, **dict(init=Normal(), horizon=5, iterations=4) | settings | changes
@@ -65,7 +65,7 @@ def random_plans(*shape: int, seed: int = 0) -> Tensor:
 
 
 def objective_of(world_model: WorldModel, objective: Objective, actions: Tensor) -> Tensor:
-    """What the objective says of actions `[N, T, A]` in the simulator's units, computed without a planner."""
+    """Costs of actions `[N, T, A]` in the simulator's units, computed without a planner."""
     start, goal = tasks(len(actions))
     with torch.no_grad():
         return objective.cost(
@@ -74,7 +74,7 @@ def objective_of(world_model: WorldModel, objective: Objective, actions: Tensor)
 
 
 def assert_sound(made: Plan, world_model: WorldModel, objective: Objective, n: int = 4, steps: int = 5) -> None:
-    """Inside the bounds, and as good as it says."""
+    """Asserts that a plan is inside the bounds and has the cost that it reports."""
     assert made.actions.shape == (n, steps, 2)
     assert made.elites.shape[::2] == (n, steps)
     assert torch.equal(made.elites[:, 0], made.actions)
@@ -96,14 +96,14 @@ def search_with(
     remember: bool = False,
     **budget,
 ) -> Search:
-    """A search that has not begun."""
+    """A search that has not started."""
     start, goal = (world_model.encode(x) for x in tasks(n))
     budget = Budget(**dict(iterations=4) | budget)
     return Search(world_model, objective, start, goal, steps, Bounds(low, high), budget, seeded(seed), remember)
 
 
-def judged(planner: Planner, search: Search, warm_start: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
-    """What the planner had scored, call by call, and what its search returned."""
+def scored(planner: Planner, search: Search, warm_start: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+    """The candidates that a planner scores, call by call, and the result of its search."""
     candidates, score = [], search.score
 
     def spy(x: Tensor) -> Tensor:
@@ -116,13 +116,13 @@ def judged(planner: Planner, search: Search, warm_start: Tensor | None = None) -
 
 @pytest.fixture(params=KINDS)
 def kind(request) -> str:
-    """Every kind of planner, one after the other."""
+    """Each kind of planner."""
     return request.param
 
 
 @pytest.fixture
 def graphs(ensemble, monkeypatch):
-    """Counts the graphs that are compiled for the ensemble from now on."""
+    """Counts the graphs that are compiled for the ensemble after its first compilation."""
     torch._dynamo.reset()
     counter, original = CompileCounterWithBackend("eager"), torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, **settings: original(f, backend=counter, **settings))

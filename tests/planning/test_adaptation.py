@@ -24,7 +24,7 @@ from tests.planning.conftest import CAUTIOUS, EVERY_STEP, HIGH, LOW, make, plan,
 
 
 def observed(n=3, steps=4):
-    """States `[N, L+1, 2]` and actions `[N, L, 2]` that no model predicts well, other ones for each task."""
+    """States `[N, L+1, 2]` and actions `[N, L, 2]` that no model predicts well, different for each task."""
     random = seeded(5)
     return torch.rand(n, steps + 1, 2, generator=random), HIGH * torch.rand(n, steps, 2, generator=random)
 
@@ -43,7 +43,7 @@ def adapted(ensemble, n=3, **settings):
 
 
 def model_of(world_model, task):
-    """The model of one task, as one of its own."""
+    """The model of one task, as a separate model."""
     model = deepcopy(world_model.model)
     for name, parameter in model.dynamics.named_parameters():
         parameter.data.copy_(world_model.weights[name][task])
@@ -71,7 +71,7 @@ def test_each_task_adapts_as_it_would_alone(ensemble, memory):
             torch.testing.assert_close(together.weights[name][i], weight.detach(), atol=2e-4, rtol=1e-3)
 
 
-def test_what_one_task_observes_changes_no_other(ensemble):
+def test_the_observations_of_a_task_do_not_change_other_tasks(ensemble):
     states, actions = observed()
     adaptation = GradientAdaptation(steps=3)
     first = adaptation.adapt(adaptation.start(ensemble, 3), states, actions)
@@ -82,7 +82,7 @@ def test_what_one_task_observes_changes_no_other(ensemble):
         assert not torch.equal(weight[1], second.weights[name][1])
 
 
-def test_what_was_given_stays_as_it_was(ensemble):
+def test_adapting_does_not_change_its_arguments(ensemble):
     before, adaptation = deepcopy(ensemble.state_dict()), GradientAdaptation()
     start = adaptation.start(ensemble, 3)
     once = adaptation.adapt(start, *observed())
@@ -128,15 +128,13 @@ def test_every_planner_plans_with_the_weights_of_each_task(ensemble, kind, init)
         torch.testing.assert_close(made.actions[one], alone.actions, rtol=0, atol=1e-3)
 
 
-def test_every_planner_plans_with_a_model_that_has_not_adapted_as_with_the_original(ensemble, kind):
+def test_planning_with_an_unadapted_copy_equals_planning_with_the_original(ensemble, kind):
     made = plan(make(kind), adapted(ensemble, n=4, steps=0), CAUTIOUS)
     torch.testing.assert_close(made.actions, plan(make(kind), ensemble, CAUTIOUS).actions, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 3, 7, 20, 10_000])
-def test_scores_gradients_and_pulls_do_not_depend_on_how_many_rows_are_judged_together(
-    ensemble, monkeypatch, rows_at_once
-):
+def test_scores_and_gradients_of_adapted_models_do_not_depend_on_the_batch_size(ensemble, monkeypatch, rows_at_once):
     world_model, (start, goal) = adapted(ensemble, n=4), (ensemble.encode(x) for x in tasks())
     candidates = 2 * torch.rand(4, 5, 6, 2, generator=seeded()) - 1
     latents, targets = torch.randn(2, 4, 5, 3, 2, generator=seeded())
@@ -146,7 +144,7 @@ def test_scores_gradients_and_pulls_do_not_depend_on_how_many_rows_are_judged_to
         search = Search(model, CAUTIOUS, start[rows], goal[rows], 6, planner.bounds, planner.budget)
         search.best_cost[0] = -1.0  # The first is finished, so that tasks and the numbers of their weights differ.
         search.budget = search.budget._replace(target_cost=0.0)
-        pulled = search.pull(latents[rows], candidates[rows, :, 0], targets[rows])
+        pulled = search.step_gradient(latents[rows], candidates[rows, :, 0], targets[rows])
         return [*search.gradient(candidates[rows]), search.score(candidates[rows]), *pulled]
 
     whole = found(world_model, slice(None))
@@ -160,14 +158,14 @@ def test_scores_gradients_and_pulls_do_not_depend_on_how_many_rows_are_judged_to
 
 
 class Wind(Wall):
-    """Blows to the right in the upper half of the world, to the left in the lower half."""
+    """A wind that blows to the right in the upper half of the arena and to the left in the lower half."""
 
     def step(self, state, action):
         return super().step(state, action) + 0.15 * state[:, 1:].sign() * torch.tensor([1.0, 0.0])
 
 
 class Drift(nn.Module):
-    """`z' = z + a + b`: knows of a wind, but not which."""
+    """`z' = z + a + b`: the wind `b` has to be learned."""
 
     members = context = 1
     huber_delta, errors = None, Dynamics.errors
@@ -197,14 +195,14 @@ def in_the_wind(adaptation):
     return mpc.execute(wind, world_model, EVERY_STEP, Tasks(start, goal), seeded())
 
 
-def test_a_model_that_is_wrong_otherwise_in_every_task_gets_to_the_goal_once_adapted():
+def test_adaptation_reaches_goals_where_the_model_is_wrong_in_a_different_way_for_each_task():
     without, adapted_ = in_the_wind(None), in_the_wind(GradientAdaptation(steps=30, lr=0.03))
     wind = Wind(success_radius=0.05)
     assert not wind.success(without.states[:, -1], without.tasks.goal).any()
     assert wind.success(adapted_.states[:, -1], adapted_.tasks.goal).all()
 
 
-def test_what_is_imagined_is_what_the_adapted_model_imagines():
+def test_imagined_states_are_those_of_the_adapted_model():
     execution = in_the_wind(GradientAdaptation(steps=100, lr=0.03))
     error = execution.squared_errors()
     assert error[:, :3].min() > 0.001

@@ -8,11 +8,11 @@ from tests.planning.conftest import (
     EVERY_STEP,
     HIGH,
     LAST_STEP,
-    judged,
     make,
     objective_of,
     plan,
     random_plans,
+    scored,
     search_with,
     seeded,
     tasks,
@@ -49,7 +49,7 @@ def test_one_iteration_returns_the_best_of_the_samples_and_the_mean(point_model)
 
 
 def test_the_next_samples_are_drawn_from_the_gaussian_of_the_elites(point_model):
-    (_, first, second), _ = judged(cem(num_samples=400), search_with(point_model(), iterations=2))
+    (_, first, second), _ = scored(cem(num_samples=400), search_with(point_model(), iterations=2))
     costs = search_with(point_model()).score(first)
     elites = first[torch.arange(4)[:, None], costs.argsort(1)[:, :4]]
     random = seeded()
@@ -73,7 +73,7 @@ def test_a_small_initial_spread_keeps_samples_near_where_the_search_starts(point
 
 def test_it_searches_around_the_first_sequence_of_a_warm_start(point_model):
     warm_start = random_plans(4, 3, 5) / HIGH
-    (_, candidates), _ = judged(cem(init_std=1e-3), search_with(point_model(), iterations=1), warm_start)
+    (_, candidates), _ = scored(cem(init_std=1e-3), search_with(point_model(), iterations=1), warm_start)
     assert (candidates - warm_start[:, :1]).abs().max() < 0.01
 
 

@@ -9,7 +9,7 @@ from tests.planning.conftest import LAST_STEP, make, seeded
 
 
 class Scripted(Planner):
-    """Plans what it was told to, in units of the action bounds."""
+    """Always returns the given plan, in units of the action bounds."""
 
     def __init__(self, actions, bound=0.25):
         super().__init__(torch.full((2,), -bound), torch.full((2,), bound), horizon=actions.shape[1])
@@ -24,10 +24,10 @@ def right(n, steps):
     return torch.tensor([1.0, 0.0]).expand(n, steps, 2)
 
 
-def test_what_is_executed_is_the_plan_in_the_simulator_beside_what_the_model_imagined(wall, point_model):
+def test_an_execution_has_the_simulated_and_the_imagined_states_of_the_plan(wall, point_model):
     tasks = Tasks(torch.tensor([[-1.0, 1.0], [0.5, 0.0]]), torch.tensor([[1.0, 1.0], [1.5, 0.0]]))
     execution = execute_open_loop(Scripted(right(2, 6)), wall, point_model(), LAST_STEP, tasks)
-    # The model knows no wall: it imagines that the first task walks through.
+    # The model ignores the wall: in its imagination, the first task goes through it.
     torch.testing.assert_close(execution.imagined[0, :, 0], -1 + 0.25 * torch.arange(7))
     torch.testing.assert_close(execution.states[0, -1], torch.tensor([-wall.settings["wall_thickness"] / 2, 1.0]))
     torch.testing.assert_close(execution.states[1, :, 0], (0.5 + 0.25 * torch.arange(7)))
@@ -37,7 +37,7 @@ def test_what_is_executed_is_the_plan_in_the_simulator_beside_what_the_model_ima
     assert execution.seconds > 0
 
 
-def test_open_loop_executes_every_step_blindly_also_past_the_goal(wall):
+def test_open_loop_executes_every_step_even_past_the_goal(wall):
     tasks = Tasks(torch.tensor([[0.2, 0.0]]), torch.tensor([[0.7, 0.0]]))
     execution = execute_open_loop(Scripted(right(1, 6)), wall, OracleWorldModel(wall), LAST_STEP, tasks)
     assert execution.executed.all()
@@ -45,7 +45,7 @@ def test_open_loop_executes_every_step_blindly_also_past_the_goal(wall):
     assert not wall.success(execution.states[:, -1], tasks.goal).any()
 
 
-def test_the_oracle_imagines_what_happens(wall):
+def test_the_oracle_imagines_the_simulated_states(wall):
     tasks = wall.sample_tasks(5, seeded())
     planner = make("multistart", wall.action_low, wall.action_high, horizon=12)
     execution = execute_open_loop(planner, wall, OracleWorldModel(wall), LAST_STEP, tasks, seeded())
@@ -55,7 +55,7 @@ def test_the_oracle_imagines_what_happens(wall):
     assert torch.equal(execution.states, wall.rollout(tasks.start, execution.actions))
 
 
-def test_the_generator_alone_decides_the_execution(wall, ensemble):
+def test_the_execution_depends_only_on_the_generator(wall, ensemble):
     tasks = wall.sample_tasks(3, seeded())
     planner = make("gradient", wall.action_low, wall.action_high)
 
@@ -67,7 +67,7 @@ def test_the_generator_alone_decides_the_execution(wall, ensemble):
     assert not states(0).requires_grad
 
 
-def test_an_execution_tells_what_planning_cost(wall, ensemble):
+def test_an_execution_reports_the_cost_of_planning(wall, ensemble):
     tasks = wall.sample_tasks(3, seeded())
     planner = make("cem", wall.action_low, wall.action_high)
     plan = planner.plan(ensemble, LAST_STEP, tasks.start, tasks.goal, generator=seeded())
@@ -80,7 +80,7 @@ def test_an_execution_tells_what_planning_cost(wall, ensemble):
     assert torch.equal(again.imagined, execution.imagined)
 
 
-def test_squared_errors_are_means_over_coordinates_and_missing_where_nothing_was_executed():
+def test_squared_errors_are_means_over_coordinates_and_nan_where_nothing_was_executed():
     states, imagined = torch.zeros(2, 4, 2), torch.zeros(2, 4, 2)
     imagined[0, 1] = torch.tensor([1.0, 3.0])
     imagined[0, 3] = torch.tensor([0.0, 2.0])

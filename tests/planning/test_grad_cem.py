@@ -33,7 +33,7 @@ def test_a_step_goes_against_the_gradient(point_model):
     torch.testing.assert_close(moved - candidates, expected.unsqueeze(2).expand_as(candidates))
 
 
-def test_several_steps_are_one_after_the_other(point_model):
+def test_several_steps_equal_repeated_single_steps(point_model):
     candidates = torch.rand(4, 3, 5, 2, generator=seeded()) - 0.5
     together, _ = improved(candidates, point_model(), gradient_steps=3)
     for _ in range(3):
@@ -46,7 +46,7 @@ def test_steps_end_at_the_bounds(point_model):
     assert moved.abs().max() == 1
 
 
-def test_where_there_is_no_gradient_nothing_moves(point_model):
+def test_actions_without_gradient_do_not_move(point_model):
     search = search_with(point_model())
     search.goal = search.start
     moved, costs = make("grad_cem").improve(search, torch.zeros(4, 2, 5, 2))

@@ -21,7 +21,7 @@ from tests.planning.conftest import (
 )
 
 PLAIN = dict(init=Zeros(), num_starts=1)
-"""One start, which is known."""
+"""Settings with a single known start."""
 
 
 def gradient(**changes):
@@ -29,7 +29,7 @@ def gradient(**changes):
 
 
 def fastest(start, goal, horizon):
-    """The best plan where z' = z + a and every step counts: straight there in each coordinate, then rest."""
+    """The best plan for z' = z + a if every step counts: full speed to the goal in each coordinate, then rest."""
     actions, z = [], start
     for _ in range(horizon):
         actions.append((goal - z).clamp(LOW, HIGH))
@@ -56,7 +56,7 @@ def test_it_finds_the_known_optimum_where_the_landscape_is_convex(point_model, s
     torch.testing.assert_close(made.actions, best, atol=0.05, rtol=0)
 
 
-def test_one_step_of_sgd_is_that_computed_by_hand(point_model):
+def test_one_step_of_sgd_equals_the_one_computed_by_hand(point_model):
     start, goal = tasks()
     made = plan(gradient(**PLAIN, optimizer="sgd", lr=0.1, iterations=1), point_model(), LAST_STEP)
     # cost = mean((start + Σ half_range · a - goal)²), so its derivative by each normalised action is
@@ -70,7 +70,7 @@ def test_the_first_step_of_adam_is_as_long_as_the_learning_rate(point_model, opt
     torch.testing.assert_close((made.actions / HIGH).abs(), torch.full((4, 5, 2), 0.03), atol=1e-5, rtol=0)
 
 
-def test_momentum_goes_on_where_it_went(point_model):
+def test_momentum_continues_in_the_last_direction(point_model):
     settings = dict(PLAIN, lr=0.01, iterations=2)
     made = plan(gradient(**settings, optimizer="momentum"), point_model(), LAST_STEP)
     start, goal = tasks()
@@ -88,7 +88,7 @@ def test_actions_are_inside_the_bounds_and_cost_what_the_objective_says(ensemble
     torch.testing.assert_close(made.cost, objective_of(ensemble, CAUTIOUS, made.actions))
 
 
-def test_the_best_iterate_counts_not_the_last(point_model):
+def test_the_plan_is_the_best_iterate_not_the_last(point_model):
     made = plan(gradient(**PLAIN, action_noise=1.0, lr=1e-6, iterations=40), point_model(), LAST_STEP)
     assert (made.cost_per_iteration.diff() <= 0).all()
     best = fastest(*tasks(), horizon=7)
@@ -96,25 +96,25 @@ def test_the_best_iterate_counts_not_the_last(point_model):
     torch.testing.assert_close(kept.actions, best, atol=1e-6, rtol=0)
 
 
-def test_the_last_iterate_counts_too(point_model):
-    """The step that is not followed by another gradient."""
+def test_the_last_iterate_is_a_candidate_too(point_model):
+    """It is the only one that is scored without a gradient."""
     resting = objective_of(point_model(), LAST_STEP, torch.zeros(4, 5, 2))
     made = plan(gradient(**PLAIN, iterations=1), point_model(), LAST_STEP)
     assert (made.cost < resting).all()
     torch.testing.assert_close(made.cost_per_iteration, torch.stack((resting.mean(), made.cost.mean())))
 
 
-def test_noise_is_of_the_size_that_was_asked_for(point_model):
+def test_the_action_noise_has_the_configured_size(point_model):
     search = search_with(point_model(), iterations=1)
-    judged = []
+    scored = []
     search.gradient = lambda actions: (torch.zeros(actions.shape[:2]), torch.zeros_like(actions))
-    search.score = lambda actions: judged.append(actions) or torch.zeros(actions.shape[:2])
+    search.score = lambda actions: scored.append(actions) or torch.zeros(actions.shape[:2])
     gradient(**PLAIN, optimizer="sgd", action_noise=0.2).descend(search, torch.zeros(4, 500, 5, 2))
-    assert judged[0].std().item() == pytest.approx(0.2, rel=0.03)
-    assert judged[0].mean().abs() < 0.005
+    assert scored[0].std().item() == pytest.approx(0.2, rel=0.03)
+    assert scored[0].mean().abs() < 0.005
 
 
-def test_every_start_is_descended_from(point_model):
+def test_descent_starts_from_every_start(point_model):
     starts = random_plans(4, 3, 5)
     alone = [plan(gradient(num_starts=1), point_model(), LAST_STEP, warm_start=starts[:, [i]]).cost for i in range(3)]
     together = plan(gradient(num_starts=3), point_model(), LAST_STEP, warm_start=starts)
@@ -126,7 +126,7 @@ def test_every_start_is_descended_from(point_model):
     [*(dict(PLAIN, optimizer=optimizer) for optimizer in OPTIMIZERS), dict(num_perturbations=4, perturbation=0.2)],
     ids=lambda s: s.get("optimizer", "perturbed"),
 )
-def test_planning_together_is_planning_each_task_alone(ensemble, settings):
+def test_planning_a_batch_equals_planning_each_task_alone(ensemble, settings):
     planner = gradient(**settings)
     start, goal = tasks()
     together = planner.plan(ensemble, CAUTIOUS, start, goal, generator=seeded())
@@ -141,8 +141,8 @@ def test_calls_of_the_model_are_counted_forward_and_backward(ensemble):
     assert made.model_calls == (6 * 2 + 1) * 4 * 3 * 5
 
 
-def test_weights_that_change_steer_the_descent(ensemble):
-    """Half of the weight at the start of a search of one iteration is half of the weight."""
+def test_changing_weights_change_the_descent(ensemble):
+    """With one iteration, an initial share of one half equals half of the weight."""
 
     def first_step(**settings):
         objective = Objective(dict(goal=GoalDistance(), size=ActionSize(**settings)))
@@ -155,14 +155,14 @@ def test_weights_that_change_steer_the_descent(ensemble):
 
 
 class Ravine(Term):
-    """Actions at half the upper bounds cost nothing, those beside them 1; those around half the lower bounds 0.5."""
+    """Cost 0 at exactly half the upper bounds and 1 beside it; 0.5 in a region around half the lower bounds."""
 
     def forward(self, latents, actions, goal):
         place = (actions / HIGH).mean((1, 2))
         return 1 - torch.exp(-(((place - 0.5) / 0.002) ** 2)) - 0.5 * torch.exp(-(((place + 0.5) / 0.5) ** 2))
 
 
-def test_perturbations_choose_the_start_whose_plan_may_be_slightly_off(point_model):
+def test_perturbations_choose_the_start_with_the_most_robust_plan(point_model):
     objective = Objective(dict(goal=GoalDistance(weight=1e-6), ravine=Ravine()))
     starts = torch.stack((HIGH.expand(5, 2) / 2, -HIGH.expand(5, 2) / 2)).expand(4, 2, 5, 2)
     settings = dict(num_starts=2, lr=1e-6, iterations=2)
@@ -176,7 +176,7 @@ def test_perturbations_choose_the_start_whose_plan_may_be_slightly_off(point_mod
     assert broad.model_calls == steep.model_calls + 4 * 5 * 2 * 16
 
 
-def test_with_perturbations_each_start_puts_forward_its_best_iterate(point_model):
+def test_with_perturbations_the_candidates_are_the_best_iterates_of_the_starts(point_model):
     starts = random_plans(4, 3, 5)
     settings = dict(lr=3.0, optimizer="sgd", iterations=6)
     alone = [
@@ -191,6 +191,6 @@ def test_with_perturbations_each_start_puts_forward_its_best_iterate(point_model
     torch.testing.assert_close(chosen.cost, torch.stack([one.cost for one in alone]).amin(0), atol=1e-5, rtol=0)
 
 
-def test_perturbations_are_refused_where_there_is_nothing_to_choose_from():
+def test_perturbations_with_a_single_start_are_refused():
     with pytest.raises(UserError, match=r"planner\.num_perturbations is 8.*planner\.num_starts is 1"):
         gradient(num_starts=1, num_perturbations=8)

@@ -23,10 +23,10 @@ def grasp(**changes):
 
 
 QUIET = dict(state_noise=0.0, state_init_std=0.0, num_starts=1)
-"""No noise anywhere: what is lifted is known."""
+"""Settings without noise, so that the lifted states are known."""
 
 
-def test_it_finds_ways_through_the_door_where_descent_from_the_same_random_start_does_not():
+def test_it_finds_paths_through_the_door_where_descent_from_the_same_start_does_not():
     wall = Wall()
     start, goal = wall.sample_tasks(20, seeded(1))
     bounds = dict(low=wall.action_low, high=wall.action_high, init=Normal(), horizon=30, num_starts=1)
@@ -77,14 +77,14 @@ def test_noise_has_variance_1_at_every_step_and_is_the_same_for_all_tasks_and_me
     torch.testing.assert_close(variance, torch.ones_like(variance), atol=0.06, rtol=0)
     assert noise.mean().abs() < 0.03
     neighbours = (noise[:, 5] * noise[:, 6]).mean().item()
-    # Kernels of width w that are one step apart overlap by exp(-1 / (4 w²)).
+    # The correlation of two kernels of width w at a distance of one step is exp(-1 / (4 w²)).
     expected = torch.tensor(-1 / (4 * width**2)).exp().item() if width else 0.0
     assert neighbours == pytest.approx(expected, abs=0.03)
     assert (noise[..., 0] * noise[..., 1]).mean().abs() < 0.03
     assert (noise[:5000] * noise[5000:]).mean().abs() < 0.03
 
 
-def test_states_go_part_of_the_way_to_their_predictions_and_end_at_the_goal(point_model):
+def test_states_move_toward_their_predictions_and_the_last_is_the_goal(point_model):
     model = point_model()
     search = search_with(model)
     actions = random_plans(4, 1, 5) / HIGH
@@ -98,8 +98,8 @@ def test_states_go_part_of_the_way_to_their_predictions_and_end_at_the_goal(poin
     torch.testing.assert_close(lifted[:, :, -1], search.goal.unsqueeze(1))
 
 
-def test_actions_go_where_the_next_state_and_the_goal_are(point_model):
-    """From rest, the first step of Adam is the learning rate toward the target, a mean of next state and goal."""
+def test_actions_move_toward_the_next_state_and_the_goal(point_model):
+    """The first step of Adam has the length of the learning rate, toward a weighted mean of next state and goal."""
     search = search_with(point_model())
     states = torch.randn(4, 1, 5, 1, 2, generator=seeded())
     before = torch.cat((search.start[:, None, None], states[:, :, :-1]), 2)
@@ -113,7 +113,7 @@ def test_actions_go_where_the_next_state_and_the_goal_are(point_model):
 
 
 def test_no_gradient_passes_through_the_states(point_model):
-    """What an action does to later steps than its own does not count: those of consistent steps stay."""
+    """Effects of an action on later steps do not count, so the actions of consistent steps do not change."""
     search = search_with(point_model())
     actions = random_plans(4, 1, 5) / HIGH
     before = search.start[:, None, None] + torch.cat(
@@ -125,17 +125,17 @@ def test_no_gradient_passes_through_the_states(point_model):
     inside = actions.abs() < 0.85
     steps = (moved - actions).abs()
     assert steps[:, :, -1][inside[:, :, -1]].min() > 0.09
-    # Rounding leaves a residual that Adam would not ignore, were it not for its epsilon.
+    # Rounding leaves a small residual; a larger epsilon makes Adam ignore it.
     assert steps[:, :, :-1].median() < 0.1
 
 
-def test_noise_on_the_states_falls_to_none_by_the_end_of_an_iteration(point_model):
+def test_noise_on_the_states_falls_to_zero_by_the_end_of_an_iteration(point_model):
     search = search_with(point_model())
     planner = grasp(num_starts=1, lifted_steps=5, state_noise=0.4, state_rate=0.0)
     planner.noise = lambda search: torch.ones(4, 1, 5, 1, 1)
     states = torch.zeros(4, 1, 5, 1, 2)
     _, lifted = planner.lift(search, torch.zeros(4, 1, 5, 2), states)
-    # With nothing but noise of 1, its scales 0.4 · (1, 3/4, 1/2, 1/4, 0) sum to 1.
+    # If the noise is always 1 and nothing else changes the states, its scales 0.4 · (1, 3/4, 1/2, 1/4, 0) sum to 1.
     torch.testing.assert_close(lifted[:, :, :-1], torch.ones(4, 1, 4, 1, 2))
 
 
@@ -150,7 +150,7 @@ def test_synchronisation_descends_on_the_cost_of_the_rollout(point_model):
     assert torch.equal(grasp(sync_steps=0).synchronise(search, actions), actions)
 
 
-def test_the_arguments_of_its_parts_are_left_as_they_were(point_model):
+def test_lift_and_synchronise_do_not_change_their_arguments(point_model):
     search = search_with(point_model())
     actions, states = random_plans(4, 2, 5) / HIGH, torch.randn(4, 2, 5, 1, 2, generator=seeded())
     before = actions.clone(), states.clone()
@@ -167,7 +167,7 @@ def test_a_single_update_per_iteration_and_no_synchronisation_are_enough_to_plan
     assert made.actions.abs().max() > 0
 
 
-def test_each_start_is_a_search_of_its_own(point_model):
+def test_each_start_is_an_independent_search(point_model):
     one, four = (
         plan(grasp(init=Normal(), num_starts=k, iterations=2), point_model(), EVERY_STEP, n=30).cost.mean()
         for k in (1, 8)
@@ -181,7 +181,7 @@ def test_calls_of_the_model_are_counted_forward_and_backward(ensemble):
     assert made.model_calls == rows * (1 + 4 * ((3 + 2) * 2 + 1))
 
 
-def test_noisy_states_of_which_the_model_knows_nothing_do_not_end_the_search(point_model):
+def test_states_with_nan_predictions_do_not_end_the_search(point_model):
     class Ignorant(point_model):
         def step(self, latent, action):
             return super().step(latent.where(latent.abs() < 1.5, torch.nan), action)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gapclose.planning.initialization import Zeros, colored_noise
-from tests.planning.conftest import CAUTIOUS, HIGH, LAST_STEP, judged, make, plan, random_plans, search_with, seeded
+from tests.planning.conftest import CAUTIOUS, HIGH, LAST_STEP, make, plan, random_plans, scored, search_with, seeded
 
 
 def icem(**changes):
@@ -26,13 +26,13 @@ def test_it_reaches_the_goal_where_the_dynamics_are_linear(point_model):
 
 
 def test_the_population_decays_down_to_twice_the_elites(point_model):
-    seen, _ = judged(icem(decay=2.0), search_with(point_model(), iterations=5))
-    # The mean of the start; then samples and kept elites (at first none); the mean again in the last iteration.
+    seen, _ = scored(icem(decay=2.0), search_with(point_model(), iterations=5))
+    # First the mean; then samples and kept elites (none in the first iteration); the mean again in the last one.
     assert [x.shape[1] for x in seen] == [1, 40, 20 + 3, 12 + 3, 12 + 3, 12 + 3 + 1]
 
 
-def test_the_best_elites_compete_again(point_model):
-    seen, kept = judged(icem(), search_with(point_model(), iterations=5))
+def test_the_best_elites_are_candidates_again(point_model):
+    seen, kept = scored(icem(), search_with(point_model(), iterations=5))
     for before, after in pairwise(seen[1:]):
         costs = search_with(point_model()).score(before)
         best = before[torch.arange(4)[:, None], costs.argsort(1)[:, :3]]
@@ -49,30 +49,30 @@ def test_the_elites_of_a_plan_come_best_first(point_model):
     torch.testing.assert_close(costs[:, 0], made.cost)
 
 
-def test_none_kept_are_none(point_model):
+def test_a_share_of_zero_keeps_no_elites(point_model):
     made = plan(icem(kept_elites=0.0), point_model(), LAST_STEP)
     assert made.elites.shape == (4, 1, 5, 2)
-    seen, _ = judged(icem(kept_elites=0.0, decay=1.0), search_with(point_model(), iterations=3))
+    seen, _ = scored(icem(kept_elites=0.0, decay=1.0), search_with(point_model(), iterations=3))
     assert [x.shape[1] for x in seen] == [1, 40, 40, 41]
 
 
-def test_the_elites_of_the_last_search_compete_in_the_first_iteration(point_model):
+def test_the_elites_of_the_last_search_are_candidates_in_the_first_iteration(point_model):
     warm_start = random_plans(4, 5, 5) / HIGH
-    seen, _ = judged(icem(), search_with(point_model(), iterations=5), warm_start)
+    seen, _ = scored(icem(), search_with(point_model(), iterations=5), warm_start)
     assert seen[1].shape[1] == 40 + 3
     assert contains(seen[1], warm_start[:, :3])
 
 
 def test_the_first_samples_are_coloured_noise_around_the_start(point_model):
-    seen, _ = judged(icem(init_std=0.1, noise_exponent=3.0), search_with(point_model(), iterations=1))
+    seen, _ = scored(icem(init_std=0.1, noise_exponent=3.0), search_with(point_model(), iterations=1))
     expected = 0.1 * colored_noise(search_with(point_model()), 40, 3.0)
     torch.testing.assert_close(seen[1][:, :40], expected.clamp(-1, 1))
 
 
-def test_the_mean_competes_in_the_last_iteration_and_old_ones_linger_in_it(point_model):
+def test_the_mean_is_a_candidate_in_the_last_iteration_and_has_momentum(point_model):
     for momentum in (0.0, 0.25):
         planner = icem(momentum=momentum, iterations=2)
-        seen, _ = judged(planner, search_with(point_model(), iterations=2))
+        seen, _ = scored(planner, search_with(point_model(), iterations=2))
         costs = search_with(point_model()).score(seen[1])
         elites = seen[1][torch.arange(4)[:, None], costs.argsort(1)[:, :6]]
         mean = (1 - momentum) * elites.mean(1)
@@ -84,8 +84,8 @@ def test_the_mean_competes_in_the_last_iteration_and_old_ones_linger_in_it(point
         torch.testing.assert_close(seen[2][:, :32], samples.clamp(-1, 1))
 
 
-def test_a_momentum_of_1_learns_nothing(point_model):
-    seen, _ = judged(icem(momentum=1.0, iterations=5), search_with(point_model(), iterations=5))
+def test_with_momentum_1_the_mean_does_not_change(point_model):
+    seen, _ = scored(icem(momentum=1.0, iterations=5), search_with(point_model(), iterations=5))
     torch.testing.assert_close(seen[-1][:, -1], torch.zeros(4, 5, 2))
 
 
@@ -94,8 +94,8 @@ def test_calls_of_the_model_are_counted(ensemble):
     assert made.model_calls == 4 * 5 * (1 + 40 + 23 + 15 + 15 + 16)
 
 
-def test_slow_noise_reaches_far_goals_that_white_noise_does_not(point_model):
-    """Twenty white steps of mean 0 lead nowhere; with the same few samples, slow ones do."""
+def test_coloured_noise_reaches_far_goals_that_white_noise_does_not(point_model):
+    """Twenty steps of white noise cancel out; with the same number of samples, coloured noise reaches the goal."""
     start, goal = torch.zeros(10, 2), torch.tensor([5.0, -2.5]).expand(10, 2)
     slow, white = (
         icem(noise_exponent=e, horizon=20, iterations=2)
@@ -107,7 +107,7 @@ def test_slow_noise_reaches_far_goals_that_white_noise_does_not(point_model):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_a_share_of_the_elites_is_kept(share):
+def test_the_number_of_kept_elites_is_the_configured_share(share):
     assert icem(num_elites=10, kept_elites=share).num_kept == round(10 * share)
 
 

@@ -19,7 +19,7 @@ RANDOM = [Normal(), Knots(3), Colored(2.0)]
 
 
 def search_of(n, steps, action_dim=2, seed=0, dtype=torch.float32):
-    """A search that is asked for nothing but its shape and its source of randomness."""
+    """A search of which only the shape and the generator are used."""
     start, bound = torch.zeros(n, 1, 2, dtype=dtype), torch.ones(action_dim)
     return Search(None, None, start, start, steps, Bounds(-bound, bound), Budget(1), seeded(seed))
 
@@ -74,14 +74,14 @@ def test_zeros_are_zero():
 @pytest.mark.parametrize("init", [Zeros(), *RANDOM], ids=lambda x: type(x).__name__)
 @pytest.mark.parametrize("steps", [1, 2, 7])
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_draws_have_the_shape_and_type_that_the_search_asks_for(init, steps, k):
+def test_draws_have_the_shape_and_type_of_the_search(init, steps, k):
     actions = init.draw(search_of(4, steps, dtype=torch.float64), k)
     assert actions.shape == (4, k, steps, 2)
     assert actions.dtype == torch.float64
 
 
 @pytest.mark.parametrize("init", RANDOM, ids=lambda x: type(x).__name__)
-def test_the_generator_alone_decides(init):
+def test_draws_depend_only_on_the_generator(init):
     actions = init.draw(search_of(5, 6, seed=1), 2)
     torch.rand(3)
     assert torch.equal(actions, init.draw(search_of(5, 6, seed=1), 2))
@@ -107,7 +107,7 @@ def test_coloured_noise_has_mean_0_and_variance_1_at_every_step(steps, exponent)
 
 @pytest.mark.parametrize("steps", [15, 16])
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0])
-def test_coloured_noise_has_the_spectrum_that_was_asked_for(steps, exponent):
+def test_coloured_noise_has_the_configured_spectrum(steps, exponent):
     noise = colored_noise(search_of(1, steps), 10_000, exponent)
     power = torch.fft.rfft(noise, dim=2).abs().square().mean((0, 1, 3))
     frequencies = torch.fft.rfftfreq(steps)
@@ -116,7 +116,7 @@ def test_coloured_noise_has_the_spectrum_that_was_asked_for(steps, exponent):
     torch.testing.assert_close(power / power[1], expected / expected[1], rtol=0.06, atol=0)
 
 
-def test_noise_of_exponent_0_is_white_and_slower_the_larger_it_is():
+def test_noise_of_exponent_0_is_white_and_larger_exponents_are_slower():
     neighbours = []
     for exponent in (0.0, 1.0, 2.0, 4.0):
         noise = colored_noise(search_of(1, 20), 5000, exponent)
@@ -127,14 +127,14 @@ def test_noise_of_exponent_0_is_white_and_slower_the_larger_it_is():
 
 
 class Straight(nn.Module):
-    """The perfect policy where z' = z + a: to the goal as fast as the bounds permit."""
+    """The perfect policy for z' = z + a: to the goal as fast as the bounds permit."""
 
     def forward(self, state, goal):
         return (goal - state) / HIGH
 
 
 class Drunk(nn.Module):
-    """Any policy."""
+    """An arbitrary policy."""
 
     def forward(self, state, goal):
         return torch.sin(3 * state) - 0.5 * goal
@@ -156,7 +156,7 @@ def test_the_first_policy_rollout_is_the_policys_own(point_model):
         state = state + 0.7 * HIGH * expected
 
 
-def test_further_policy_rollouts_explore_around_the_policy_from_where_they_lead(point_model):
+def test_further_policy_rollouts_add_noise_to_the_policy_in_the_states_that_they_reach(point_model):
     actions = rollouts(Drunk(), noise=0.05).draw(search_with(point_model()), 400)
     start, goal = (x.unsqueeze(1) for x in tasks())
     states = torch.cat((start.unsqueeze(2).expand(-1, 400, -1, -1), start.unsqueeze(2) + (HIGH * actions).cumsum(2)), 2)
@@ -176,7 +176,7 @@ def test_policy_rollouts_of_an_ensemble_follow_the_members_mean(ensemble):
     torch.testing.assert_close(actions, Drunk()(states, goal).clamp(-1, 1), atol=1e-4, rtol=0)
 
 
-def test_policy_rollouts_are_calls_of_the_model_and_carry_no_gradients(point_model):
+def test_policy_rollouts_count_as_calls_of_the_model_and_have_no_gradients(point_model):
     search = search_with(point_model())
     actions = rollouts(nn.Bilinear(2, 2, 2)).draw(search, 3)
     assert search.model_calls == 4 * 3 * 5

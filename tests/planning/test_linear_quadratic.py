@@ -41,7 +41,7 @@ class DoubleIntegrator(WorldModel):
 
 
 def tasks(n: int = 6) -> tuple[Tensor, Tensor]:
-    """Starts that move, and goals at rest."""
+    """Starts with a velocity, and goals at rest."""
     start, goal = (torch.rand(2, n, 4, generator=seeded(3)) - 0.5) * torch.tensor([1.2, 1.2, 0.4, 0.4])
     goal[:, 2:] = 0
     return start, goal
@@ -64,7 +64,7 @@ def cost(start: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
     return OBJECTIVE.cost(DoubleIntegrator().rollout(start.unsqueeze(1), actions), actions, goal.unsqueeze(1))
 
 
-def test_the_optimum_is_one():
+def test_the_analytic_optimum_cannot_be_improved():
     start, goal = tasks()
     best = optimum(start, goal).requires_grad_()
     (gradient,) = torch.autograd.grad(cost(start, goal, best).sum(), best)

@@ -15,17 +15,17 @@ from tests.planning.conftest import KINDS, make, seeded
 from tests.planning.walking import BOUND, BOUNDS, Walker, run, tasks
 
 
-def test_replanning_starts_from_the_real_state_not_the_imagined_one(point_model):
+def test_replanning_starts_from_the_real_state_not_from_the_imagined_one(point_model):
     planner = Walker(horizon=9)
     execution = run(planner, point_model(gain=0.5), tasks(3.0, 3.6), replan_every=3, max_steps=9)
-    assert len(planner.asked) == 3
-    for number, (start, goal, _, _) in enumerate(planner.asked):
+    assert len(planner.calls) == 3
+    for number, (start, goal, _, _) in enumerate(planner.calls):
         assert torch.equal(start, execution.states[:, 3 * number])
         assert torch.equal(goal, execution.tasks.goal)
     assert (execution.states[:, 3] - execution.imagined[:, 3]).norm(dim=-1).min() > 0.3
 
 
-def test_what_is_imagined_starts_from_the_real_state_at_which_the_plan_was_made(point_model):
+def test_imagined_states_start_from_the_real_state_at_which_the_plan_was_made(point_model):
     execution = run(Walker(horizon=9), point_model(gain=0.5), tasks(3.0, 3.6), replan_every=3, max_steps=9)
     for t in range(9):
         planned_at = t - t % 3
@@ -34,16 +34,16 @@ def test_what_is_imagined_starts_from_the_real_state_at_which_the_plan_was_made(
     assert torch.equal(execution.imagined[:, 0], execution.tasks.start)
 
 
-def test_the_promise_is_where_the_model_says_that_the_last_plan_ends(point_model):
+def test_the_promised_state_is_the_predicted_end_of_the_last_plan(point_model):
     planner = Walker(horizon=9, speed=0.1)
     execution = run(planner, point_model(gain=0.5), tasks(3.0, 0.1), replan_every=3, max_steps=6)
-    # The first plans again after three steps, for six more; the second has been at its goal all along.
+    # The first task replans after three steps, for six more; the second starts at its goal.
     way = 0.5 * 0.1 * BOUND * (1 - torch.arange(6) / 100).sum()
     torch.testing.assert_close(execution.promised[0], execution.states[0, 3] + torch.stack((torch.tensor(0.0), way)))
     assert torch.equal(execution.promised[1], execution.tasks.start[1])
 
 
-def test_states_are_what_the_simulator_makes_of_the_actions(ensemble):
+def test_states_follow_from_the_actions_in_the_simulator(ensemble):
     wall = Wall()
     drawn = wall.sample_tasks(6, seeded(1))
     execution = run(Walker(horizon=6), ensemble, drawn, wall, replan_every=2, max_steps=9)
@@ -57,7 +57,7 @@ def test_states_are_what_the_simulator_makes_of_the_actions(ensemble):
     assert execution.seconds > 0
 
 
-def test_tasks_that_have_arrived_stop_while_the_others_go_on(point_model):
+def test_tasks_that_have_arrived_stop_while_the_others_continue(point_model):
     planner = Walker(horizon=12)
     # Distances at which 0, 2, 5 and 11 steps of at most 0.25 come within the radius of 0.25.
     execution = run(planner, point_model(), tasks(0.2, 0.7, 1.4, 2.9), replan_every=4, max_steps=12)
@@ -69,27 +69,27 @@ def test_tasks_that_have_arrived_stop_while_the_others_go_on(point_model):
         assert Wall().success(execution.states[i, steps], execution.tasks.goal[i])
         if steps:
             assert not Wall().success(execution.states[i, steps - 1], execution.tasks.goal[i])
-    # Plans are made only for those that have not arrived.
-    assert [len(start) for start, _, _, _ in planner.asked] == [3, 2, 1]
-    assert planner.asked[1][1].tolist() == execution.tasks.goal[2:].tolist()
+    # Only tasks that have not arrived are planned for.
+    assert [len(start) for start, _, _, _ in planner.calls] == [3, 2, 1]
+    assert planner.calls[1][1].tolist() == execution.tasks.goal[2:].tolist()
     assert execution.squared_errors().isnan().sum(1).tolist() == [12, 10, 7, 1]
 
 
-def test_a_plan_starts_from_what_is_left_of_the_last_one(point_model):
+def test_a_plan_starts_from_the_rest_of_the_last_one(point_model):
     planner = Walker(horizon=9)
     execution = run(planner, point_model(), tasks(0.4, 3.7), replan_every=3, max_steps=9)
-    assert planner.asked[0][3] is None
-    # The first task has arrived by then, so that what is left is the second's.
+    assert planner.calls[0][3] is None
+    # The first task has arrived by then, so the remaining plan is that of the second.
     heading = (execution.tasks.goal - execution.tasks.start)[1:].sign()
     left = heading.unsqueeze(1) * (1 - torch.arange(3, 9) / 100)[:, None]
-    torch.testing.assert_close(planner.asked[1][3], torch.stack((left, torch.zeros(1, 6, 2)), 1))
+    torch.testing.assert_close(planner.calls[1][3], torch.stack((left, torch.zeros(1, 6, 2)), 1))
 
 
-def test_plans_shrink_to_the_deadline_and_then_start_anew(point_model):
+def test_plans_shrink_to_the_deadline_and_then_have_full_length_again(point_model):
     planner = Walker(horizon=10, speed=0.1)
     execution = run(planner, point_model(), tasks(3.5), replan_every=5, max_steps=25)
     assert planner.lengths == [10, 5, 10, 5, 10]
-    assert [warm is None for _, _, _, warm in planner.asked] == [True, False, True, False, True]
+    assert [warm is None for _, _, _, warm in planner.calls] == [True, False, True, False, True]
     assert execution.executed.sum() == 25
 
 
@@ -113,28 +113,28 @@ def test_a_task_that_does_not_arrive_executes_exactly_max_steps(horizon, replan_
     assert max(planner.lengths) <= horizon
 
 
-def test_a_fixed_horizon_always_plans_as_far_ahead(point_model):
+def test_a_fixed_horizon_always_plans_a_full_horizon(point_model):
     planner = Walker(horizon=10, speed=0.1)
     execution = run(planner, point_model(), tasks(3.5), replan_every=4, max_steps=14, horizon="fixed")
     assert planner.lengths == [10, 10, 10, 10]
-    assert [warm is None for _, _, _, warm in planner.asked] == [True, False, False, False]
+    assert [warm is None for _, _, _, warm in planner.calls] == [True, False, False, False]
     assert execution.executed.sum() == 14
 
 
-def test_a_fixed_horizon_holds_the_last_action_for_what_is_missing(point_model):
+def test_a_fixed_horizon_repeats_the_last_action_for_the_missing_steps(point_model):
     planner = Walker(horizon=9)
     run(planner, point_model(), tasks(3.7), replan_every=3, max_steps=9, horizon="fixed")
     left = 1 - torch.tensor([3, 4, 5, 6, 7, 8, 8, 8, 8]) / 100
-    handed_on = planner.asked[1][3]
-    torch.testing.assert_close(handed_on[0, 0], left[:, None] * torch.tensor([0.0, 1.0]))
-    assert torch.equal(handed_on[0, 1], torch.zeros(9, 2))
+    passed_on = planner.calls[1][3]
+    torch.testing.assert_close(passed_on[0, 0], left[:, None] * torch.tensor([0.0, 1.0]))
+    assert torch.equal(passed_on[0, 1], torch.zeros(9, 2))
 
 
 def test_a_fixed_horizon_may_be_shorter_than_the_steps_between_plans(point_model):
     planner = Walker(horizon=3, speed=0.1)
     execution = run(planner, point_model(), tasks(3.5), replan_every=5, max_steps=8, horizon="fixed")
     assert planner.lengths == [3, 3, 3]
-    torch.testing.assert_close(planner.asked[1][3][0, 0, :, 1], torch.full((3,), 0.1 * 0.98))
+    torch.testing.assert_close(planner.calls[1][3][0, 0, :, 1], torch.full((3,), 0.1 * 0.98))
     assert execution.executed.sum() == 8
 
 
@@ -149,8 +149,8 @@ def test_every_planner_controls_with_either_horizon(ensemble, kind, horizon):
     assert execution.states.isfinite().all()
 
 
-def test_elites_of_one_plan_compete_in_the_next(ensemble):
-    """All that iCEM recommends arrives, what of it is left, in the simulator's units."""
+def test_elites_of_a_plan_are_candidates_in_the_next(ensemble):
+    """The next plan gets the rest of all elites of iCEM, in the simulator's units."""
     planner, plans, warm_starts = make("icem", *BOUNDS, horizon=6), [], []
     original = planner.plan
 
@@ -162,9 +162,9 @@ def test_elites_of_one_plan_compete_in_the_next(ensemble):
     planner.plan = spy
     run(planner, ensemble, tasks(3.0, 3.5), replan_every=2, max_steps=6)
     assert warm_starts[0] is None
-    for made, handed_on in zip(plans, warm_starts[1:]):
+    for made, passed_on in zip(plans, warm_starts[1:]):
         assert made.elites.shape[1] == 2
-        assert torch.equal(handed_on, made.elites[:, :, 2:])
+        assert torch.equal(passed_on, made.elites[:, :, 2:])
 
 
 def test_calls_of_the_model_and_seconds_add_up_over_the_plans(point_model):
@@ -178,7 +178,7 @@ def test_calls_of_the_model_and_seconds_add_up_over_the_plans(point_model):
 
     planner.plan = spy
     execution = run(planner, point_model(), tasks(3.5, 3.6), replan_every=4, max_steps=10)
-    # Ten steps, then the six and two that are left.
+    # Ten steps, then the remaining six and two.
     assert execution.model_calls == 2 * (10 + 6 + 2) * (1 + 4 * 8)
     assert len(spent) == 3
     assert execution.seconds == pytest.approx(sum(spent))
@@ -192,7 +192,7 @@ def test_no_calls_are_made_for_tasks_that_have_arrived(point_model):
     assert execution.model_calls == 3 * 12 + 2 * 8 + 1 * 4
 
 
-def test_two_horizons_are_executed_unless_told_otherwise(point_model):
+def test_two_horizons_are_executed_by_default(point_model):
     assert run(Walker(horizon=5, speed=0.1), point_model(), tasks(3.5)).executed.shape == (1, 10)
 
 
@@ -201,7 +201,7 @@ PLANNERS["perturbed"] = make("multistart", *BOUNDS, horizon=6, iterations=2, num
 
 
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
-def test_tasks_that_start_at_their_goals_are_over_before_they_begin(ensemble, planner):
+def test_tasks_that_start_at_their_goals_execute_no_steps(ensemble, planner):
     at_goal = tasks(0.0, 0.1)
     execution = run(planner, ensemble, at_goal, replan_every=3)
     assert not execution.executed.any()
@@ -212,7 +212,7 @@ def test_tasks_that_start_at_their_goals_are_over_before_they_begin(ensemble, pl
 
 
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
-def test_the_oracle_imagines_what_happens(planner):
+def test_the_oracle_imagines_the_simulated_states(planner):
     wall = Wall()
     drawn = wall.sample_tasks(5, seeded(1))
     execution = run(planner, OracleWorldModel(wall), drawn, wall, replan_every=3, max_steps=12)
@@ -229,7 +229,7 @@ def test_it_goes_through_the_door_with_the_true_dynamics():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_generator_alone_decides_the_execution(ensemble, name):
+def test_the_execution_depends_only_on_the_generator(ensemble, name):
     wall = Wall()
     drawn = wall.sample_tasks(3, seeded(1))
     first, second = (run(PLANNERS[name], ensemble, drawn, wall, replan_every=3, max_steps=6).states for _ in range(2))
@@ -255,8 +255,8 @@ def test_a_compiled_model_is_not_compiled_again_in_mpc(ensemble, graphs, kind):
 
 
 @pytest.mark.parametrize("target_cost", [None, 0.3])
-def test_what_a_task_does_depends_on_no_other(kind, target_cost):
-    """The others arrive earlier or later, and leave the batch."""
+def test_the_execution_of_a_task_does_not_depend_on_the_others(kind, target_cost):
+    """The other tasks arrive earlier or later, and leave the batch."""
     wall, together = Wall(), tasks(1.5, 3.5, 2.5, 0.1)
     planner = make(kind, wall.action_low, wall.action_high, horizon=12, iterations=8, target_cost=target_cost)
     settings = dict(wall=wall, replan_every=3, max_steps=15)

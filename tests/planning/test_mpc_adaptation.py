@@ -13,7 +13,7 @@ from tests.planning.walking import BOUNDS, Walker, run, tasks
 
 
 class Witness(GradientAdaptation):
-    """Notes what it is given to adapt to, and which models it makes."""
+    """Records the transitions that it adapts to, and the models that it makes."""
 
     def __init__(self, **settings):
         super().__init__(**settings)
@@ -25,7 +25,7 @@ class Witness(GradientAdaptation):
         return self.models[-1]
 
 
-def test_the_model_adapts_to_what_the_tasks_on_their_way_have_observed_so_far(ensemble):
+def test_the_model_adapts_to_the_observations_of_the_active_tasks(ensemble):
     witness = Witness(steps=1)
     # Distances at which 0, 2, 5 and 11 steps of at most 0.25 come within the radius of 0.25.
     execution = run(
@@ -39,7 +39,7 @@ def test_the_model_adapts_to_what_the_tasks_on_their_way_have_observed_so_far(en
     assert 0 < execution.adaptation_seconds < execution.seconds
 
 
-def test_the_time_of_adapting_is_taken_when_the_device_is_done(ensemble, monkeypatch):
+def test_the_time_of_adapting_waits_for_the_device(ensemble, monkeypatch):
     ticks = iter(range(100))
     monkeypatch.setattr("gapclose.planning.mpc.now", lambda computed: 7.0 * next(ticks))
     execution = run(
@@ -49,7 +49,7 @@ def test_the_time_of_adapting_is_taken_when_the_device_is_done(ensemble, monkeyp
     assert next(ticks) == 4
 
 
-def test_what_is_imagined_is_imagined_by_the_model_as_it_was_adapted_by_then(ensemble):
+def test_imagined_states_come_from_the_model_adapted_so_far(ensemble):
     witness, drawn = Witness(steps=3, lr=0.01), tasks(3.0, 3.6)
     execution = run(Walker(horizon=9), ensemble, drawn, replan_every=3, max_steps=9, adaptation=witness)
     for number, model in enumerate([ensemble, *witness.models]):
@@ -58,7 +58,7 @@ def test_what_is_imagined_is_imagined_by_the_model_as_it_was_adapted_by_then(ens
         torch.testing.assert_close(execution.imagined[:, first + 1 : first + 4], model.decode(latents[:, 1:]).detach())
 
 
-def test_the_generator_alone_decides_an_execution_with_adaptation_which_leaves_the_model_as_it_is(ensemble, kind):
+def test_an_execution_with_adaptation_depends_only_on_the_generator_and_does_not_change_the_model(ensemble, kind):
     planner, drawn = make(kind, *BOUNDS, horizon=6, iterations=2), Wall().sample_tasks(3, seeded(1))
     settings = dict(replan_every=2, max_steps=6)
     before = [parameter.clone() for parameter in ensemble.parameters()]
@@ -82,7 +82,7 @@ def test_without_gradient_steps_nothing_changes(ensemble):
     torch.testing.assert_close(adapted, plain, atol=1e-3, rtol=0)
 
 
-def test_what_cannot_be_adapted_is_refused_unless_no_adaptation_is_asked_for(ensemble):
+def test_adapting_the_oracle_is_refused_unless_adaptation_is_switched_off(ensemble):
     wall, drawn = Wall(), tasks(1.0)
     mpc = MPC(Walker(5), adaptation=GradientAdaptation())
     with pytest.raises(UserError, match="nothing to adapt"):

@@ -7,11 +7,11 @@ from tests.planning.conftest import (
     CAUTIOUS,
     HIGH,
     LAST_STEP,
-    judged,
     make,
     objective_of,
     plan,
     random_plans,
+    scored,
     search_with,
     seeded,
     tasks,
@@ -23,15 +23,15 @@ def mppi(**changes):
 
 
 def samples(mean, noise_std=0.5, k=20):
-    """The first that it draws around a mean `[N, 1, T, A]`, which is one of them."""
+    """The first samples around a mean `[N, 1, T, A]`, which is one of them."""
     drawn = (mean + noise_std * torch.randn(k, 5, 2, generator=seeded())).clamp(-1, 1)
     drawn[:, :1] = mean
     return drawn
 
 
 def mean_after_one_iteration(model, mean, **changes):
-    """The last that is judged is the mean."""
-    (_, found), _ = judged(mppi(**changes), search_with(model, iterations=1), mean)
+    """The planner scores the mean last."""
+    (_, found), _ = scored(mppi(**changes), search_with(model, iterations=1), mean)
     return found
 
 
@@ -64,13 +64,13 @@ def test_a_high_temperature_takes_the_mean_of_all_samples(point_model):
     torch.testing.assert_close(found, samples(mean).mean(1, keepdim=True), atol=1e-4, rtol=0)
 
 
-def test_the_temperature_means_the_same_whatever_the_scale_of_the_costs(point_model):
+def test_the_temperature_does_not_depend_on_the_scale_of_the_costs(point_model):
     small, large = (Objective(dict(goal=GoalDistance(weight=weight))) for weight in (1e-3, 1e3))
     one, other = (plan(mppi(), point_model(), objective) for objective in (small, large))
     torch.testing.assert_close(one.actions, other.actions, atol=1e-4, rtol=0)
 
 
-def test_the_noise_is_as_wide_as_was_asked_for(point_model):
+def test_the_noise_has_the_configured_std(point_model):
     warm_start = random_plans(4, 1, 5) / 2
     made = plan(mppi(noise_std=1e-4), point_model(), LAST_STEP, warm_start=warm_start)
     assert 0 < (made.actions - warm_start.squeeze(1)).abs().max() < 1e-3
@@ -83,8 +83,8 @@ def test_the_best_sample_is_the_plan_where_the_average_is_worse(point_model):
     assert (made.cost <= costs.amin(1) + 1e-6).all()
 
 
-def test_samples_that_cannot_be_judged_have_no_weight(point_model):
-    """The model knows nothing of fast actions to the right."""
+def test_samples_with_nan_costs_have_no_weight(point_model):
+    """The model predicts NaN for fast actions to the right."""
 
     class Ignorant(point_model):
         def step(self, latent, action):

@@ -30,21 +30,21 @@ def multistart(**changes):
 
 
 def first_samples(model, k):
-    """What it samples first, and the costs of that."""
+    """The first samples, and their costs."""
     candidates = Knots(4).draw(search_with(model), k)
     costs = torch.stack([objective_of(model, LAST_STEP, HIGH * x) for x in candidates.unbind(1)], 1)
     return candidates, costs
 
 
 def descended_from(planner, search, warm_start=None):
-    """The sequences that the gradient is descended from."""
+    """The sequences from which descent starts."""
     starts = []
     planner.descend = lambda _, x: starts.append(x)
     planner.search(search, warm_start)
     return starts[0]
 
 
-def test_it_finds_the_way_through_the_door_that_one_start_does_not():
+def test_it_finds_the_path_through_the_door_that_a_single_start_does_not():
     wall = Wall()
     start, goal = wall.sample_tasks(20, seeded(1))
     bounds = dict(low=wall.action_low, high=wall.action_high, horizon=30, iterations=20)
@@ -93,7 +93,7 @@ def test_without_iterations_the_best_sampled_sequence_is_the_plan(point_model):
     torch.testing.assert_close(made.actions, HIGH * candidates[torch.arange(4), costs.argmin(1)])
 
 
-def test_the_gradient_is_descended_from_the_best_samples(point_model):
+def test_descent_starts_from_the_best_samples(point_model):
     candidates, costs = first_samples(point_model(), 20)
     planner = multistart(num_samples=20, num_starts=3, num_resamples=0)
     starts = descended_from(planner, search_with(point_model()))
@@ -121,10 +121,10 @@ def test_resampled_sequences_lie_around_the_elites(point_model):
 
 
 @pytest.mark.parametrize("sequences", [1, 2, 3, 6, 9])
-def test_samples_are_shared_out_among_the_sequences_of_a_warm_start_which_are_kept(point_model, sequences):
+def test_samples_are_distributed_over_the_sequences_of_a_warm_start_which_are_kept(point_model, sequences):
     warm_start = random_plans(4, sequences, 5) / HIGH
     search = search_with(point_model())
-    around = multistart(resample_scale=0.05).around(search, warm_start)
+    around = multistart(resample_scale=0.05).resample(search, warm_start)
     kept = min(sequences, 6)
     assert torch.equal(around[:, :kept], warm_start[:, :kept])
     nearest = (around.unsqueeze(2) - warm_start.unsqueeze(1)).abs().amax((3, 4))
@@ -133,14 +133,14 @@ def test_samples_are_shared_out_among_the_sequences_of_a_warm_start_which_are_ke
 
 
 def test_noise_around_a_warm_start_is_constant_between_knots(point_model):
-    around = multistart(num_knots=2, num_samples=20).around(
+    around = multistart(num_knots=2, num_samples=20).resample(
         search_with(point_model(), steps=6), torch.zeros(4, 1, 6, 2)
     )
     assert (around.diff(dim=2)[:, :, [0, 1, 3, 4]] == 0).all()
     assert (around.diff(dim=2)[:, 1:, 2] != 0).all()
 
 
-def test_a_warm_start_is_sampled_around_once_instead_of_sampling_anew(point_model):
+def test_with_a_warm_start_there_is_one_round_of_sampling_around_it(point_model):
     made = plan(multistart(num_resamples=3), point_model(), LAST_STEP, warm_start=random_plans(4, 1, 5))
     assert made.model_calls == 4 * 5 * (6 + 4 * 2 * 2 + 2)
     assert len(made.cost_per_iteration) == 1 + 4 + 1
@@ -159,7 +159,7 @@ def test_perturbations_choose_among_the_sequences_descended_from(ensemble):
     assert safest.model_calls == cheapest.model_calls + 4 * 5 * 4 * 32
     search = search_with(ensemble, CAUTIOUS)
     noise = PERTURBED["perturbation"] * search.normal(400)
-    expected = search.perturbed(torch.stack((cheapest.actions, safest.actions), 1) / HIGH, noise).mean(0)
+    expected = search.perturbed_costs(torch.stack((cheapest.actions, safest.actions), 1) / HIGH, noise).mean(0)
     assert expected[1] < expected[0]
 
 

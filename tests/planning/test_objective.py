@@ -28,7 +28,7 @@ ACTIONS = torch.zeros(2, 2, 1)
         ("nearest", [(0 + 4) / 2, 1 / 2]),
     ],
 )
-def test_the_goals_distance_is_that_computed_by_hand(at, costs):
+def test_the_goal_distance_equals_the_one_computed_by_hand(at, costs):
     torch.testing.assert_close(GoalDistance(at)(LATENTS, ACTIONS, GOAL), torch.tensor(costs))
 
 
@@ -54,7 +54,7 @@ def test_decay_matters_only_where_all_steps_count(at):
     assert torch.equal(one, other)
 
 
-def test_the_soft_nearest_step_is_that_computed_by_hand():
+def test_the_soft_nearest_step_equals_the_one_computed_by_hand():
     squared, t = [(2.0, 17.0), (4.0, 0.5)], 3.0
     by_hand = [-t * math.log((math.exp(-a / t) + math.exp(-b / t)) / 2) for a, b in squared]
     cost = GoalDistance("soft_nearest", temperature=t)(LATENTS, ACTIONS, GOAL)
@@ -83,14 +83,14 @@ def test_the_soft_nearest_step_tends_to_the_nearest_and_to_the_mean():
     torch.testing.assert_close(hot, GoalDistance("all")(LATENTS, ACTIONS, GOAL), atol=0.1, rtol=0)
 
 
-def test_every_step_moves_the_soft_nearest_one():
+def test_every_step_has_a_gradient_with_soft_nearest():
     latents = LATENTS.clone().requires_grad_()
     GoalDistance("soft_nearest", temperature=10.0)(latents, ACTIONS, GOAL).sum().backward()
     assert (latents.grad[0, 1:].abs().amax((1, 2)) > 0).all()
     assert torch.equal(latents.grad[:, 0], torch.zeros(2, 2, 1))
 
 
-def test_where_the_plan_starts_costs_nothing():
+def test_the_start_of_a_plan_does_not_count():
     elsewhere = LATENTS.clone()
     elsewhere[:, 0] += 100
     for at in ("last", "all", "nearest", "soft_nearest"):
@@ -156,20 +156,20 @@ def test_a_weight_grows_linearly_from_its_initial_share(progress, weight):
     assert growing.changes
 
 
-def test_the_whole_weight_counts_unless_told_otherwise():
+def test_by_default_the_whole_weight_counts():
     for same in (objective(), objective(initial_share=0.0)):
         by_hand = torch.tensor([34.0, 1.0]) + 10 * torch.tensor([2.0, 0.25])
         torch.testing.assert_close(same.cost(LATENTS, ACTIONS, GOAL), by_hand)
 
 
-def test_an_objective_changes_only_if_a_weight_that_is_there_does():
+def test_an_objective_changes_only_if_a_positive_weight_does():
     assert not objective().changes
     assert not objective(disagreement=0.0, initial_share=0.2).changes
     assert not objective(initial_share=0.2).without("disagreement").changes
     assert Objective(dict(goal=GoalDistance(initial_share=0.5))).changes
 
 
-def test_a_term_of_no_weight_is_not_there():
+def test_a_term_with_weight_zero_is_ignored():
     infinite = LATENTS.clone()
     infinite[:, 1, 0] = torch.inf  # a variance that is NaN, whatever it is multiplied with
     cost = objective(disagreement=0.0).cost(infinite, ACTIONS, GOAL)
@@ -181,8 +181,8 @@ def test_an_objective_without_weight_is_refused():
         objective(0.0, 0.0)
 
 
-def test_an_objective_that_does_not_say_where_to_go_is_refused():
-    with pytest.raises(UserError, match=r"goal, disagreement.*where to go"):
+def test_an_objective_without_a_goal_distance_is_refused():
+    with pytest.raises(UserError, match=r"goal, disagreement.*measures the distance to the goal"):
         objective(0.0, 10.0)
     with pytest.raises(UserError, match="size, smoothness"):
         Objective(dict(size=ActionSize(), smoothness=Smoothness()))
@@ -234,7 +234,7 @@ def test_an_automatic_weight_in_numbers(point_model, trajectories):
     assert fitted.weight("disagreement") == pytest.approx(0.25 / 0.14)
 
 
-def test_calibrating_leaves_the_original_and_what_has_a_fixed_weight(ensemble, trajectories):
+def test_calibrating_changes_neither_the_original_nor_fixed_weights(ensemble, trajectories):
     automatic, fixed = objective(disagreement="auto"), objective()
     before = automatic.weight("disagreement")
     fitted = automatic.calibrated(ensemble, trajectories)
@@ -272,7 +272,7 @@ def test_impossible_settings_are_refused_by_name(wrong):
         GoalDistance(**wrong)
 
 
-def test_an_unknown_place_to_measure_at_is_refused_with_those_there_are():
+def test_an_unknown_value_of_at_is_refused_and_the_known_ones_are_listed():
     with pytest.raises(ValidationError, match="'last', 'all', 'nearest' or 'soft_nearest'"):
         GoalDistance(at="first")
 
@@ -287,6 +287,6 @@ def test_disagreement_needs_an_ensemble(ensemble, point_model, weight):
         free.require(point_model())
 
 
-def test_the_goal_alone_is_all_that_is_left_of_an_objective():
+def test_goal_alone_keeps_only_the_goal_distances():
     terms = {"goal": GoalDistance("last"), "near": GoalDistance("nearest", weight=0.5), "risk": Disagreement(3.0)}
     assert set(Objective(terms).goal_alone().terms) == {"goal", "near"}

@@ -47,14 +47,14 @@ def init_named(name):
 
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("warm", [False, True])
-def test_every_planner_starts_from_every_init_and_keeps_its_promises(ensemble, kind, init, warm):
+def test_every_planner_makes_valid_plans_from_every_init(ensemble, kind, init, warm):
     warm_start = random_plans(4, 3, 5) if warm else None
     made = plan(make(kind, init=init_named(init)), ensemble, CAUTIOUS, warm_start=warm_start)
     assert_sound(made, ensemble, CAUTIOUS)
     assert (made.cost_per_iteration.diff() <= 0).all()
 
 
-def test_what_costs_per_iteration_say_is_beside_the_time_that_it_took(ensemble, kind):
+def test_costs_and_times_per_iteration_belong_together(ensemble, kind):
     made = plan(make(kind, iterations=3), ensemble, CAUTIOUS)
     sampled = 2 if kind == "multistart" else 0
     assert made.cost_per_iteration.shape == made.seconds_per_iteration.shape == (3 + 1 + sampled,)
@@ -64,7 +64,7 @@ def test_what_costs_per_iteration_say_is_beside_the_time_that_it_took(ensemble, 
     assert made.actions_per_iteration is None
 
 
-def test_without_iterations_it_takes_the_best_of_what_it_starts_from(ensemble, kind):
+def test_without_iterations_the_plan_is_the_best_initial_sequence(ensemble, kind):
     made = plan(make(kind, iterations=0), ensemble, CAUTIOUS)
     assert_sound(made, ensemble, CAUTIOUS)
     if kind != "multistart":
@@ -83,13 +83,13 @@ def test_time_alone_may_limit_the_search(ensemble, kind, seconds):
     assert made.seconds >= (seconds if seconds > 1e-9 else 0)
 
 
-def test_time_that_is_over_before_it_begins_leaves_what_no_iterations_leave(ensemble, kind):
+def test_a_time_limit_of_almost_zero_equals_zero_iterations(ensemble, kind):
     timed = plan(make(kind, iterations=1000, seconds=1e-9), ensemble, CAUTIOUS)
     unrefined = dict(num_resamples=0) if kind == "multistart" else {}
     assert torch.equal(timed.actions, plan(make(kind, iterations=0, **unrefined), ensemble, CAUTIOUS).actions)
 
 
-def test_a_target_ends_the_search_of_those_that_reach_it_and_changes_nothing_for_the_others(point_model, kind):
+def test_a_target_cost_finishes_the_tasks_that_reach_it_and_does_not_affect_the_others(point_model, kind):
     endless = plan(make(kind), point_model(), EVERY_STEP, n=12)
     target = endless.cost.median().item()
     made = plan(make(kind, target_cost=target), point_model(), EVERY_STEP, n=12)
@@ -106,7 +106,7 @@ def test_a_target_that_every_start_reaches_ends_the_search_at_once(point_model, 
     assert len(made.cost_per_iteration) <= len(first.cost_per_iteration)
 
 
-def test_the_generator_alone_decides_the_plan(ensemble, kind):
+def test_the_plan_depends_only_on_the_generator(ensemble, kind):
     made = plan(make(kind), ensemble, CAUTIOUS, seed=1)
     torch.rand(3)
     assert torch.equal(made.elites, plan(make(kind), ensemble, CAUTIOUS, seed=1).elites)
@@ -121,14 +121,14 @@ def test_without_a_generator_the_global_one_is_used(ensemble, kind):
     assert torch.equal(made.actions, plan(make(kind), ensemble, CAUTIOUS, seed=3).actions)
 
 
-def test_a_planner_remembers_nothing_from_one_plan_to_the_next(ensemble, kind):
+def test_a_planner_keeps_no_state_from_one_plan_to_the_next(ensemble, kind):
     planner = make(kind)
     made = plan(planner, ensemble, CAUTIOUS)
     plan(planner, ensemble, LAST_STEP, seed=1, n=2)
     assert torch.equal(made.actions, plan(planner, ensemble, CAUTIOUS).actions)
 
 
-def test_what_other_tasks_want_changes_nothing(ensemble, kind):
+def test_a_plan_does_not_depend_on_the_goals_of_other_tasks(ensemble, kind):
     start, goal = tasks()
     other = goal.clone()
     other[1:] *= -1
@@ -163,20 +163,20 @@ def test_the_same_seed_gives_the_same_plan_on_any_split_also_of_a_warm_start(ens
     torch.testing.assert_close(halves, made(slice(None)), atol=1e-9, rtol=0)
 
 
-def test_it_gets_nearer_the_goal_than_it_starts(point_model, kind):
+def test_the_plan_is_better_than_the_start(point_model, kind):
     made = plan(make(kind, init=Zeros(), iterations=10), point_model(), LAST_STEP)
     resting = objective_of(point_model(), LAST_STEP, torch.zeros(4, 5, 2))
     assert (made.cost < 0.7 * resting).all()
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 4])
-def test_where_weights_change_the_plan_costs_what_it_costs_in_the_end(ensemble, kind, iterations):
+def test_with_changing_weights_the_cost_of_the_plan_uses_the_final_ones(ensemble, kind, iterations):
     made = plan(make(kind, iterations=iterations), ensemble, ANNEALED)
     assert_sound(made, ensemble, ANNEALED)
     assert (made.cost_per_iteration.diff() <= 0).all()
 
 
-def test_it_remembers_the_best_actions_after_each_iteration_if_asked_to(ensemble, kind):
+def test_with_remember_the_plan_has_the_best_actions_after_each_iteration(ensemble, kind):
     made = plan(make(kind), ensemble, CAUTIOUS, remember=True)
     assert made.actions_per_iteration.shape == (len(made.cost_per_iteration), 4, 5, 2)
     assert torch.equal(made.actions_per_iteration[-1], made.actions)
@@ -184,7 +184,7 @@ def test_it_remembers_the_best_actions_after_each_iteration_if_asked_to(ensemble
         torch.testing.assert_close(objective_of(ensemble, CAUTIOUS, actions).mean(), cost)
 
 
-def test_the_world_model_is_left_as_it_was(ensemble, kind):
+def test_planning_does_not_change_the_world_model(ensemble, kind):
     ensemble.train()
     next(ensemble.parameters()).requires_grad_(False)
     needed = [p.requires_grad for p in ensemble.parameters()]
@@ -196,7 +196,7 @@ def test_the_world_model_is_left_as_it_was(ensemble, kind):
     assert all(torch.equal(value, before[name]) for name, value in ensemble.state_dict().items())
 
 
-def test_it_plans_also_where_gradients_are_switched_off(ensemble, kind):
+def test_planners_work_inside_no_grad(ensemble, kind):
     with torch.no_grad():
         made = plan(make(kind), ensemble, CAUTIOUS)
     assert torch.equal(made.actions, plan(make(kind), ensemble, CAUTIOUS).actions)
@@ -204,14 +204,14 @@ def test_it_plans_also_where_gradients_are_switched_off(ensemble, kind):
 
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom")
 @pytest.mark.parametrize("warm", [False, True])
-def test_it_plans_for_no_tasks_at_all(ensemble, kind, warm):
+def test_planners_accept_an_empty_batch_of_tasks(ensemble, kind, warm):
     made = plan(make(kind), ensemble, CAUTIOUS, n=0, warm_start=random_plans(0, 2, 5) if warm else None)
     assert made.actions.shape == (0, 5, 2)
     assert made.cost.shape == (0,)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3])
-def test_short_horizons_are_horizons_too(ensemble, kind, horizon):
+def test_planners_accept_very_short_horizons(ensemble, kind, horizon):
     made = plan(make(kind, horizon=horizon), ensemble, CAUTIOUS)
     assert_sound(made, ensemble, CAUTIOUS, steps=horizon)
 
@@ -229,7 +229,7 @@ def test_actions_are_exactly_inside_any_bounds(low, width, kind):
 
 
 class Deaf(Planner):
-    """Fails in the middle of the search, and tells in which state the world model was then."""
+    """Fails in the middle of the search, and records the state of the world model at that time."""
 
     def search(self, search, warm_start):
         module = search.world_model
@@ -248,7 +248,7 @@ def test_within_a_plan_no_parameter_requires_a_gradient_and_the_model_is_in_eval
     assert half_frozen.training
 
 
-def test_a_nearest_objective_is_planned_for_like_any_other(ensemble, kind):
+def test_planners_work_with_the_nearest_objective(ensemble, kind):
     for at in ("nearest", "soft_nearest"):
         objective = Objective(dict(goal=GoalDistance(at)))
         assert_sound(plan(make(kind), ensemble, objective), ensemble, objective)

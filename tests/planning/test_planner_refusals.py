@@ -24,7 +24,7 @@ from tests.planning.conftest import (
 
 
 @pytest.mark.parametrize("where", ["cost", "model"])
-def test_tasks_that_cannot_be_judged_spoil_nothing_for_the_others(point_model, kind, where):
+def test_tasks_with_nan_costs_do_not_affect_the_others(point_model, kind, where):
     """A NaN from the model or the objective, at one of the tasks."""
     start, goal = tasks()
     (goal if where == "cost" else start)[2] = torch.nan
@@ -35,7 +35,7 @@ def test_tasks_that_cannot_be_judged_spoil_nothing_for_the_others(point_model, k
     assert made.cost[2] == torch.inf
 
 
-def test_worthless_plans_are_warned_of(point_model, caplog):
+def test_plans_without_finite_costs_are_warned_of(point_model, caplog):
     start, goal = tasks()
     make("cem").plan(point_model(), LAST_STEP, start, goal)
     assert not caplog.messages
@@ -46,33 +46,33 @@ def test_worthless_plans_are_warned_of(point_model, caplog):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_model_that_predicts_no_numbers_at_all_is_refused(point_model, kind, value):
+def test_a_model_with_only_nan_or_infinite_predictions_is_refused(point_model, kind, value):
     with pytest.raises(UserError, match=r"For 4 of 4 tasks .* NaN or infinite values.*learning rate"):
         plan(make(kind), point_model(gain=value), LAST_STEP)
 
 
-def test_a_horizon_beyond_the_models_is_refused(point_model):
+def test_a_horizon_that_the_model_cannot_predict_is_refused(point_model):
     model = point_model()
     model.longest_rollout = 4
-    with pytest.raises(UserError, match=r"planner\.horizon is 5, but the model predicts 4 steps at most"):
+    with pytest.raises(UserError, match=r"planner\.horizon is 5, but the model predicts at most 4 steps"):
         plan(make("cem"), model, LAST_STEP)
     assert plan(make("cem", horizon=4), model, LAST_STEP).actions.shape == (4, 4, 2)
     assert plan(make("cem"), model, LAST_STEP, warm_start=random_plans(4, 1, 3)).actions.shape == (4, 3, 2)
 
 
-def test_a_price_on_disagreement_without_an_ensemble_is_refused(point_model):
+def test_a_disagreement_penalty_without_an_ensemble_is_refused(point_model):
     with pytest.raises(UserError, match=r"single member; choose objective=goal, or model=ensemble"):
         plan(make("cem"), point_model(), CAUTIOUS)
 
 
-def test_actions_that_cannot_be_judged_are_not_chosen_and_do_not_end_the_search(point_model, kind):
-    """The model knows nothing of fast actions to the right."""
+def test_actions_with_nan_costs_are_not_chosen_and_do_not_end_the_search(point_model, kind):
+    """The model predicts NaN for fast actions to the right."""
 
     class Ignorant(point_model):
         def step(self, latent, action):
             return super().step(latent, torch.where(action[:, :1] > 0.45, torch.nan, action))
 
-    # Of fewer samples, those that can be judged may be fewer than the elites.
+    # With fewer samples, there could be fewer finite costs than elites.
     enough = dict(num_samples=24) if kind == "cem" else {}
     made = plan(make(kind, init=Zeros(), iterations=10, **enough), Ignorant(), LAST_STEP)
     resting = objective_of(point_model(), LAST_STEP, torch.zeros(4, 5, 2))
@@ -143,18 +143,18 @@ def test_settings_that_do_not_exist_are_refused_by_name(kind):
         make(kind, num_refined=3)
 
 
-def test_a_search_without_end_is_refused(kind):
+def test_a_search_without_a_limit_is_refused(kind):
     with pytest.raises(UserError, match=r"planner\.iterations or planner\.seconds"):
         make(kind, iterations=None)
 
 
-def test_choosing_more_than_there_are_is_refused_by_both_names_and_numbers():
+def test_choosing_more_than_the_candidates_is_refused_with_both_names_and_numbers():
     require_choice("planner.num_elites", 4, "planner.num_samples", 4)
     with pytest.raises(UserError, match=r"planner\.num_elites is 5.*planner\.num_samples = 4"):
         require_choice("planner.num_elites", 5, "planner.num_samples", 4)
 
 
-def test_without_gradients_of_the_simulator_only_planners_that_sample_plan_with_it(engine, kind):
+def test_without_gradients_of_the_simulator_only_sampling_planners_can_use_it(engine, kind):
     planner, oracle = make(kind, engine.action_low, engine.action_high), OracleWorldModel(engine)
     if kind in ("gradient", "multistart", "grad_cem", "grasp"):
         with pytest.raises(UserError, match=r"the simulator, .* has none; choose a planner that only samples"):

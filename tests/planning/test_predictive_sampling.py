@@ -29,7 +29,7 @@ def test_each_iteration_takes_the_best_of_noisy_copies_of_the_best_so_far(point_
         best = candidates[torch.arange(4), costs.argmin(1)]
 
 
-def test_the_noise_is_constant_between_knots_and_as_wide_as_was_asked_for(point_model):
+def test_the_noise_is_constant_between_knots_and_has_the_configured_std(point_model):
     warm_start = random_plans(4, 1, 6) / 2
     made = plan(predictive_sampling(iterations=1, noise_std=1e-3), point_model(), LAST_STEP, warm_start=warm_start)
     noise = (made.actions - warm_start.squeeze(1)) / HIGH

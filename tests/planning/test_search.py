@@ -48,7 +48,7 @@ def test_bounds_take_the_type_of_the_actions():
     assert bounds.normalize(torch.zeros(3, 1, dtype=torch.float64)).dtype == torch.float64
 
 
-def test_a_score_is_what_the_objective_says_of_the_imagined_rollout(point_model):
+def test_a_score_is_the_objective_of_the_imagined_rollout(point_model):
     search = search_with(point_model(gain=2.0), n=2, steps=3, low=torch.full((2,), -0.5), high=torch.full((2,), 0.5))
     search.start, search.goal = torch.zeros(2, 1, 2), torch.tensor([[[1.0, 0.0]], [[0.0, 3.0]]])
     # Gain 2, three steps of 0.5 along x: both end at (3, 0); the second candidate stays.
@@ -60,9 +60,7 @@ def test_a_score_is_what_the_objective_says_of_the_imagined_rollout(point_model)
 
 @pytest.mark.parametrize("objective", [CAUTIOUS, ANNEALED], ids=["constant", "annealed"])
 @pytest.mark.parametrize("rows_at_once", [1, 3, 7, 20, 10_000])
-def test_scores_and_gradients_do_not_depend_on_how_many_rows_are_judged_together(
-    ensemble, monkeypatch, objective, rows_at_once
-):
+def test_scores_and_gradients_do_not_depend_on_the_batch_size(ensemble, monkeypatch, objective, rows_at_once):
     candidates = 2 * torch.rand(4, 5, 6, 2, generator=seeded()) - 1
     whole = search_with(ensemble, objective, steps=6)
     scores = whole.score(candidates)
@@ -77,7 +75,7 @@ def test_scores_and_gradients_do_not_depend_on_how_many_rows_are_judged_together
     torch.testing.assert_close(search.best_cost, whole.best_cost)
 
 
-def test_scores_and_gradients_are_those_of_the_objective(ensemble):
+def test_scores_and_gradients_equal_those_of_the_objective(ensemble):
     normalised = (2 * torch.rand(4, 3, 6, 2, generator=seeded()) - 1).requires_grad_()
     start, goal = (ensemble.encode(x).repeat_interleave(3, 0) for x in tasks())
     actions = HIGH * normalised.flatten(0, 1)
@@ -106,15 +104,15 @@ def test_transitions_predicted_and_differentiated_are_counted(point_model):
     assert search.model_calls == 3 * 4 * 7
     search.gradient(torch.zeros(3, 2, 7, 2))
     assert search.model_calls == 3 * 4 * 7 + 2 * 3 * 2 * 7
-    search.pull(torch.zeros(3, 6, 1, 2), torch.zeros(3, 6, 2), torch.zeros(3, 6, 1, 2))
+    search.step_gradient(torch.zeros(3, 6, 1, 2), torch.zeros(3, 6, 2), torch.zeros(3, 6, 1, 2))
     assert search.model_calls == 3 * 4 * 7 + 2 * 3 * 2 * 7 + 2 * 3 * 6
 
 
 def offered(costs, search):
-    """The search after sequences of these costs were offered; the sequences are their numbers."""
+    """The search after candidates with these costs; the candidates consist of their indices."""
     costs = torch.tensor(costs)
     numbers = torch.arange(costs.shape[1], dtype=torch.float32)[None, :, None, None]
-    search.offer(numbers.expand(len(costs), -1, search.steps, 2), costs)
+    search.update_best(numbers.expand(len(costs), -1, search.steps, 2), costs)
     return search
 
 
@@ -127,7 +125,7 @@ def test_the_best_is_remembered_task_by_task(point_model):
     assert search.best[:, 0, 0].tolist() == [2, 0]
 
 
-def test_costs_that_are_not_numbers_never_win(point_model):
+def test_nan_and_infinite_costs_are_never_chosen(point_model):
     nan, inf = float("nan"), float("inf")
     search = offered([[nan, 2.0, inf], [nan, inf, nan]], search_with(point_model(), n=2, steps=1))
     assert search.best_cost.tolist() == [2.0, inf]
@@ -136,11 +134,11 @@ def test_costs_that_are_not_numbers_never_win(point_model):
     assert search.best_cost.tolist() == [2.0, 7.0]
 
 
-def test_finished_tasks_are_judged_no_more(point_model):
+def test_finished_tasks_are_not_evaluated_any_more(point_model):
     search = search_with(point_model(), target_cost=0.1)
     search.goal[1:3] = search.start[1:3]
     search.score(torch.zeros(4, 1, 5, 2))
-    assert search.live.tolist() == [True, False, False, True]
+    assert search.active.tolist() == [True, False, False, True]
     calls, candidates = search.model_calls, 2 * torch.rand(4, 3, 5, 2, generator=seeded()) - 1
     costs, gradients = search.gradient(candidates)
     assert search.model_calls == calls + 2 * 2 * 3 * 5
@@ -153,10 +151,10 @@ def test_finished_tasks_are_judged_no_more(point_model):
     torch.testing.assert_close(gradients[live], expected[live])
 
 
-def test_a_cost_equal_to_the_target_is_good_enough(point_model):
+def test_a_cost_equal_to_the_target_finishes_a_task(point_model):
     search = offered([[0.1], [0.2]], search_with(point_model(), n=2, steps=1, target_cost=0.1))
     search.budget = search.budget._replace(target_cost=search.best_cost[0].item())
-    assert search.live.tolist() == [False, True]
+    assert search.active.tolist() == [False, True]
 
 
 def test_progress_is_the_share_of_the_iterations(point_model):
@@ -165,16 +163,16 @@ def test_progress_is_the_share_of_the_iterations(point_model):
     assert search.progress == 1
 
 
-def test_progress_is_the_share_of_the_time_where_that_is_nearer_its_end(point_model, monkeypatch):
+def test_progress_is_the_larger_of_the_shares_of_iterations_and_time(point_model, monkeypatch):
     search = search_with(point_model(), iterations=10, seconds=8.0)
-    # Each moment is looked at three times: for the progress, for the end, and when an iteration is noted.
+    # The clock is read three times per iteration: for the progress, for the time limit, and for the record.
     moments = iter([0.0, 0.0, 0.0, 4.0, 4.0, 4.0, 6.0, 6.0, 6.0, 8.0, 8.0])
     monkeypatch.setattr(search, "elapsed", lambda: next(moments))
     assert [search.progress for _ in search.iterations()] == [0, 0.5, 0.75]
     assert search.progress == 1
 
 
-def test_iterations_count_from_zero_and_end_with_the_last_live_task(point_model):
+def test_iterations_count_from_zero_and_end_with_the_last_active_task(point_model):
     search = search_with(point_model(), n=1, steps=1, target_cost=1.0, iterations=9)
     seen = []
     for iteration in search.iterations():
@@ -187,7 +185,7 @@ def test_iterations_count_from_zero_and_end_with_the_last_live_task(point_model)
     assert actions is None
 
 
-def test_no_iterations_are_none(point_model):
+def test_zero_iterations_yield_nothing(point_model):
     search = search_with(point_model(), iterations=0)
     assert list(search.iterations()) == []
     assert search.progress == 1
@@ -195,15 +193,15 @@ def test_no_iterations_are_none(point_model):
 
 def test_history_is_the_mean_over_tasks_and_the_actions_in_the_simulators_units(point_model):
     search = search_with(point_model(), n=2, steps=1, remember=True)
-    offered([[3.0, 1.0], [4.0, 5.0]], search).note()
-    offered([[0.0, 1.0], [4.0, 2.0]], search).note()
+    offered([[3.0, 1.0], [4.0, 5.0]], search).record()
+    offered([[0.0, 1.0], [4.0, 2.0]], search).record()
     costs, _, actions = search.history()
     assert costs.tolist() == [2.5, 1.0]
-    # The numbers of the sequences, which stand for normalised actions; so those of number 1 are the bounds.
+    # The candidates are their indices as normalised actions, so candidate 1 is at the upper bounds.
     torch.testing.assert_close(actions[:, :, 0], torch.tensor([[1, 0], [0, 1]])[..., None] * HIGH)
 
 
-def test_annealed_costs_are_those_of_the_moment_but_the_best_is_chosen_by_those_of_the_end(ensemble):
+def test_annealed_gradients_use_the_present_weights_but_the_best_is_chosen_by_the_final_ones(ensemble):
     search = search_with(ensemble, ANNEALED)
     candidates = 2 * torch.rand(4, 8, 5, 2, generator=seeded()) - 1
     search.progress = 0.25
@@ -219,12 +217,12 @@ def test_annealed_costs_are_those_of_the_moment_but_the_best_is_chosen_by_those_
     assert not torch.allclose(gradients, goal_gradient)
 
 
-def test_a_pull_is_the_gradient_of_half_the_squared_distance(ensemble):
+def test_a_step_gradient_is_that_of_half_the_squared_distance(ensemble):
     latents, targets = torch.randn(2, 4, 5, 3, 2, generator=seeded())
     actions = (2 * torch.rand(4, 5, 2, generator=seeded()) - 1).requires_grad_()
     predicted = ensemble.step(latents.flatten(0, 1), HIGH * actions.flatten(0, 1)).unflatten(0, (4, 5))
     (expected,) = torch.autograd.grad(0.5 * (predicted - targets).square().sum(), actions)
-    found, gradient = search_with(ensemble).pull(latents, actions.detach(), targets)
+    found, gradient = search_with(ensemble).step_gradient(latents, actions.detach(), targets)
     torch.testing.assert_close(found, predicted.detach())
     torch.testing.assert_close(gradient, expected)
     assert not found.requires_grad
@@ -232,18 +230,18 @@ def test_a_pull_is_the_gradient_of_half_the_squared_distance(ensemble):
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 7, 20])
-def test_a_pull_does_not_depend_on_how_many_rows_are_pulled_together(ensemble, monkeypatch, rows_at_once):
+def test_step_gradients_do_not_depend_on_the_batch_size(ensemble, monkeypatch, rows_at_once):
     latents, targets = torch.randn(2, 4, 5, 3, 2, generator=seeded())
     actions = 2 * torch.rand(4, 5, 2, generator=seeded()) - 1
-    whole = search_with(ensemble).pull(latents, actions, targets)
+    whole = search_with(ensemble).step_gradient(latents, actions, targets)
     monkeypatch.setattr(Search, "rows_at_once", lambda self, gradients: rows_at_once)
-    for parts, expected in zip(search_with(ensemble).pull(latents, actions, targets), whole):
+    for parts, expected in zip(search_with(ensemble).step_gradient(latents, actions, targets), whole):
         torch.testing.assert_close(parts, expected)
 
 
-def test_a_pull_to_where_the_action_leads_is_none(point_model):
+def test_the_step_gradient_at_the_target_is_zero(point_model):
     latents, actions = torch.zeros(4, 3, 1, 2), random_plans(4, 3) / HIGH
-    _, gradient = search_with(point_model()).pull(latents, actions, (HIGH * actions).unsqueeze(2))
+    _, gradient = search_with(point_model()).step_gradient(latents, actions, (HIGH * actions).unsqueeze(2))
     torch.testing.assert_close(gradient, torch.zeros(4, 3, 2))
 
 
@@ -264,31 +262,31 @@ def test_select_takes_each_tasks_own_sequences():
     assert torch.equal(chosen, torch.stack((candidates[0, [2, 0]], candidates[1, [1, 1]])))
 
 
-def test_perturbed_sequences_cost_what_their_copies_cost_on_average_and_are_no_candidates(ensemble):
+def test_perturbed_costs_are_means_over_the_copies_which_do_not_become_candidates(ensemble):
     search = search_with(ensemble, CAUTIOUS)
     candidates, noise = random_plans(4, 3, 5) / HIGH, 0.4 * search.normal(6)
-    costs = search.perturbed(candidates, noise)
+    costs = search.perturbed_costs(candidates, noise)
     copies = HIGH * (candidates.unsqueeze(2) + noise.unsqueeze(1)).clamp(-1, 1)
     expected = [[objective_of(ensemble, CAUTIOUS, copies[:, k, p]) for p in range(6)] for k in range(3)]
     torch.testing.assert_close(costs, torch.stack([torch.stack(of).mean(0) for of in expected], 1))
     assert search.best_cost.isinf().all()
 
 
-def test_what_is_settled_upon_is_the_best_of_all_tasks_but_those_that_are_finished(point_model):
+def test_choose_best_sets_the_best_of_all_unfinished_tasks(point_model):
     search = search_with(point_model())
     search.budget = search.budget._replace(target_cost=0.5)
-    search.offer(torch.zeros(4, 1, 5, 2), torch.tensor([[0.4], [0.6], [0.7], [0.8]]))
+    search.update_best(torch.zeros(4, 1, 5, 2), torch.tensor([[0.4], [0.6], [0.7], [0.8]]))
     candidates = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(4, 2, 5, 2)
-    search.settle(candidates, torch.tensor([[0.1, 0.9]]).expand(4, 2), torch.tensor([[2.0, 1.0]]).expand(4, 2))
+    search.choose_best(candidates, torch.tensor([[0.1, 0.9]]).expand(4, 2), torch.tensor([[2.0, 1.0]]).expand(4, 2))
     assert search.best[:, 0, 0].tolist() == [0.0, -1.0, -1.0, -1.0]
     torch.testing.assert_close(search.best_cost, torch.tensor([0.4, 0.9, 0.9, 0.9]))
 
 
-def test_nothing_without_a_number_is_settled_upon(point_model):
+def test_choose_best_ignores_candidates_with_infinite_cost_or_criterion(point_model):
     inf = float("inf")
     search = offered([[0.4], [0.6], [0.7], [0.8]], search_with(point_model()))
     candidates = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(4, 2, 5, 2)
     costs = torch.tensor([[inf, 1.0], [inf, 1.0], [1.0, 2.0], [2.0, 1.0]])
-    search.settle(candidates, costs, torch.tensor([[inf, inf], [1.0, 9.0], [9.0, 1.0], [1.0, inf]]))
+    search.choose_best(candidates, costs, torch.tensor([[inf, inf], [1.0, 9.0], [9.0, 1.0], [1.0, inf]]))
     assert search.best[:, 0, 0].tolist() == [0.0, -1.0, -1.0, 1.0]
     torch.testing.assert_close(search.best_cost, torch.tensor([0.4, 1.0, 2.0, 2.0]))

@@ -22,7 +22,7 @@ from tests.planning.conftest import (
 
 @pytest.mark.parametrize("steps", [1, 3, 9])
 @pytest.mark.parametrize("sequences", [1, 2, 5, 20])
-def test_a_warm_start_decides_the_length_whatever_the_number_of_its_sequences(ensemble, kind, steps, sequences):
+def test_the_length_of_a_plan_is_that_of_the_warm_start(ensemble, kind, steps, sequences):
     warm_start = random_plans(4, sequences, steps)
     before = warm_start.clone()
     made = plan(make(kind), ensemble, CAUTIOUS, warm_start=warm_start)
@@ -61,17 +61,17 @@ def test_by_default_a_search_starts_from_the_middle_of_the_bounds(point_model, k
 
 
 class Beginner(Planner):
-    """Judges its first three sequences, and notes them and the warm start that it was given."""
+    """Scores its first three sequences, and records them and its warm start."""
 
     def __init__(self, init, low=LOW, high=HIGH):
         super().__init__(low, high, init, horizon=5)
 
     def search(self, search, warm_start):
-        self.warm_start, self.first = warm_start, self.begin(search, warm_start, 3)
+        self.warm_start, self.first = warm_start, self.initial_sequences(search, warm_start, 3)
         search.score(self.first)
 
 
-def test_a_search_begins_with_the_warm_start_and_fills_up_with_draws(point_model):
+def test_a_search_starts_with_the_warm_start_followed_by_draws_of_init(point_model):
     planner = Beginner(Normal())
     plan(planner, point_model(), LAST_STEP)
     torch.testing.assert_close(planner.first, search_with(point_model()).normal(3).clamp(-1, 1))
@@ -89,7 +89,7 @@ def test_a_warm_start_is_in_the_simulators_units(point_model):
     torch.testing.assert_close(planner.warm_start, torch.tensor([[[[0.5, 0.0], [-1.0, 1.0]]]]))
 
 
-def test_the_elites_are_the_plan_and_what_else_the_search_recommends(point_model):
+def test_the_elites_are_the_plan_and_the_sequences_that_the_search_returns(point_model):
     class Recommending(Beginner):
         def search(self, search, warm_start):
             super().search(search, warm_start)

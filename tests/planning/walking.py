@@ -1,4 +1,4 @@
-"""A planner that goes straight to the goal, tasks for it, and MPC with it: for the tests of MPC."""
+"""For the tests of MPC: a planner that goes straight to the goal, tasks for it, and MPC with it."""
 
 import torch
 
@@ -13,19 +13,19 @@ BOUNDS = torch.full((2,), -BOUND), torch.full((2,), BOUND)
 
 
 class Walker(Planner):
-    """Plans to go straight to the goal as a model sees it, recommends to rest, and notes what it was asked."""
+    """Plans to go straight to the goal in latent space, returns resting as its elites, and records its arguments."""
 
     def __init__(self, horizon, speed=1.0):
         super().__init__(*BOUNDS, horizon=horizon)
         self.speed = speed
-        self.asked = []
+        self.calls = []
 
     def search(self, search, warm_start):
         start, goal, steps = search.start[:, 0], search.goal[:, 0], search.steps
-        self.asked.append((start, goal, steps, warm_start))
+        self.calls.append((start, goal, steps, warm_start))
         way = goal - start
         heading = self.speed * way / way.abs().amax(1, keepdim=True).clamp(min=1e-9)
-        # The further ahead, the slower: so that one can tell which part of a plan was handed on.
+        # Later actions are slower, so that tests can identify the part of a plan that was passed on.
         slower = 1 - torch.arange(steps) / 100
         best = (heading.unsqueeze(1) * slower[:, None]).unsqueeze(1)
         search.score(best)
@@ -33,11 +33,11 @@ class Walker(Planner):
 
     @property
     def lengths(self):
-        return [steps for _, _, steps, _ in self.asked]
+        return [steps for _, _, steps, _ in self.calls]
 
 
 def tasks(*distances):
-    """Tasks on the right of the wall, with goals so far above their starts."""
+    """Tasks on the right of the wall, with goals at these distances above their starts."""
     start = torch.tensor([[1.0, -1.9]]).repeat(len(distances), 1)
     return Tasks(start, start + torch.tensor([[0.0, d] for d in distances]))
 

@@ -37,7 +37,7 @@ def linear(a=None, b=None):
 
 
 def transitions(n=6, members=1, seed=0, steps=1):
-    """Latents, actions and targets as `rollout_loss` takes them, with random errors."""
+    """Latents, actions and targets as arguments of `rollout_loss`, with random errors."""
     random = torch.Generator().manual_seed(seed)
     latent = torch.randn(n, 1, 1, 2, generator=random).expand(-1, -1, members, -1)
     actions = torch.randn(n, steps, 2, generator=random)
@@ -50,7 +50,7 @@ def fit():
 
     def run(module, trajectories, epochs=2, seed=0, callbacks=None, replay=None, **settings):
         settings = dict(replay_ratio=0.0, batch_size=16, steps_per_epoch=15) | settings
-        replay = ReplayBuffer() if replay is None else replay  # An empty one is false.
+        replay = ReplayBuffer() if replay is None else replay  # Not `replay or ...`: an empty buffer is falsy.
         data = WindowDataModule(trajectories, replay, seed=seed, **settings)
         trainer = Trainer(
             accelerator="cpu",

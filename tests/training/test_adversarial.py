@@ -51,11 +51,11 @@ def test_inputs_are_perturbed_and_targets_are_not(ensemble, window):
     torch.testing.assert_close(loss, by_hand)
 
 
-def test_the_attack_starts_from_the_noise_that_training_adds(ensemble, window, monkeypatch):
-    attack, asked = fgsm(0.3, 0.2), []
+def test_the_attack_starts_from_the_noisy_latents(ensemble, window, monkeypatch):
+    attack, calls = fgsm(0.3, 0.2), []
 
     def perturb(world_model, latent, actions, targets):
-        asked.append((latent, actions, targets))
+        calls.append((latent, actions, targets))
         return ProjectedGradient.perturb(attack, world_model, latent, actions, targets)
 
     monkeypatch.setattr(attack, "perturb", perturb)
@@ -64,7 +64,7 @@ def test_the_attack_starts_from_the_noise_that_training_adds(ensemble, window, m
     torch.manual_seed(0)
     latent, actions, targets = ensemble.encode_window(window)
     latent = latent + 0.2 * torch.randn(latent.shape)
-    assert all(torch.equal(*pair) for pair in zip(asked[0], (latent, actions, targets)))
+    assert all(torch.equal(*pair) for pair in zip(calls[0], (latent, actions, targets)))
     delta = ProjectedGradient.perturb(attack, ensemble, latent, actions, targets)
     assert torch.equal(loss, ensemble.rollout_loss(latent + delta.latent, actions + delta.actions, targets))
 
@@ -83,7 +83,7 @@ def test_the_model_learns_from_the_perturbed_inputs_not_through_the_attack(ensem
         torch.testing.assert_close(gradient, parameter.grad)
 
 
-def test_the_same_epoch_attacks_in_the_same_way(ensemble, window):
+def test_attacks_are_the_same_when_an_epoch_is_repeated(ensemble, window):
     module = module_of(ensemble, fgsm(0.3, 0.2))
     losses = []
     for _ in range(2):
@@ -94,7 +94,7 @@ def test_the_same_epoch_attacks_in_the_same_way(ensemble, window):
     assert module.training_loss(window).item() != losses[0]
 
 
-def test_training_on_attacks_makes_the_model_withstand_them(ensemble, window):
+def test_adversarial_training_makes_the_model_robust(ensemble, window):
     attack = fgsm(0.3, 0.2)
     module = module_of(ensemble, attack)
     optimizer = torch.optim.Adam(ensemble.parameters(), lr=0.01)
@@ -107,7 +107,7 @@ def test_training_on_attacks_makes_the_model_withstand_them(ensemble, window):
     assert module.training_loss(window).item() < 0.7 * before
 
 
-def test_the_strength_of_a_group_is_the_loss_with_it_alone_perturbed(ensemble, window):
+def test_the_strength_of_a_group_is_the_loss_with_only_this_group_perturbed(ensemble, window):
     module, (latent, actions, targets) = module_of(ensemble, fgsm(0.3, 0.2)), ensemble.encode_window(window)
     delta = module.attack.perturb(ensemble, latent, actions, targets)
     of_latent = ensemble.rollout_loss(latent + delta.latent, actions, targets)
@@ -130,7 +130,7 @@ def test_radius_and_strength_of_each_group_are_logged_once_per_epoch(fit, ensemb
         assert radius != old
 
 
-def test_the_optimizer_has_the_weights_of_the_world_model_alone(ensemble):
+def test_the_optimizer_has_only_the_weights_of_the_world_model(ensemble):
     module = module_of(ensemble, ProjectedGradient(LearnedRadii(AdaptiveRadii())))
     given = module.configure_optimizers()["optimizer"].param_groups[0]["params"]
     assert [id(parameter) for parameter in given] == [id(parameter) for parameter in ensemble.parameters()]

@@ -71,7 +71,7 @@ def test_every_perturbation_stays_in_its_ball(latent_radius, action_radius, sett
     assert not delta.actions.requires_grad
 
 
-def test_a_radius_of_zero_perturbs_nothing_and_leaves_the_other_input_to_the_attack():
+def test_a_radius_of_zero_leaves_its_input_unperturbed_but_not_the_other():
     data = transitions()
     delta = attacked(fgsm(0.0, 0.1), linear(), data)
     assert (delta.latent == 0).all()
@@ -81,7 +81,7 @@ def test_a_radius_of_zero_perturbs_nothing_and_leaves_the_other_input_to_the_att
     assert (delta.actions == 0).all()
 
 
-def test_members_of_an_ensemble_are_perturbed_each_for_itself(ensemble):
+def test_members_of_an_ensemble_are_perturbed_independently(ensemble):
     delta = attacked(fgsm(0.3, 0.2), ensemble, transitions(members=3))
     assert delta.latent.shape == (6, 1, 3, 2)
     assert (delta.latent.abs() <= 0.3).all()
@@ -90,11 +90,13 @@ def test_members_of_an_ensemble_are_perturbed_each_for_itself(ensemble):
 
 
 @given(radii, radii, st.floats(0.01, 3.0), st.integers(0, 2**32))
-def test_on_a_linear_model_it_does_at_least_as_well_as_its_random_start(latent_radius, action_radius, step_ratio, seed):
+def test_on_a_linear_model_the_attack_is_at_least_as_strong_as_its_random_start(
+    latent_radius, action_radius, step_ratio, seed
+):
     random = torch.Generator().manual_seed(seed)
     model = linear(torch.randn(2, 2, generator=random), torch.randn(2, 2, generator=random))
     data = transitions(seed=seed)
-    # A step of no size ends where it starts.
+    # With a step size of almost zero, the end is the start.
     start = attacked(fgsm(latent_radius, action_radius, 1e-12), model, data, seed)
     end = attacked(fgsm(latent_radius, action_radius, step_ratio), model, data, seed)
     before, after = (loss_under(model, delta, *data) for delta in (start, end))
@@ -106,7 +108,7 @@ def test_on_a_linear_model_it_does_at_least_as_well_as_its_random_start(latent_r
 def test_long_steps_reach_the_strongest_corner_of_a_linear_model(step_ratio, seed):
     latent, actions, _ = transitions()
     model = linear()
-    # An error larger than what the attack can do to it, so that its sign stays: the best corner is that sign's.
+    # The error is so large that the attack cannot change its sign, so the strongest corner has the sign of the error.
     error = torch.tensor([[[[3.0, -4.0]]], [[[-5.0, 2.5]]]]).repeat(3, 1, 1, 1)
     data = (latent, actions, latent + actions.unsqueeze(2) - error)
     latent_radius, action_radius = 0.5, 0.25
@@ -118,7 +120,7 @@ def test_long_steps_reach_the_strongest_corner_of_a_linear_model(step_ratio, see
     torch.testing.assert_close(loss_under(model, delta, *data), maximum)
 
 
-def test_short_steps_go_towards_that_corner_from_a_uniform_start():
+def test_short_steps_go_toward_the_strongest_corner_from_a_uniform_start():
     latent, actions, _ = transitions(n=4000)
     error = torch.full((4000, 1, 1, 2), 5.0)
     data = (latent, actions, latent + actions.unsqueeze(2) - error)
@@ -127,17 +129,17 @@ def test_short_steps_go_towards_that_corner_from_a_uniform_start():
     assert start.latent.var().item() == pytest.approx(0.25 / 3, rel=0.05)
     end = attacked(fgsm(0.5, 0.0, 1.25), linear(), data)
     torch.testing.assert_close(end.latent, (start.latent + 1.25 * 0.5).clamp(max=0.5))
-    # Of a uniform start, 5 of 8 come to the corner.
+    # With a uniform start, 5 of 8 reach the corner.
     assert (end.latent == 0.5).float().mean().item() == pytest.approx(5 / 8, abs=0.03)
 
 
-def test_it_beats_random_perturbations_of_the_same_size_on_an_ensemble(ensemble, trajectories):
+def test_the_attack_is_stronger_than_random_perturbations_of_the_same_size(ensemble, trajectories):
     data = ensemble.encode_window(trajectories.windows(torch.arange(200), 1))
     random, attack = (attacked(fgsm(0.3, 0.3, ratio), ensemble, data) for ratio in (1e-12, 1.25))
     assert loss_under(ensemble, attack, *data) > 1.1 * loss_under(ensemble, random, *data)
 
 
-def test_the_gradients_of_the_parameters_stay_as_they_were(ensemble):
+def test_the_attack_does_not_change_the_gradients_of_the_parameters(ensemble):
     data = transitions(members=3)
     attacked(fgsm(0.1, 0.1), ensemble, data)
     assert all(parameter.grad is None for parameter in ensemble.parameters())
@@ -147,7 +149,7 @@ def test_the_gradients_of_the_parameters_stay_as_they_were(ensemble):
     assert all(torch.equal(parameter.grad, grad) for parameter, grad in zip(ensemble.parameters(), before))
 
 
-def test_the_transitions_stay_as_they_were(ensemble):
+def test_the_attack_does_not_change_its_arguments(ensemble):
     data = transitions(members=3)
     before = [tensor.clone() for tensor in data]
     attacked(fgsm(0.1, 0.1), ensemble, data)
@@ -155,7 +157,7 @@ def test_the_transitions_stay_as_they_were(ensemble):
     assert not any(tensor.requires_grad for tensor in data)
 
 
-def test_it_attacks_also_where_gradients_are_switched_off(ensemble):
+def test_the_attack_works_inside_no_grad(ensemble):
     data = transitions(members=3)
     with torch.no_grad():
         delta = attacked(fgsm(0.1, 0.1), ensemble, data)
@@ -181,7 +183,9 @@ def model(request, ensemble, trajectories):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("window", [1, 4])
-def test_many_steps_beat_one_and_one_beats_chance(model, trajectories, window, norm):
+def test_many_steps_are_stronger_than_one_and_one_is_stronger_than_a_random_perturbation(
+    model, trajectories, window, norm
+):
     data = model.encode_window(trajectories.windows(torch.arange(100), window))
     attacks = [fgsm(0.5, 0.5, steps=0, norm=norm), fgsm(0.5, 0.5, norm=norm), pgd(0.5, 0.5, norm=norm)]
     random, one, many = (errors_under(model, attacked(attack, model, data), *data) for attack in attacks)
@@ -191,7 +195,7 @@ def test_many_steps_beat_one_and_one_beats_chance(model, trajectories, window, n
 
 
 @pytest.mark.parametrize("window", [1, 3])
-def test_what_is_kept_is_for_each_window_no_worse_than_with_fewer_steps_or_starts(model, trajectories, window):
+def test_with_keep_best_more_steps_or_starts_are_never_weaker_for_any_window(model, trajectories, window):
     data = model.encode_window(trajectories.windows(torch.arange(50), window))
     kept = [errors_under(model, attacked(pgd(0.5, 0.5, 2.0, steps), model, data), *data) for steps in (0, 1, 4)]
     for fewer, more in pairwise(kept):
@@ -204,7 +208,7 @@ def test_what_is_kept_is_for_each_window_no_worse_than_with_fewer_steps_or_start
     assert three > one
 
 
-def test_of_several_starts_each_window_keeps_its_own_best(ensemble):
+def test_with_several_starts_each_window_keeps_its_own_best(ensemble):
     data = transitions(members=3)
     attack = pgd(0.3, 0.3, steps=0, restarts=5)
     torch.manual_seed(0)
@@ -217,13 +221,13 @@ def test_of_several_starts_each_window_keeps_its_own_best(ensemble):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_in_the_euclidean_ball_of_a_linear_model_it_finds_the_direction_of_the_largest_error(seed):
+def test_with_the_l2_norm_the_attack_on_a_linear_model_finds_the_direction_of_the_largest_error(seed):
     random = torch.Generator().manual_seed(seed)
     a = torch.randn(2, 2, generator=random)
     model, (latent, actions, _) = linear(a), transitions(n=8, seed=seed)
     error = torch.randn(8, 1, 1, 2, generator=random) * 3
     data = (latent, actions, latent @ a + actions.unsqueeze(2) - error)
-    radius = 1e-4  # So small that the error is linear within the ball.
+    radius = 1e-4  # Small enough for the error to be linear within the ball.
     delta = attacked(fgsm(radius, radius, 1e4, norm="l2"), model, data, seed)
     scaled = error / model.dynamics.delta_std**2
     latent_gradient, action_gradient = scaled @ a.T, scaled * model.dynamics.action_std
@@ -234,7 +238,7 @@ def test_in_the_euclidean_ball_of_a_linear_model_it_finds_the_direction_of_the_l
     )
 
 
-def test_many_steps_reach_the_maximum_of_a_linear_model_in_the_euclidean_ball():
+def test_with_the_l2_norm_many_steps_reach_the_maximum_of_a_linear_model():
     model, (latent, actions, _) = linear(), transitions()
     model.dynamics.delta_std.fill_(1.0)
     error = torch.randn(6, 1, 1, 2, generator=torch.Generator().manual_seed(1))
@@ -259,7 +263,7 @@ def test_starts_are_uniform_in_the_ball(dim, seed):
 
 @pytest.mark.parametrize("ball", [LInf, L2])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1.0, 1e30, torch.inf, torch.nan])
-def test_no_gradient_takes_the_points_out_of_the_numbers(ball, size):
+def test_points_stay_finite_for_any_gradient(ball, size):
     points = ball.steepest(torch.tensor([[size, -size], [0.0, size]]))
     assert points.isfinite().all()
     assert (points.abs() <= 1).all()
@@ -286,6 +290,6 @@ def test_impossible_settings_are_refused_by_name(wrong):
         ProjectedGradient(FixedRadii(), **wrong)
 
 
-def test_several_starts_of_which_none_is_chosen_are_refused():
+def test_several_starts_without_keep_best_are_refused():
     with pytest.raises(UserError, match="set keep_best=true"):
         ProjectedGradient(FixedRadii(), restarts=3)

@@ -12,7 +12,7 @@ from gapclose.training.behaviour_cloning import BehaviourCloning
 
 
 class Witness(GoalConditionedPolicy):
-    """Keeps what it is asked to imitate."""
+    """Records the arguments of its loss."""
 
     def __init__(self):
         super().__init__(state_dim=1, action_low=torch.tensor([-1.0]), action_high=torch.tensor([1.0]))
@@ -30,12 +30,12 @@ def module_of(policy):
 
 @pytest.fixture
 def window():
-    """Each state says its trajectory and its time, `10 i + t`, and the action there is a hundredth of that."""
+    """States encode trajectory and time, `10 i + t`, and the action in a state is a hundredth of it."""
     times = 10.0 * torch.arange(200)[:, None] + torch.arange(7)
     return Window(times[..., None], times[:, :-1, None] / 100)
 
 
-def test_goals_come_later_in_the_same_window_and_the_action_is_the_one_at_the_start(window):
+def test_goals_are_later_states_of_the_same_window_and_the_target_is_the_action_at_the_start(window):
     torch.manual_seed(0)
     policy = Witness()
     module_of(policy).training_loss(window)
@@ -58,14 +58,14 @@ def test_every_later_state_becomes_a_goal_equally_often(window):
         torch.testing.assert_close(counts[: 6 - t] / 2000, torch.full((6 - t,), 1 / (6 - t)), atol=0.04, rtol=0)
 
 
-def test_a_window_of_one_step_has_the_next_state_for_a_goal():
+def test_in_a_window_of_one_step_the_goal_is_the_next_state():
     policy = Witness()
     module_of(policy).training_loss(Window(torch.tensor([[[3.0], [4.0]]]), torch.tensor([[[0.5]]])))
     state, goal, action = policy.shown[0]
     assert (state.item(), goal.item(), action.item()) == (3.0, 4.0, 0.5)
 
 
-def test_the_error_on_expert_data_is_that_on_the_way_to_the_end_and_nothing_is_drawn(window):
+def test_the_expert_error_uses_the_end_of_the_trajectory_as_goal_and_no_random_numbers(window):
     policy = Witness()
     torch.manual_seed(0)
     error = module_of(policy).expert_error(window)

@@ -29,7 +29,7 @@ def module_of(world_model):
     return TeacherForcing(world_model, optimizer=optimizer, scheduler=partial(StepLR, step_size=1))
 
 
-def test_every_epoch_adds_what_really_happened_and_how_it_fared(fit, ensemble, trajectories, wall):
+def test_every_epoch_adds_the_executed_trajectories_and_their_results(fit, ensemble, trajectories, wall):
     replay = ReplayBuffer()
     rollouts = rollouts_of(wall, replay)
     trainer = fit(module_of(ensemble), trajectories, callbacks=[rollouts], replay=replay, replay_ratio=0.5)
@@ -43,7 +43,7 @@ def test_every_epoch_adds_what_really_happened_and_how_it_fared(fit, ensemble, t
     )
 
 
-def test_a_share_of_successes_is_not_rounded_to_single_precision(fit, ensemble, trajectories, wall, monkeypatch):
+def test_the_success_rate_is_not_rounded_to_single_precision(fit, ensemble, trajectories, wall, monkeypatch):
     monkeypatch.setattr(wall, "success", lambda state, _: torch.arange(len(state)) == 0)
     replay = ReplayBuffer()
     rollouts = rollouts_of(wall, replay)
@@ -51,7 +51,7 @@ def test_a_share_of_successes_is_not_rounded_to_single_precision(fit, ensemble, 
     assert rollouts.history[0]["success_rate"] == 1 / 3
 
 
-def test_an_automatic_price_is_calibrated_each_epoch_with_the_current_model_on_validation_data(
+def test_an_automatic_weight_is_calibrated_each_epoch_with_the_current_model_on_validation_data(
     fit, ensemble, trajectories, wall, monkeypatch
 ):
     seen, calibrate = [], objectives.Disagreement.calibrated
@@ -70,11 +70,11 @@ def test_an_automatic_price_is_calibrated_each_epoch_with_the_current_model_on_v
     (first, early), (second, late) = seen
     assert not all(torch.equal(a, b) for a, b in zip(first, second))
     assert early.weight != late.weight
-    # What is calibrated is a copy: the next epoch calibrates anew.
+    # Calibration returns a copy, so the next epoch calibrates again.
     assert rollouts.objective.terms["disagreement"].automatic
 
 
-def test_equal_seeds_roll_out_equal_plans(fit, ensemble, trajectories, wall):
+def test_equal_seeds_give_equal_plans(fit, ensemble, trajectories, wall):
     def rolled_out(seed):
         replay = ReplayBuffer()
         fit(module_of(ensemble), trajectories, 1, callbacks=[rollouts_of(wall, replay, seed=seed)], replay=replay)
@@ -90,12 +90,12 @@ def test_equal_seeds_roll_out_equal_plans(fit, ensemble, trajectories, wall):
     assert not torch.equal(results[0].actions, results[2].actions)
 
 
-def test_a_buffer_without_room_for_a_plan_is_refused(wall):
+def test_a_buffer_too_small_for_a_plan_is_refused(wall):
     with pytest.raises(UserError, match="capacity is 14, less than one plan of 15 steps"):
         rollouts_of(wall, ReplayBuffer(14))
 
 
-def test_the_history_survives_a_checkpoint(wall):
+def test_the_history_is_restored_from_a_checkpoint(wall):
     first, second = (rollouts_of(wall, ReplayBuffer()) for _ in range(2))
     first.history = [{"epoch": 0, "success_rate": 0.5, "simulator_steps": 45}]
     second.load_state_dict(first.state_dict())
@@ -121,7 +121,9 @@ def run(fit, world_model, trajectories, wall, epochs=3, exponent=0.0, window=1, 
 
 
 @pytest.mark.parametrize(("budget", "plans"), [(None, [3, 3, 3]), (45, [3]), (80, [3, 2]), (134, [3, 3, 2]), (15, [1])])
-def test_the_budget_ends_with_as_many_whole_plans_as_fit(fit, ensemble, trajectories, wall, budget, plans):
+def test_the_last_epoch_within_the_step_limit_makes_as_many_whole_plans_as_fit(
+    fit, ensemble, trajectories, wall, budget, plans
+):
     trained = []
 
     class Steps(Callback):
@@ -132,22 +134,22 @@ def test_the_budget_ends_with_as_many_whole_plans_as_fit(fit, ensemble, trajecto
     assert [entry["simulator_steps"] for entry in rollouts.history] == [15 * n for n in plans]
     assert rollouts.simulator_steps == 15 * sum(plans) <= (budget or 15 * 9)
     assert len(replay) == sum(plans)
-    assert [trained.count(epoch) for epoch in range(3)] == [15, 15, 15], "training goes on"
+    assert [trained.count(epoch) for epoch in range(3)] == [15, 15, 15], "training continues"
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
 @pytest.mark.parametrize(("budget", "plans"), [(None, {1: 3, 2: 4, 4: 4}), (45, {1: 3, 2: 2, 4: 0})])
-def test_processes_make_equal_shares_of_what_can_be_afforded(wall, processes, budget, plans):
+def test_processes_make_equal_shares_of_the_affordable_plans(wall, processes, budget, plans):
     rollouts = rollouts_of(wall, ReplayBuffer(), max_simulator_steps=budget)
     assert rollouts.affordable_plans(processes) == plans[processes]
 
 
-def test_a_budget_for_less_than_one_plan_is_refused(wall):
+def test_a_step_limit_below_one_plan_is_refused(wall):
     with pytest.raises(UserError, match="max_simulator_steps is 14, less than one plan of 15 steps"):
         rollouts_of(wall, ReplayBuffer(), max_simulator_steps=14)
 
 
-def test_a_budget_for_less_than_one_plan_of_each_process_is_refused(wall):
+def test_a_step_limit_below_one_plan_per_process_is_refused(wall):
     rollouts = rollouts_of(wall, ReplayBuffer(), max_simulator_steps=45)
     rollouts.setup(SimpleNamespace(world_size=3), None, "fit")
     with pytest.raises(UserError, match="less than one plan of 15 steps for each of 4 processes; give at least 60"):
@@ -159,7 +161,7 @@ def test_unknown_tasks_are_refused(wall):
         rollouts_of(wall, ReplayBuffer(), tasks="hard")
 
 
-def test_without_aggregation_the_buffer_holds_the_last_plans_alone(fit, ensemble, trajectories, wall):
+def test_without_aggregation_the_buffer_holds_only_the_last_plans(fit, ensemble, trajectories, wall):
     _, everything = run(fit, ensemble, trajectories, wall, epochs=1)
     first = everything.trajectories.states[:, 0].clone()
     _, replay = run(fit, ensemble, trajectories, wall, epochs=2, aggregate=False)
@@ -169,7 +171,7 @@ def test_without_aggregation_the_buffer_holds_the_last_plans_alone(fit, ensemble
     assert torch.equal(kept.trajectories.states[:, 0], first), "no new plans, nothing emptied"
 
 
-def test_plans_start_from_the_dataset_where_that_is_asked_for(fit, ensemble, trajectories, wall):
+def test_with_dataset_tasks_plans_start_from_states_of_the_data(fit, ensemble, trajectories, wall):
     _, replay = run(fit, ensemble, trajectories, wall, tasks="dataset")
     starts = {tuple(state.tolist()) for state in trajectories.states[:16, 0]}
     assert {tuple(state.tolist()) for state in replay.trajectories.states[:, 0]} <= starts
@@ -183,12 +185,12 @@ def test_failed_tasks_are_planned_again_and_only_new_ones_count(fit, ensemble, t
     assert len(starts.flatten(0, 1).unique(dim=0)) == 4 + 2 + 2
     assert len(rollouts.tasks.pool.start) == 8
     goals = rollouts.tasks.pool.goal
-    # The two newest in the pool are the last epoch's new tasks: the distances that count are theirs.
+    # The two newest tasks in the pool are the new ones of the last epoch, and only their distances are logged.
     ends = replay.trajectories.states[-2:, -1]
     assert rollouts.history[-1]["goal_distance"] == pytest.approx(wall.distance(ends, goals[-2:]).mean().item())
 
 
-def test_priorities_are_the_current_models_errors_made_anew_each_epoch(fit, ensemble, trajectories, wall):
+def test_priorities_are_updated_each_epoch_with_the_errors_of_the_current_model(fit, ensemble, trajectories, wall):
     seen = []
 
     class Watch(Callback):

@@ -62,18 +62,18 @@ def test_a_batch_of_one_window_has_no_spread_and_gets_no_perturbation(ensemble):
 
 
 def linear_with_residual(residual):
-    """A linear model, and transitions that it misses by `residual` in each coordinate."""
+    """A linear model, and transitions on which its error is `residual` in each coordinate."""
     latent, actions, _ = transitions(n=16)
     return linear(), (latent, actions, latent + actions.unsqueeze(2) - residual)
 
 
 @pytest.mark.parametrize("target", [0.12, 0.4, 3.0])
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_learned_radii_reach_the_target_strength_where_it_is_known(target, rate):
+def test_learned_radii_reach_the_target_strength_on_a_linear_model(target, rate):
     residual = 0.3
     model, data = linear_with_residual(residual)
     model.dynamics.delta_std.fill_(1.0)
-    # One of so many starts leads to the worst corner.
+    # With this many starts, one of them leads to the worst corner.
     radii = LearnedRadii(FixedRadii(0.01, 0.01), target, rate, smallest=1e-5, largest=100.0)
     module = training(model, ProjectedGradient(radii, step_ratio=2.0, restarts=64, keep_best=True))
     for _ in range(300 if rate < 0.5 else 80):
@@ -82,7 +82,7 @@ def test_learned_radii_reach_the_target_strength_where_it_is_known(target, rate)
     torch.testing.assert_close(strengths, torch.full((2,), target), rtol=1e-3, atol=0)
     # With radius r the error is residual + r in both coordinates.
     assert radii.current()[0].item() == pytest.approx(math.sqrt(target) - residual, rel=1e-3)
-    # With radius r it is residual + r / 2 in one, residual + 2 r in the other.
+    # With radius r the error is residual + r / 2 in one coordinate and residual + 2 r in the other.
     a, b, c = 0.5**2 + 2**2, 2 * residual * 2.5, 2 * (residual**2 - target)
     assert radii.current()[1].item() == pytest.approx((-b + math.sqrt(b * b - 4 * a * c)) / (2 * a), rel=1e-3)
 
@@ -92,7 +92,7 @@ def training(model, attack, **settings):
 
 
 @given(st.lists(st.sampled_from([0.0, 1e-30, 0.5, 1.0, 4.0, 1e30, math.inf, math.nan, -1.0]), max_size=200))
-def test_no_strengths_take_the_radii_out_of_their_bounds(strengths):
+def test_radii_stay_within_their_bounds_for_any_strengths(strengths):
     radii = LearnedRadii(FixedRadii(0.05, 0.02), rate=0.9, smallest=0.01, largest=0.1)
     for strength in strengths:
         radii.adjust(torch.tensor([strength, 2.0]))
@@ -109,7 +109,7 @@ def test_radii_grow_where_the_attack_is_too_weak_and_shrink_where_it_is_too_stro
     assert factor == [pytest.approx(math.exp(0.1 * change)), pytest.approx(1.0)]
 
 
-def test_a_strength_that_is_no_number_changes_nothing():
+def test_a_nan_strength_does_not_change_the_radii():
     radii = LearnedRadii(FixedRadii())
     before = radii.current().clone()
     radii.adjust(torch.tensor([math.nan, math.nan]))
@@ -117,7 +117,7 @@ def test_a_strength_that_is_no_number_changes_nothing():
 
 
 @pytest.mark.parametrize("error", [0.0, math.nan])
-def test_a_perfect_model_and_one_that_is_broken_leave_finite_radii(error):
+def test_radii_stay_finite_for_perfect_and_for_broken_models(error):
     model, data = linear_with_residual(error)
     radii = LearnedRadii(FixedRadii())
     module = training(model, ProjectedGradient(radii))
@@ -142,7 +142,7 @@ def test_the_factors_of_adaptive_radii_are_learned_in_the_same_way(ensemble):
     torch.testing.assert_close(latent_radius, 0.05 * math.exp(0.1) * rms_deviation(latent[:, 0, 0]))
 
 
-def test_state_is_in_buffers_alone_and_is_restored_from_them(ensemble):
+def test_all_state_is_in_buffers_and_is_restored_from_them(ensemble):
     def radii():
         return LearnedRadii(AdaptiveRadii(momentum=0.9))
 
@@ -171,7 +171,7 @@ def test_impossible_radii_are_refused_by_name(wrong):
         AdaptiveRadii(**wrong)
 
 
-def test_bounds_that_exclude_each_other_or_the_start_are_refused():
+def test_contradictory_bounds_and_initial_radii_outside_them_are_refused():
     with pytest.raises(UserError, match=r"smallest radius is 0\.5 and the largest 0\.1"):
         LearnedRadii(FixedRadii(), smallest=0.5, largest=0.1)
     with pytest.raises(UserError, match=r"outside its bounds 0\.03 and 0\.1"):

@@ -13,14 +13,14 @@ def equal(these, those):
     return all(torch.equal(a, b) for a, b in zip(these, those))
 
 
-def test_random_tasks_are_those_of_the_simulator(wall, trajectories):
+def test_random_tasks_are_drawn_by_the_simulator(wall, trajectories):
     tasks, new = RandomTasks(wall, 5).draw(7, generator(0), trajectories)
     assert equal(tasks, wall.sample_tasks(7, generator(0)))
     assert new.tolist() == 7 * [True]
 
 
 @pytest.mark.parametrize("horizon", [4, 15, 30])
-def test_tasks_of_the_dataset_lead_to_where_the_data_were_one_horizon_later(wall, trajectories, horizon):
+def test_goals_of_dataset_tasks_are_one_horizon_later_in_the_data(wall, trajectories, horizon):
     tasks, new = DatasetTasks(wall, horizon).draw(50, generator(1), trajectories)
     steps = min(horizon, 15)
     pairs = {
@@ -35,8 +35,8 @@ def test_tasks_of_the_dataset_lead_to_where_the_data_were_one_horizon_later(wall
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(0, 1)), max_size=6), st.integers(0, 99))
-def test_half_of_the_tasks_have_failed_before_and_the_pool_holds_exactly_what_failed_last(rounds, seed):
-    """An independent account: sets of tasks, by their coordinates."""
+def test_up_to_half_of_the_tasks_have_failed_before_and_the_pool_holds_the_failed_tasks(rounds, seed):
+    """Compared with an independent implementation by sets of task coordinates."""
     source, failed, ever = FailedTasks(Wall(), 5), set(), set()
     for number, (n, rate) in enumerate(rounds):
         tasks, new = source.draw(n, generator(seed, number), None)
@@ -47,17 +47,17 @@ def test_half_of_the_tasks_have_failed_before_and_the_pool_holds_exactly_what_fa
         assert again <= failed
         assert not (set(drawn) - again) & ever
         success = torch.rand(n, generator=generator(seed, number, "success")) < rate
-        source.note(tasks, success)
+        source.record(tasks, success)
         failed = failed - set(drawn) | {task for task, done in zip(drawn, success.tolist()) if not done}
         ever |= set(drawn)
         assert {(*start.tolist(), *goal.tolist()) for start, goal in zip(*source.pool)} == failed
         assert len(source.pool.start) == len(failed)
 
 
-def test_the_pool_goes_through_a_checkpoint(wall, tmp_path):
+def test_the_pool_is_restored_from_a_checkpoint(wall, tmp_path):
     source, restored = FailedTasks(wall, 5), FailedTasks(wall, 5)
     tasks, _ = source.draw(6, generator(0), None)
-    source.note(tasks, torch.tensor([True, False] * 3))
+    source.record(tasks, torch.tensor([True, False] * 3))
     torch.save(source.state_dict(), tmp_path / "state.ckpt")
     restored.load_state_dict(torch.load(tmp_path / "state.ckpt", weights_only=True))
     assert equal(restored.pool, Tasks(*(states[1::2] for states in tasks)))

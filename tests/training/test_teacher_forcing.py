@@ -14,12 +14,12 @@ def module_of(world_model, **settings):
     return TeacherForcing(**dict(world_model=world_model, optimizer=optimizer, scheduler=scheduler) | settings)
 
 
-def test_the_training_loss_is_that_of_the_world_model(ensemble, trajectories):
+def test_the_training_loss_equals_that_of_the_world_model(ensemble, trajectories):
     window = trajectories.windows(torch.arange(10), 2)
     assert torch.equal(module_of(ensemble).training_loss(window), ensemble.loss(window))
 
 
-def test_without_noise_nothing_is_drawn(ensemble, trajectories):
+def test_without_noise_no_random_numbers_are_drawn(ensemble, trajectories):
     torch.manual_seed(0)
     untouched = torch.rand(()).item()
     torch.manual_seed(0)
@@ -29,13 +29,13 @@ def test_without_noise_nothing_is_drawn(ensemble, trajectories):
 
 @pytest.fixture
 def shown(ensemble, monkeypatch):
-    """What the model is trained on."""
+    """The inputs that the model is trained on."""
     seen = []
     monkeypatch.setattr(ensemble, "rollout_loss", lambda *inputs: seen.append(inputs))
     return seen
 
 
-def test_noise_is_added_to_the_latents_that_rollouts_start_from_and_to_nothing_else(ensemble, trajectories, shown):
+def test_noise_is_added_only_to_the_latents_that_rollouts_start_from(ensemble, trajectories, shown):
     window = trajectories.windows(torch.arange(200), 3)
     torch.manual_seed(0)
     module_of(ensemble, input_noise=0.3).training_loss(window)
@@ -45,7 +45,7 @@ def test_noise_is_added_to_the_latents_that_rollouts_start_from_and_to_nothing_e
     noise = (noisy - latent) / 0.3
     assert noise.mean().abs() < 0.1
     assert noise.std().item() == pytest.approx(1, rel=0.1)
-    # Independent for each member.
+    # The noise is independent for each member.
     correlation = torch.corrcoef(noise.movedim(2, 0).flatten(1))
     assert (correlation - torch.eye(3)).abs().max() < 0.2
 
@@ -64,7 +64,7 @@ def test_the_same_epoch_draws_the_same_noise(ensemble, trajectories, shown):
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*isinstance")
 @pytest.mark.parametrize("settings", [dict(input_noise=0.2), dict(window=4)], ids=str)
-def test_noise_and_longer_windows_train_other_models_whose_error_is_still_that_of_one_clean_step(
+def test_noise_and_longer_windows_change_the_model_but_the_error_is_still_that_of_single_clean_steps(
     fit, ensemble, trajectories, settings
 ):
     held_out, weights = Window(*trajectories.subset(slice(16, 18))), ensemble.state_dict()
@@ -86,7 +86,7 @@ def test_impossible_noise_is_refused_by_name(ensemble, wrong):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*isinstance")
-def test_training_makes_the_model_better_and_logs_its_error_under_the_given_name(fit, ensemble, trajectories):
+def test_training_improves_the_model_and_logs_its_error_under_the_given_name(fit, ensemble, trajectories):
     held_out = Window(*trajectories.subset(slice(16, 18)))
     before = ensemble.one_step_error(held_out)
     trainer = fit(module_of(ensemble, name="baseline"), trajectories, epochs=3)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*isinsta
 
 
 class MeanOfActions(TrainingModule):
-    """Learns the mean of the actions, and counts what it is shown."""
+    """Learns the mean of the actions, and records a random number for each step."""
 
     def __init__(self, **settings):
         optimizer, scheduler = partial(torch.optim.Adam, lr=0.01), partial(StepLR, step_size=1, gamma=0.5)
@@ -52,7 +52,7 @@ def test_the_logged_loss_is_the_mean_over_the_epoch(fit, trajectories):
     torch.testing.assert_close(trainer.logged_metrics["train/loss"], torch.stack(losses[15:]).mean().detach())
 
 
-def test_what_is_drawn_depends_on_seed_name_and_epoch_alone(fit, trajectories):
+def test_random_numbers_depend_only_on_seed_name_and_epoch(fit, trajectories):
     def drawn(**settings):
         module = MeanOfActions(**settings)
         torch.rand(len(settings) + 3)
@@ -77,11 +77,11 @@ def test_processes_of_a_distributed_run_draw_differently():
 
 
 @pytest.mark.parametrize(("interval", "halvings"), [("epoch", 2), ("step", 30)])
-def test_the_schedule_advances_by_the_interval_that_was_asked_for(fit, trajectories, interval, halvings):
+def test_the_schedule_advances_by_the_configured_interval(fit, trajectories, interval, halvings):
     trainer = fit(MeanOfActions(scheduler_interval=interval), trajectories, epochs=2)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**halvings)
 
 
-def test_an_interval_that_does_not_exist_is_refused():
+def test_an_unknown_interval_is_refused():
     with pytest.raises(UserError, match="scheduler_interval is 'day'"):
         MeanOfActions(scheduler_interval="day")

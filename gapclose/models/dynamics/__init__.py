@@ -1,1 +1,1 @@
-"""Dynamics: networks that predict the next latent. Encoders and the world model around both are elsewhere in models."""
+"""Dynamics: networks that predict the next latent. Encoders are in `models.encoders`."""

@@ -1,4 +1,4 @@
-"""Dynamics in the frame of a body: how it can be pushed does not depend on where it is, nor on how it is turned."""
+"""Dynamics in the frame of a body: its motion does not depend on its position and orientation."""
 
 from collections.abc import Sequence
 from itertools import chain, pairwise
@@ -19,33 +19,35 @@ Pair = tuple[NonNegativeInt, NonNegativeInt]
 
 
 class BodyFrameDynamics(Dynamics):
-    """`z' = z + σ_Δ · (R(θ) f + g)`: what changes, as seen from a body that is turned by `θ`, and as such.
+    """`z' = z + σ_Δ · (R(θ) f + g)`: changes `f` in the frame of a body with angle `θ`, and `g` in the world frame.
 
-    It is `(f, g) = MLP(z, a, φ(R(θ)ᵀ (p - b)), R(θ)ᵀ v, R(θ)ᵀ a)` for a body at `b`.
+    `(f, g) = MLP(z, a, φ(R(θ)ᵀ (p - b)), R(θ)ᵀ v, R(θ)ᵀ a)` for a body at `b`.
 
-    A latent consists of vectors in the plane: the body's position and direction, positions `p` of others, velocities
-    `v`. The network sees them, and the actions, from the body, and says there how they change; so what it learns in one
-    place and direction holds in all (canonicalization: Kaba et al. 2023, arXiv 2211.06489). For what is not the same
-    everywhere, such as walls, it sees latent and action as such, too, and has its say `g` there. Its last layer also
-    sees the inputs: much of how an agent moves is linear in them. φ are Fourier features, as in `MLPDynamics`.
+    A latent consists of vectors in the plane: the position and direction of the body, positions `p` of other bodies,
+    and velocities `v`. The network gets them, and the actions, in the frame of the body, and predicts their changes in
+    that frame. So what it learns at one position and orientation holds at all (canonicalization: Kaba et al. 2023,
+    arXiv 2211.06489). For things that are fixed in the world, such as walls, it also gets latent and action in the
+    world frame, and predicts a change `g` there. The last layer also gets the inputs, because much of an agent's motion
+    is linear in them. φ are Fourier features, as in `MLPDynamics`.
 
-    Vectors have to be of one scale in both directions, and positions of one origin: see `alike` of `StateEncoder`.
+    Both coordinates of a vector must have the same scale, and all positions the same origin; see `alike` of
+    `StateEncoder`.
 
     Args:
         latent_dim: number `Z` of latent coordinates.
-        action_dim: number `A` of action coordinates; each two of them are a vector.
-        body: which coordinates of the latent are the body's position.
-        angle: which are sine and cosine of the angle that it is turned by.
-        points: which are positions of others.
-        velocities: which are velocities.
+        action_dim: number `A` of action coordinates; each consecutive pair is a vector.
+        body: latent coordinates of the body's position.
+        angle: latent coordinates of the sine and cosine of the body's angle.
+        points: pairs of latent coordinates that are positions of other bodies.
+        velocities: pairs of latent coordinates that are velocities.
         hidden_dim: width of the hidden layers.
         num_layers: number of hidden layers.
-        members: number `M` of networks, which differ in their initial weights.
-        octaves: how many frequencies φ has sine and cosine of.
+        members: number `M` of networks; they differ in their initial weights.
+        octaves: number of frequencies in φ.
         huber_delta: as in `Dynamics`.
 
     Raises:
-        UserError: the vectors are not the whole latent, or the actions are no vectors.
+        UserError: the vectors do not cover the latent exactly once, or the number of action coordinates is odd.
     """
 
     @validate_call
@@ -67,20 +69,23 @@ class BodyFrameDynamics(Dynamics):
         vectors = list(chain(*points, *velocities, body, angle[::-1]))
         if sorted(vectors) != list(range(latent_dim)):
             raise UserError(
-                f"model.body, model.angle, model.points and model.velocities name the coordinates {sorted(vectors)} of "
-                f"a latent; expected is each of 0 to {latent_dim - 1} once. Choose them so, or another model for this "
-                "env."
+                "model.body, model.angle, model.points and model.velocities name the latent coordinates "
+                f"{sorted(vectors)}; they must name each of 0 to {latent_dim - 1} exactly once; correct them, or "
+                "choose another model for this env."
             )
         if action_dim % 2:
-            raise UserError(f"The actions have {action_dim} coordinates, which are no vectors; choose another model.")
+            raise UserError(
+                f"The actions have {action_dim} coordinates, but model=body_frame needs an even number, two for each "
+                "vector; choose another model."
+            )
         self.members, self.octaves = members, octaves
         self.body, self.angle = list(body), list(angle)
         self.points, self.velocities = ([list(pair) for pair in pairs] for pairs in (points, velocities))
         self.vectors, self.order = vectors, [vectors.index(coordinate) for coordinate in range(latent_dim)]
-        seen = latent_dim + 2 * len(self.points) * (1 + 2 * octaves) + 2 * len(self.velocities) + 2 * action_dim
-        sizes = [seen, *[hidden_dim] * num_layers]
-        self.layers = nn.ModuleList(MemberLinear(members, *between) for between in pairwise(sizes))
-        self.last = MemberLinear(members, seen + hidden_dim, 2 * latent_dim)
+        fan_in = latent_dim + 2 * len(self.points) * (1 + 2 * octaves) + 2 * len(self.velocities) + 2 * action_dim
+        sizes = [fan_in, *[hidden_dim] * num_layers]
+        self.layers = nn.ModuleList(MemberLinear(members, *widths) for widths in pairwise(sizes))
+        self.last = MemberLinear(members, fan_in + hidden_dim, 2 * latent_dim)
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`."""
@@ -96,18 +101,18 @@ class BodyFrameDynamics(Dynamics):
     def advance(self, latent: Tensor, action: Tensor) -> Tensor:
         """Next latents `[M, N, Z]` of latents `[M, N, Z]` under actions `[N, A]`."""
         sine, cosine = F.normalize(latent[..., self.angle], dim=-1).unbind(-1)
-        to_world = torch.stack((cosine, sine, -sine, cosine), -1).unflatten(-1, (2, 2))  # for vectors in rows
+        to_world = torch.stack((cosine, sine, -sine, cosine), -1).unflatten(-1, (2, 2))  # for row vectors
         to_body = to_world.mT
-        pushes = (action / self.action_std.square().mean().sqrt()).unflatten(-1, (-1, 2))
-        pushes = pushes.expand(*latent.shape[:-1], -1, 2)
-        seen = [latent, pushes.flatten(-2)]
+        actions = (action / self.action_std.square().mean().sqrt()).unflatten(-1, (-1, 2))
+        actions = actions.expand(*latent.shape[:-1], -1, 2)
+        parts = [latent, actions.flatten(-2)]
         if self.points:
             relative = (latent[..., self.points] - latent[..., None, self.body]) @ to_body
-            seen.append(features(relative.flatten(-2), 2 * len(self.points) * (1 + 2 * self.octaves)))
+            parts.append(features(relative.flatten(-2), 2 * len(self.points) * (1 + 2 * self.octaves)))
         if self.velocities:
-            seen.append((latent[..., self.velocities] @ to_body).flatten(-2))
-        seen.append((pushes @ to_body).flatten(-2))
-        inputs = hidden = torch.cat(seen, -1)
+            parts.append((latent[..., self.velocities] @ to_body).flatten(-2))
+        parts.append((actions @ to_body).flatten(-2))
+        inputs = hidden = torch.cat(parts, -1)
         for layer in self.layers:
             hidden = F.silu(layer(hidden))
         scale = self.delta_std[self.vectors].view(-1, 2).square().mean(1, keepdim=True).sqrt()

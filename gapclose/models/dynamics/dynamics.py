@@ -1,4 +1,4 @@
-"""The interface of dynamics: what predicts the next latent from the present one and an action."""
+"""The interface of dynamics: networks that predict the next latent from the present one and an action."""
 
 from abc import ABC, abstractmethod
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gapclose.models.normalization import deviation
+from gapclose.models.normalization import safe_std
 
 
 class Dynamics(nn.Module, ABC):
-    """What predicts the next latent, in units of the training data: the scale of latent changes and of actions.
+    """Predicts the next latent; inputs and outputs are normalised by the scales of the training data.
 
     Args:
         latent_dim: number `Z` of latent coordinates.
         action_dim: number `A` of action coordinates.
-        huber_delta: the training loss of an error beyond so many standard deviations of a step grows linearly, not as
-            its square (Huber 1964), so that rare collisions do not drown everything else. None for the square.
+        huber_delta: error, in standard deviations of a step, beyond which the training loss grows linearly instead of
+            quadratically (Huber 1964), so that rare collisions do not dominate it. `None` means quadratic throughout.
 
     Attributes:
         members: number `M` of networks.
-        context: of how many steps, the present one included, a prediction takes latents and actions into account. More
-            than one take a method `predict`, as `WorldModel` has it.
+        context: number of steps, including the present one, whose latents and actions a prediction depends on. Dynamics
+            with more than one need a method `predict` like that of `WorldModel`.
     """
 
     members: int = 1
@@ -35,13 +35,13 @@ class Dynamics(nn.Module, ABC):
         self.register_buffer("delta_std", torch.ones(latent_dim))
 
     def fit_normalization(self, deltas: Tensor, actions: Tensor) -> None:
-        """Takes the scale of latent changes `[B, Z]`, and mean and standard deviation of actions `[B, A]`."""
-        self.delta_std.copy_(deviation(deltas))
+        """Sets the scale of latent changes `[B, Z]`, and mean and standard deviation of actions `[B, A]`."""
+        self.delta_std.copy_(safe_std(deltas))
         self.action_mean.copy_(actions.mean(0))
-        self.action_std.copy_(deviation(actions))
+        self.action_std.copy_(safe_std(actions))
 
     def errors(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """What each coordinate of predictions `[..., M, Z]` contributes to the training loss, `[..., M, Z]`."""
+        """Training loss `[..., M, Z]` of each coordinate of predictions `[..., M, Z]`."""
         errors = (predictions - targets) / self.delta_std
         if self.huber_delta is None:
             return errors.square()

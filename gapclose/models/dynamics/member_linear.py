@@ -1,11 +1,11 @@
-"""What the networks of an ensemble compute in one go."""
+"""A linear layer for all networks of an ensemble."""
 
 import torch
 from torch import Tensor, nn
 
 
 class MemberLinear(nn.Module):
-    """A linear layer of each member, in one batched matrix product.
+    """A linear layer with separate weights for each member, in one batched matrix product.
 
     Args:
         members: number `M` of networks.
@@ -20,5 +20,5 @@ class MemberLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(members, 1, fan_out).uniform_(-bound, bound))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`[M, ..., fan_out]` of `[M, ..., fan_in]`."""
+        """Maps `[M, ..., fan_in]` to `[M, ..., fan_out]`."""
         return torch.baddbmm(self.bias, inputs.flatten(1, -2), self.weight).unflatten(1, inputs.shape[1:-1])

@@ -1,4 +1,4 @@
-"""Residual dynamics that remember: a transformer over the last steps, or an ensemble of them in one batched network."""
+"""Residual dynamics with memory: a transformer over the last steps, or an ensemble of them in one batched network."""
 
 import torch
 from pydantic import PositiveInt, validate_call
@@ -11,20 +11,20 @@ from gapclose.models.dynamics.member_linear import MemberLinear
 from gapclose.settings import Positive
 
 Past = tuple[Tensor, Tensor]
-"""Keys and values `[N, M·H, L, D]` of the last tokens."""
+"""The key-value cache of a block: keys and values `[N, M·H, L, D]` of the last tokens."""
 
 
 class TransformerDynamics(Dynamics):
-    """`z_{t+1} = z_t + σ_Δ · head(token_t)`; each step is a token, and sees the tokens before it.
+    """`z_{t+1} = z_t + σ_Δ · head(token_t)`; each step is a token, with causal attention to the tokens before it.
 
-    A token is made of latent, action, and the change that led to the latent (0 at the start): to find so small a
-    difference of latents by attention takes several times longer to learn.
+    A token is made of the latent, the action, and the last change of the latent (0 at the start). Learning to find such
+    a small difference of latents by attention takes several times longer.
 
-    Each layer looks a few steps back: changes and layers together look back over the context. What a token has computed
-    hence holds for good, and a rollout computes each token once, however long it is; were each layer to look back over
-    the whole context, moving that on by a step would change every token in it (a sliding window of attention: Beltagy
-    et al. 2020, arXiv 2004.05150, section 3). Where in its span a token stands is told by a learned bias of the
-    attention for each distance (Raffel et al. 2020, arXiv 1910.10683, section 2.1).
+    Attention has a sliding window (Beltagy et al. 2020, arXiv 2004.05150, section 3): each layer looks back a few
+    steps, and the layers and the last changes together look back over the context. So a token never changes once it is
+    computed, and a rollout of any length computes each token once. If each layer looked back over the whole context,
+    every token would change whenever the context moves by a step. Relative positions are learned biases of the
+    attention, one for each distance (Raffel et al. 2020, arXiv 1910.10683, section 2.1).
 
     Args:
         latent_dim: number `Z` of latent coordinates.
@@ -32,13 +32,13 @@ class TransformerDynamics(Dynamics):
         hidden_dim: width `W` of the tokens.
         num_layers: number of blocks.
         num_heads: number `H` of attention heads.
-        context: of how many steps, the present one included, a prediction takes latents into account; of actions, one
-            less.
-        members: number `M` of networks, which differ in their initial weights.
+        context: number of steps, including the present one, whose latents a prediction depends on; it depends on one
+            action less.
+        members: number `M` of networks; they differ in their initial weights.
         huber_delta: as in `Dynamics`.
 
     Raises:
-        UserError: the width cannot be divided among the heads.
+        UserError: `hidden_dim` is not a multiple of `num_heads`.
     """
 
     @validate_call
@@ -56,18 +56,18 @@ class TransformerDynamics(Dynamics):
         super().__init__(latent_dim, action_dim, huber_delta)
         if hidden_dim % num_heads:
             raise UserError(
-                f"model.hidden_dim is {hidden_dim} and model.num_heads {num_heads}; every head has an equal share of "
-                f"the width, so choose a multiple of {num_heads} as width."
+                f"model.hidden_dim is {hidden_dim} and model.num_heads is {num_heads}; the heads share the width "
+                f"equally, so choose a multiple of {num_heads} as model.hidden_dim."
             )
         self.members, self.context = members, context
         self.embed = MemberLinear(members, 2 * latent_dim + action_dim, hidden_dim)
-        whole, rest = divmod(max(context - 2, 0), num_layers)
-        spans = [whole + (layer < rest) for layer in range(num_layers)]
+        quotient, rest = divmod(max(context - 2, 0), num_layers)
+        spans = [quotient + (layer < rest) for layer in range(num_layers)]
         self.blocks = nn.ModuleList(Block(members, hidden_dim, num_heads, span) for span in spans)
         self.head = MemberLinear(members, hidden_dim, latent_dim)
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
-        """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`, of which nothing went before."""
+        """Next latents `[N, M, Z]` of latents `[N, M, Z]` under actions `[N, A]`, without history."""
         return self.predict(latent.unsqueeze(1), action.unsqueeze(1)).squeeze(1)
 
     def rollout(self, latent: Tensor, actions: Tensor) -> Tensor:
@@ -75,15 +75,15 @@ class TransformerDynamics(Dynamics):
         return torch.cat((latent.unsqueeze(1), self.predict(latent.unsqueeze(1), actions)), 1)
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """Latents `[N, T, M, Z]` after each of the actions `[N, T, A]`.
+        """Predicts the latents `[N, T, M, Z]` after each of the actions `[N, T, A]`.
 
-        The first `F` predictions are made from the latents `[N, F, M, Z]` that are given, all at once; those that
-        follow, one by one, from what was predicted before.
+        The first `F` predictions start from the given latents `[N, F, M, Z]`, all at once; the others start from the
+        last prediction, one by one.
         """
         observed, given = latents.movedim(2, 0), latents.shape[1]
         inputs = (actions - self.action_mean) / self.action_std
         masks = [block.mask(0, given) for block in self.blocks]
-        past = [block.nothing(observed) for block in self.blocks]
+        past = [block.empty_past(observed) for block in self.blocks]
         before = torch.cat((observed[:, :, :1], observed[:, :, :-1]), 2)
         after, past = self.advance(observed, before, inputs[:, :given], masks, past)
         predicted, before = [after], observed[:, :, -1:]
@@ -99,32 +99,32 @@ class TransformerDynamics(Dynamics):
     def advance(
         self, latents: Tensor, before: Tensor, actions: Tensor, masks: list[Tensor], past: list[Past]
     ) -> tuple[Tensor, list[Past]]:
-        """Next latents, and the past of what follows.
+        """Returns the next latents, and the updated past of each block.
 
         Args:
             latents: `[M, N, T, Z]`.
-            before: the latents before each of them, `[M, N, T, Z]`.
-            actions: normalised, `[N, T, A]`.
-            masks: of each block's attention.
-            past: of each block.
+            before: the latent before each of them, `[M, N, T, Z]`.
+            actions: normalised actions, `[N, T, A]`.
+            masks: attention mask of each block.
+            past: key-value cache of each block.
         """
         changes = (latents - before) / self.delta_std if self.context > 1 else torch.zeros_like(latents)
         tokens = self.embed(torch.cat((latents, changes, actions.expand(self.members, -1, -1, -1)), -1))
-        following = []
-        for block, mask, before in zip(self.blocks, masks, past):
-            tokens, after = block(tokens, mask, before)
-            following.append(after)
-        return latents + self.delta_std * self.head(normalized(tokens)), following
+        updated = []
+        for block, mask, block_past in zip(self.blocks, masks, past):
+            tokens, block_past = block(tokens, mask, block_past)
+            updated.append(block_past)
+        return latents + self.delta_std * self.head(normalized(tokens)), updated
 
 
 class Block(nn.Module):
-    """Attention over the last tokens, then a multilayer perceptron; both add to what there is (pre-norm).
+    """Attention over the last tokens, then a multilayer perceptron, both residual and with pre-normalisation.
 
     Args:
         members: number `M` of networks.
-        width: of the tokens.
+        width: width `W` of the tokens.
         heads: number `H` of attention heads.
-        span: how many steps it looks back.
+        span: number of steps that it looks back.
     """
 
     def __init__(self, members: int, width: int, heads: int, span: int) -> None:
@@ -132,41 +132,41 @@ class Block(nn.Module):
         self.members, self.heads, self.span = members, heads, span
         self.attend, self.attended = MemberLinear(members, width, 3 * width), MemberLinear(members, width, width)
         self.widen, self.narrow = MemberLinear(members, width, 4 * width), MemberLinear(members, 4 * width, width)
-        # Heads that prefer different distances from the start learn to tell them apart much sooner.
+        # Biases by distance. Random ones make the heads specialise in different distances much sooner.
         self.preference = nn.Parameter(torch.randn(members * heads, span + 1))
 
     def forward(self, tokens: Tensor, mask: Tensor, past: Past) -> tuple[Tensor, Past]:
-        """Tokens `[M, N, T, W]` after the block, and keys and values for those that follow."""
+        """Returns the updated tokens `[M, N, T, W]`, and the keys and values for the tokens that follow."""
         n, steps = tokens.shape[1:3]
-        # The heads of all members stand side by side: [M, N, T, 3·H·D] becomes three of [N, M·H, T, D].
+        # The heads of all members become one axis: [M, N, T, 3·H·D] becomes three tensors [N, M·H, T, D].
         split = self.attend(normalized(tokens)).view(self.members, n, steps, 3, self.heads, -1)
         query, *new = split.permute(3, 1, 0, 4, 2, 5).flatten(2, 3).unbind(0)
         keys, values = (torch.cat(pair, 2) for pair in zip(past, new))
-        seen = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        seen = seen.unflatten(1, (self.members, self.heads)).permute(1, 0, 3, 2, 4).flatten(3)
-        tokens = tokens + self.attended(seen)
+        attention = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        attention = attention.unflatten(1, (self.members, self.heads)).permute(1, 0, 3, 2, 4).flatten(3)
+        tokens = tokens + self.attended(attention)
         tokens = tokens + self.narrow(F.silu(self.widen(normalized(tokens))))
         return tokens, (keys[:, :, steps:], values[:, :, steps:])
 
-    def nothing(self, latents: Tensor) -> Past:
-        """The past of the first token, for latents `[M, N, ...]`: room for keys and values that the mask hides."""
+    def empty_past(self, latents: Tensor) -> Past:
+        """Returns the past of the first token, for latents `[M, N, ...]`: zeros, hidden by the mask."""
         width = self.attend.weight.shape[1] // self.heads
         empty = latents.new_zeros(latents.shape[1], len(self.preference), self.span, width)
         return empty, empty
 
     def mask(self, before: int, steps: int) -> Tensor:
-        """What is added to the attention of tokens to those of their span: `[M·H, T, span + T]`.
+        """Returns the attention mask of `T` tokens, with the biases of the distances: `[M·H, T, span + T]`.
 
         Args:
-            before: how many tokens went before them.
-            steps: their number `T`.
+            before: number of tokens before them.
+            steps: number `T` of tokens.
         """
-        place = torch.arange(steps, device=self.preference.device)
-        distance = place[:, None] + self.span - torch.arange(self.span + steps, device=place.device)
-        hidden = (distance < 0) | (distance > self.span) | (distance > before + place[:, None])
+        position = torch.arange(steps, device=self.preference.device)
+        distance = position[:, None] + self.span - torch.arange(self.span + steps, device=position.device)
+        hidden = (distance < 0) | (distance > self.span) | (distance > before + position[:, None])
         return self.preference[:, distance.clamp(0, self.span)].masked_fill(hidden, -torch.inf)
 
 
 def normalized(tokens: Tensor) -> Tensor:
-    """Tokens `[..., W]` with mean 0 and variance 1; what takes them is linear, and scales and shifts as it will."""
+    """Layer normalisation of tokens `[..., W]`, without scale and shift: the linear layers that follow have both."""
     return F.layer_norm(tokens, tokens.shape[-1:])

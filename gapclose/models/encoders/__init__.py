@@ -1,1 +1,1 @@
-"""Encoders: from observations to latents, and from latents back to states. Dynamics are next door."""
+"""Encoders: from observations to latents, and back to states. Predicting latents is the work of `models.dynamics`."""

@@ -1,4 +1,4 @@
-"""From observations to latents."""
+"""The encoder of state observations: normalisation."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,21 @@ from pydantic import NonNegativeInt, PositiveInt, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gapclose.models.normalization import deviation
+from gapclose.models.normalization import safe_std
 
 
 class StateEncoder(nn.Module):
-    """The observation is the state, and its latent is the state in units of the training data's standard deviation.
+    """Normalises states: latents are in units of the training data's standard deviation.
 
-    Sine and cosine of an angle have mean 0 and one scale in common, whatever the data, so that the circle stays a
-    circle. What is decoded is put back onto it. Imagined latents are not: a rollout goes on from what was predicted, as
-    from every other coordinate, and the error says how far that has strayed.
+    The sine and cosine of an angle get mean 0 and a common scale, independent of the data, so that the circle stays a
+    circle. Decoded states are projected back onto it. Imagined latents are not projected: a rollout continues from the
+    prediction as it is, and the error includes any departure from the circle.
 
     Args:
         state_dim: number `S` of state coordinates.
-        angles: which pairs of them are sine and cosine of an angle.
-        alike: groups of them that are of one kind, such as positions in the same plane: they have mean and standard
-            deviation in common, so that differences and directions keep their meaning.
+        angles: pairs of coordinates that are the sine and cosine of an angle.
+        alike: groups of coordinates of the same kind, such as positions in the same plane. They share mean and standard
+            deviation, so that differences and directions keep their meaning.
     """
 
     @validate_call
@@ -38,21 +38,21 @@ class StateEncoder(nn.Module):
         self.register_buffer("std", torch.ones(state_dim))
 
     def fit_normalization(self, observations: Tensor) -> None:
-        """Takes mean and standard deviation of observations `[B, S]`."""
+        """Sets mean and standard deviation from observations `[B, S]`."""
         self.mean.copy_(observations.mean(0))
-        self.std.copy_(deviation(observations))
+        self.std.copy_(safe_std(observations))
         for group in self.alike:
             together = observations[:, group].reshape(-1, 1)
-            self.mean[group], self.std[group] = together.mean(), deviation(together)
+            self.mean[group], self.std[group] = together.mean(), safe_std(together)
         for pair in self.angles:
-            self.mean[pair], self.std[pair] = 0.0, 0.5**0.5  # Those of an angle that may be any.
+            self.mean[pair], self.std[pair] = 0.0, 0.5**0.5  # Mean and std for a uniform angle.
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Latents `[..., S]` of observations `[..., S]`."""
+        """Encodes observations `[..., S]` into latents `[..., S]`."""
         return (observation - self.mean) / self.std
 
     def decode(self, latent: Tensor) -> Tensor:
-        """States `[..., S]` of latents `[..., S]`."""
+        """Decodes latents `[..., S]` into states `[..., S]`."""
         state = self.mean + self.std * latent
         for pair in self.angles:
             state[..., pair] = F.normalize(state[..., pair], dim=-1)

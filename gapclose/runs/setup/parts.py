@@ -91,7 +91,7 @@ def check_run(
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
-    workers.take(torch.get_num_threads() if num_workers is None else num_workers)
+    workers.resize(torch.get_num_threads() if num_workers is None else num_workers)
 
 
 def pick_device(name: str) -> torch.device:

@@ -20,12 +20,12 @@ def dynamics(members=2, action_dim=4, **settings):
 
 
 def latents(n, members):
-    """With directions of any length."""
+    """Random latents; their directions have any length."""
     return torch.randn(n, members, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def moved(latent, actions, turn, shift):
-    """The same seen from elsewhere: everything turned about the origin, and positions shifted."""
+    """The same latents after a change of coordinates: rotated about the origin, and positions shifted."""
     c, s = math.cos(turn), math.sin(turn)
     rotation = torch.tensor([[c, s], [-s, c]], dtype=latent.dtype)
     new = latent.clone()
@@ -35,7 +35,7 @@ def moved(latent, actions, turn, shift):
 
 
 def forget_the_world(model):
-    """Leaves a model nothing of what it sees, and says, of latent and action as such: the walls."""
+    """Removes the inputs and outputs of a model in the world frame, which are there for walls."""
     as_such = 8 + len(model.action_mean)
     with torch.no_grad():
         model.layers[0].weight[:, :as_such] = 0
@@ -45,7 +45,7 @@ def forget_the_world(model):
 
 
 @given(st.floats(-4, 4), st.floats(-3, 3), st.floats(-3, 3))
-def test_what_happens_does_not_depend_on_place_and_direction_where_the_latent_says_nothing(turn, x, y):
+def test_predictions_do_not_depend_on_position_and_orientation_without_the_world_frame(turn, x, y):
     model = dynamics()
     model.delta_std.copy_(torch.tensor([3.0, 3, 2, 2, 1, 1, 0.5, 0.5]))
     forget_the_world(model)
@@ -56,26 +56,26 @@ def test_what_happens_does_not_depend_on_place_and_direction_where_the_latent_sa
     torch.testing.assert_close(model.rollout(elsewhere, turned), expected)
 
 
-def test_walls_can_be_learned_as_the_latent_is_seen_as_such_too():
+def test_walls_can_be_learned_because_the_latent_is_an_input_too():
     model, latent, action = dynamics(), latents(5, 2), torch.randn(5, 4, dtype=torch.float64)
     shifted, _ = moved(latent, action, 0.0, torch.ones(2, dtype=torch.float64))
     change, elsewhere = model(latent, action) - latent, model(shifted, action) - shifted
     assert (change - elsewhere).abs().max() > 0.01
 
 
-def test_a_linear_motion_beside_the_body_is_known_without_a_hidden_layer():
+def test_linear_motion_needs_no_hidden_layer():
     model, latent, action = dynamics(action_dim=2), latents(6, 2), torch.randn(6, 2, dtype=torch.float64)
     with torch.no_grad():
         model.last.weight.zero_()
         model.last.bias.zero_()
-        for coordinate in range(2):  # The other moves as it is pushed.
+        for coordinate in range(2):  # The other body moves by the action.
             model.last.weight[:, 8 + coordinate, 8 + coordinate] = 1
     expected = latent.clone()
     expected[..., :2] += action.unsqueeze(1)
     torch.testing.assert_close(model(latent, action), expected)
 
 
-def test_a_rollout_is_that_of_repeated_steps_and_members_are_on_their_own():
+def test_a_rollout_equals_repeated_steps_and_members_are_independent():
     model, latent, actions = dynamics(members=3), latents(4, 3), torch.randn(4, 5, 4, dtype=torch.float64)
     states = [latent]
     for action in actions.unbind(1):
@@ -89,7 +89,7 @@ def test_a_rollout_is_that_of_repeated_steps_and_members_are_on_their_own():
 
 
 @pytest.mark.parametrize("without", ["points", "velocities"])
-def test_there_may_be_nothing_but_the_body_and_what_pushes_it(without):
+def test_points_and_velocities_are_optional(without):
     torch.manual_seed(0)
     rest = {"points": [(4, 5)], "velocities": [(4, 5)]}
     rest.pop(without)
@@ -97,8 +97,8 @@ def test_there_may_be_nothing_but_the_body_and_what_pushes_it(without):
     assert model(torch.randn(7, 1, 6), torch.randn(7, 2)).shape == (7, 1, 6)
 
 
-def test_a_push_is_learned_in_one_direction_and_known_in_all():
-    """The body moves by the action along its axis: trained with the body turned one way, tested turned another."""
+def test_a_push_learned_in_some_directions_generalises_to_all():
+    """The body moves by the action along its axis: trained at some orientations, tested at others."""
     torch.manual_seed(0)
 
     def batch(turn, n=256):
@@ -127,7 +127,7 @@ def test_a_push_is_learned_in_one_direction_and_known_in_all():
     assert error < 0.02 * (after - state)[:, 4:6].square().mean()
 
 
-def test_kinds_share_mean_and_scale_so_that_differences_keep_their_meaning():
+def test_coordinates_of_the_same_kind_share_mean_and_scale():
     states = torch.randn(500, 8) * torch.tensor([5.0, 9, 1, 2, 7, 3, 1, 1]) + 50
     encoder = StateEncoder(8, [(6, 7)], [(0, 1, 4, 5), (2, 3)])
     encoder.fit_normalization(states)
@@ -142,11 +142,11 @@ def test_kinds_share_mean_and_scale_so_that_differences_keep_their_meaning():
 
 
 @pytest.mark.parametrize("wrong", [dict(body=(4, 9)), dict(points=[]), dict(points=[(0, 1), (2, 3)])], ids=str)
-def test_vectors_that_are_not_the_whole_latent_are_refused(wrong):
-    with pytest.raises(UserError, match=r"expected is each of 0 to 7 once"):
+def test_vectors_that_do_not_cover_the_latent_are_refused(wrong):
+    with pytest.raises(UserError, match=r"must name each of 0 to 7 exactly once"):
         dynamics(**wrong)
 
 
-def test_actions_that_are_no_vectors_are_refused():
-    with pytest.raises(UserError, match="3 coordinates"):
+def test_an_odd_number_of_action_coordinates_is_refused():
+    with pytest.raises(UserError, match="3 coordinates, but model=body_frame needs an even number"):
         dynamics(action_dim=3)

@@ -25,7 +25,7 @@ def one_member(dynamics, m, latent, action):
     *[st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.integers(1, 3), st.integers(1, 4), st.integers(0, 3)],
     st.integers(1, 5),
 )
-def test_the_batched_network_is_each_member_on_its_own(latent_dim, action_dim, width, layers, members, octaves, n):
+def test_the_batched_network_equals_the_members_one_by_one(latent_dim, action_dim, width, layers, members, octaves, n):
     torch.manual_seed(0)
     dynamics = MLPDynamics(latent_dim, action_dim, width, layers, members, octaves)
     dynamics.fit_normalization(3 * torch.randn(20, latent_dim), 1 + 2 * torch.randn(20, action_dim))
@@ -38,7 +38,7 @@ def test_the_batched_network_is_each_member_on_its_own(latent_dim, action_dim, w
 
 @pytest.mark.parametrize("members", [1, 4])
 @pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
-def test_a_rollout_and_its_gradients_are_those_of_repeated_steps(members, trained):
+def test_a_rollout_and_its_gradients_equal_those_of_repeated_steps(members, trained):
     torch.manual_seed(0)
     dynamics = MLPDynamics(3, 2, hidden_dim=16, num_layers=2, members=members).double().requires_grad_(trained)
     dynamics.fit_normalization(3 * torch.randn(20, 3).double(), 1 + 2 * torch.randn(20, 2).double())
@@ -56,7 +56,7 @@ def test_a_rollout_and_its_gradients_are_those_of_repeated_steps(members, traine
         torch.testing.assert_close(got, expected)
 
 
-def test_fourier_features_learn_what_changes_within_short_distances():
+def test_fourier_features_learn_changes_over_short_distances():
     def error(octaves):
         torch.manual_seed(0)
         dynamics = MLPDynamics(1, 1, hidden_dim=32, num_layers=2, octaves=octaves)
@@ -85,13 +85,13 @@ def test_errors_count_squared_up_to_huber_delta_and_linearly_beyond(error, delta
     assert cost.item() == pytest.approx(size**2 if size <= delta else 2 * delta * size - delta**2)
 
 
-def test_a_network_has_the_layers_that_were_asked_for():
+def test_a_network_has_the_configured_layers():
     dynamics = MLPDynamics(latent_dim=3, action_dim=2, hidden_dim=7, num_layers=4, members=5)
     assert [tuple(weight.shape) for weight in dynamics.weights] == [(5, 5, 7), *[(5, 7, 7)] * 3, (5, 7, 3)]
     assert [tuple(bias.shape) for bias in dynamics.biases] == [(5, 1, 7)] * 4 + [(5, 1, 3)]
 
 
-def test_members_differ_and_learn_each_for_itself():
+def test_members_differ_and_learn_independently():
     torch.manual_seed(0)
     dynamics = MLPDynamics(2, 2, hidden_dim=8, members=3)
     latent, action = torch.randn(4, 1, 2).expand(-1, 3, -1), torch.randn(4, 2)

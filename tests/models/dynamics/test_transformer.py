@@ -31,11 +31,11 @@ def given_steps(members=1, n=5, steps=9, seed=1):
 
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(1, 3))
 @settings(max_examples=15)
-def test_a_prediction_sees_the_last_steps_and_no_others(context, num_layers, members):
+def test_a_prediction_depends_exactly_on_the_context(context, num_layers, members):
     dynamics, (latents, actions) = make(context, num_layers, members), given_steps(members)
     predicted = dynamics.predict(latents, actions)
     assert predicted.shape == latents.shape
-    # Of a step that is seen only by the change that it led to, the action is not seen.
+    # The earliest step of the context enters only through the change that follows it, not through its action.
     for changed, seen in ((latents, context), (actions, max(1, context - 1))):
         moved = changed.clone()
         moved[:, 2] += 1
@@ -46,19 +46,19 @@ def test_a_prediction_sees_the_last_steps_and_no_others(context, num_layers, mem
 
 @given(st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.integers(1, 9))
 @settings(max_examples=15)
-def test_what_is_imagined_is_what_is_predicted_anew_from_everything_before(context, num_layers, members, observed):
+def test_a_rollout_equals_predictions_from_the_whole_history(context, num_layers, members, observed):
     dynamics, (latents, actions) = make(context, num_layers, members), given_steps(members)
     seen = latents[:, :observed]
     after = dynamics.predict(seen, actions)
     for step in range(9):
         recent = slice(max(0, step - context + 1), step + 1)
-        anew = dynamics.predict(seen[:, recent], actions[:, recent])[:, -1]
-        torch.testing.assert_close(after[:, step], anew)
+        expected = dynamics.predict(seen[:, recent], actions[:, recent])[:, -1]
+        torch.testing.assert_close(after[:, step], expected)
         if step + 1 >= observed:
-            seen = torch.cat((seen, anew.unsqueeze(1)), 1)
+            seen = torch.cat((seen, expected.unsqueeze(1)), 1)
 
 
-def test_a_rollout_starts_with_no_step_before_and_a_step_is_its_first():
+def test_a_rollout_starts_without_history_and_a_step_is_its_first():
     dynamics, (latents, actions) = make(members=2), given_steps(members=2)
     rollout = dynamics.rollout(latents[:, 0], actions)
     assert rollout.shape == (5, 10, 2, 3)
@@ -67,7 +67,7 @@ def test_a_rollout_starts_with_no_step_before_and_a_step_is_its_first():
     torch.testing.assert_close(rollout[:, 1], dynamics(latents[:, 0], actions[:, 0]))
 
 
-def test_members_follow_trajectories_of_their_own_and_learn_each_for_itself():
+def test_members_follow_their_own_trajectories_and_learn_independently():
     dynamics, (latents, actions) = make(members=3), given_steps(members=1)
     latents = latents.expand(-1, -1, 3, -1)
     after = dynamics.rollout(latents[:, 0], actions)
@@ -84,7 +84,7 @@ def test_members_follow_trajectories_of_their_own_and_learn_each_for_itself():
         assert by_member[1] > 0, name
 
 
-def test_gradients_reach_every_action_and_are_the_true_ones():
+def test_gradients_reach_every_action_and_are_correct():
     dynamics, (latents, actions) = make(context=3).requires_grad_(False), given_steps(n=2, steps=5)
     start = latents[:, 0].clone().requires_grad_()
     actions.requires_grad_()
@@ -93,13 +93,13 @@ def test_gradients_reach_every_action_and_are_the_true_ones():
     assert (gradient != 0).all()
 
 
-def test_at_first_it_predicts_changes_of_the_size_of_those_in_the_data():
+def test_an_untrained_model_predicts_changes_of_the_size_of_those_in_the_data():
     dynamics, (latents, actions) = make(members=8), given_steps(members=8, n=200)
     change = (dynamics.predict(latents, actions) - latents) / dynamics.delta_std
     assert 0.1 < change.square().mean().sqrt() < 1.5
 
 
-def test_predictions_do_not_depend_on_which_rows_are_together():
+def test_predictions_do_not_depend_on_the_other_rows_of_a_batch():
     dynamics, (latents, actions) = make(), given_steps()
     alone = torch.cat([dynamics.rollout(latents[i : i + 1, 0], actions[i : i + 1]) for i in range(5)])
     torch.testing.assert_close(dynamics.rollout(latents[:, 0], actions), alone)
@@ -119,7 +119,7 @@ def model(trajectories):
     return model
 
 
-def test_the_loss_of_a_window_covers_every_length_of_the_context_and_is_then_that_of_a_rollout(model, trajectories):
+def test_the_loss_of_a_window_is_teacher_forced_over_the_context_and_then_that_of_a_rollout(model, trajectories):
     window = trajectories.windows(torch.arange(0, 60, 7), 7)
     latents = model.encode(window.states.flatten(0, 1)).unflatten(0, (9, 8))
     seen, errors = latents[:, :1], []
@@ -133,7 +133,7 @@ def test_the_loss_of_a_window_covers_every_length_of_the_context_and_is_then_tha
     torch.testing.assert_close(model.loss(short), torch.stack(errors[:2], 1).square().mean())
 
 
-def test_the_one_step_error_is_that_of_predictions_with_what_went_before(model, trajectories):
+def test_the_one_step_error_uses_the_true_history(model, trajectories):
     states, actions = trajectories.states[:, :7], trajectories.actions[:, :6]
     errors = []
     for step in range(6):
@@ -145,7 +145,7 @@ def test_the_one_step_error_is_that_of_predictions_with_what_went_before(model, 
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6])
-def test_attacks_perturb_every_latent_that_is_given_and_every_action(model, trajectories, steps):
+def test_attacks_perturb_every_given_latent_and_every_action(model, trajectories, steps):
     inputs = model.encode_window(trajectories.windows(torch.arange(30), steps))
     torch.manual_seed(0)
     delta = ProjectedGradient(FixedRadii(0.3, 0.2)).perturb(model, *inputs)
@@ -177,7 +177,7 @@ def test_every_task_has_weights_of_its_own(model, trajectories):
 
 
 def sliding(n, steps=12, seed=0):
-    """Points that are pushed and keep their velocity, of which only the place is seen."""
+    """Points that are accelerated by actions and keep their velocity; only their position is observed."""
     random = torch.Generator().manual_seed(seed)
     velocity, place = torch.randn(n, 2, generator=random), torch.randn(n, 2, generator=random)
     actions, places = torch.randn(n, steps, 2, generator=random), [place]
@@ -187,7 +187,7 @@ def sliding(n, steps=12, seed=0):
     return Trajectories(torch.stack(places, 1), actions)
 
 
-def test_it_learns_what_only_the_history_tells():
+def test_it_learns_a_velocity_that_only_the_history_shows():
     train, held_out, errors = sliding(200), Window(*sliding(50, seed=1)), {}
     for context in (1, 4):
         model = world_model(context, hidden_dim=32)
@@ -198,13 +198,13 @@ def test_it_learns_what_only_the_history_tells():
             optimizer.zero_grad()
             model.loss(train.windows(index, context)).backward()
             optimizer.step()
-        # Nothing tells the velocity at the first step.
+        # At the first step, the velocity is unknown.
         errors[context] = model.squared_errors(held_out)[:, 1:].mean().item()
     assert errors[4] < 0.4 * errors[1], errors
 
 
-def test_the_width_is_divided_among_the_heads():
-    with pytest.raises(UserError, match=r"model\.hidden_dim is 10 and model\.num_heads 4"):
+def test_a_width_that_the_heads_cannot_share_is_refused():
+    with pytest.raises(UserError, match=r"model\.hidden_dim is 10 and model\.num_heads is 4"):
         TransformerDynamics(2, 2, hidden_dim=10, num_heads=4)
 
 

@@ -16,7 +16,7 @@ def turning(n=200, spread=0.3, seed=0):
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.3, 5.0])
-def test_the_circle_stays_a_circle_however_little_of_it_the_data_show(spread):
+def test_the_circle_stays_a_circle_however_little_of_it_is_in_the_data(spread):
     encoder, states = StateEncoder(4, ANGLE), turning(spread=spread)
     encoder.fit_normalization(states)
     latent = encoder(states)
@@ -27,7 +27,7 @@ def test_the_circle_stays_a_circle_however_little_of_it_the_data_show(spread):
     torch.testing.assert_close(encoder.decode(encoder(other)), other)
 
 
-def test_what_is_decoded_lies_on_the_circle_and_the_rest_is_left_alone():
+def test_decoded_angles_lie_on_the_circle_and_other_coordinates_are_unchanged():
     encoder = StateEncoder(4, ANGLE)
     encoder.fit_normalization(turning())
     latent = torch.randn(5, 6, 4, generator=torch.Generator().manual_seed(0))
@@ -48,7 +48,7 @@ def test_gradients_pass_through_the_circle():
     assert (latent.grad != 0).all()
 
 
-def test_a_departure_from_what_was_constant_in_the_data_is_not_huge():
+def test_a_change_of_a_coordinate_that_is_constant_in_the_data_is_not_huge():
     encoder, states = StateEncoder(4, ANGLE), turning()
     encoder.fit_normalization(states)
     states[:, 2] += 0.1
@@ -56,6 +56,6 @@ def test_a_departure_from_what_was_constant_in_the_data_is_not_huge():
 
 
 @pytest.mark.parametrize("wrong", [[(0,)], [(0, -1)], [0, 1], [(0, 1, 2)]], ids=str)
-def test_angles_that_are_no_pairs_are_refused_by_name(wrong):
+def test_angles_that_are_not_pairs_are_refused_by_name(wrong):
     with pytest.raises(ValidationError, match="angles"):
         StateEncoder(3, angles=wrong)
