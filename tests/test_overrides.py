@@ -18,7 +18,7 @@ def test_an_override_is_for_what_hydra_says(override):
     assert key_of(override) == OverridesParser.create().parse_override(override).key_or_group
 
 
-def test_what_makes_no_difference_is_one_list():
+def test_settings_that_make_no_difference_are_one_list():
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         given = ["data_dir=elsewhere", "seed=1", "compare=[cem]"]
         configs = [compose(job, overrides=given, return_hydra_config=True) for job in ("train", "plan")]
@@ -27,7 +27,7 @@ def test_what_makes_no_difference_is_one_list():
     assert list(plan.config.override_dirname.exclude_keys) == list(NO_DIFFERENCE)
     for key in (*NO_DIFFERENCE, "logger.offline"):
         assert is_among(key, NO_DIFFERENCE)
-        assert is_among(key, identity.ASIDE)
-        assert sweep_runs.aside(key)
+        assert is_among(key, identity.IGNORED_SETTINGS)
+        assert sweep_runs.is_ignored(key)
     assert not is_among("data.steps", NO_DIFFERENCE)
     assert {key.partition(".")[0] for key in NO_DIFFERENCE} <= {*configs[0], "sweep"}, "a setting has another name"

@@ -1,1 +1,4 @@
-"""A W&B project's workspace and report, from code: `python -m gapclose.dashboards --help` explains it."""
+"""The workspace and the report of a W&B project, made by code: see `python -m gapclose.dashboards --help`.
+
+Metrics are logged in `gapclose.logging`.
+"""

@@ -1,4 +1,7 @@
-"""The panels of workspace and report, by what they show; every metric in them is one that `gapclose.logging` logs."""
+"""The panels of workspace and report, by subject. `gapclose.logging` logs every metric in them.
+
+To add a panel, add it to a `Part` in `parts`.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,16 +21,16 @@ from wandb_workspaces.reports.v2.interface import Panel
 from gapclose.logging.metrics import AXES
 
 SWEPT = ("choices.data", "choices.model", "choices.finetune", "choices.planner", "seed")
-"""The configuration keys of parallel coordinates, unless others are named."""
+"""The default configuration keys in the parallel coordinates."""
 SUCCESS, ERROR = "open_loop/success_rate", "open_loop/world_model_error"
 
 
 class Part(NamedTuple):
-    """What belongs together.
+    """A section of panels.
 
     Attributes:
         title: of the section.
-        text: what to look for in it.
+        text: how to read the panels.
         panels: of the section.
     """
 
@@ -37,10 +40,10 @@ class Part(NamedTuple):
 
 
 def parts(swept: Sequence[str] = SWEPT) -> list[Part]:
-    """All there is to show, what matters most first.
+    """Makes all parts, the most important first.
 
     Args:
-        swept: the configuration keys of parallel coordinates.
+        swept: the configuration keys in the parallel coordinates.
     """
     return [
         Part(
@@ -68,13 +71,13 @@ def parts(swept: Sequence[str] = SWEPT) -> list[Part]:
         ),
         Part(
             "Error along the horizon",
-            "The error of the imagined states by step of the open-loop plans: where the model leaves reality.",
+            "The error of the imagined states at each step of the open-loop plans.",
             [curve("Error along the horizon", "horizon", ["baseline", "finetuned"], log_y=True)],
         ),
         Part(
             "Methods and planners",
-            "A method is good if it lowers the error under planning and raises success, not if it lowers the error on "
-            "held-out data alone.",
+            "A good method lowers the error under planning and raises success; a lower error on held-out data alone is "
+            "not enough.",
             [
                 bars("Model error by finetune mode", f"finetuned/{ERROR}", "choices.finetune"),
                 bars("Open-loop success by planner", f"finetuned/{SUCCESS}", "choices.planner"),
@@ -90,10 +93,10 @@ def parts(swept: Sequence[str] = SWEPT) -> list[Part]:
         ),
         Part(
             "The sweep",
-            "Each line is a run: what was varied, and what came of it.",
+            "Each line is a run: the varied settings and the results.",
             [
                 ParallelCoordinatesPlot(
-                    title="What was varied, success and error",
+                    title="Varied settings, success and error",
                     columns=[
                         *(ParallelCoordinatesPlotColumn(Config(key)) for key in swept),
                         ParallelCoordinatesPlotColumn(SummaryMetric(f"finetuned/{SUCCESS}"), "success"),
@@ -113,7 +116,7 @@ def parts(swept: Sequence[str] = SWEPT) -> list[Part]:
         ),
         Part(
             "Training",
-            "Losses are in units of the variance of a step: 1 is that of predicting that nothing moves.",
+            "Losses are in units of the variance of a step: 1 is the loss of predicting no change.",
             [
                 curve("Loss of the baseline", "baseline", ["loss"], log_y=True),
                 curve("Loss of finetuning", "finetune", ["loss"], log_y=True),
@@ -124,11 +127,11 @@ def parts(swept: Sequence[str] = SWEPT) -> list[Part]:
 
 
 def curve(title: str, group: str, names: Sequence[str], log_y: bool | None = None) -> LinePlot:
-    """Metrics of a group over the axis of the group."""
+    """A line plot of metrics of a group over the axis of the group."""
     return LinePlot(title=title, x=AXES[group], y=[f"{group}/{name}" for name in names], log_y=log_y)
 
 
 def bars(title: str, metric: str, key: str) -> BarPlot:
-    """The mean of a result over runs that share the value of a configuration key, with its standard error."""
+    """A bar plot of the mean of a result for each value of a configuration key, with its standard error over runs."""
     mean = {"groupby": Config(key), "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
     return BarPlot(title=title, metrics=[metric], orientation="v", **mean)

@@ -1,4 +1,4 @@
-"""Where in the space of action sequences a model's cost is looked at. All actions here are normalised."""
+"""The action sequences at which a model's cost is examined: random, initial, along a descent. All are normalised."""
 
 from typing import Any, NamedTuple
 
@@ -13,31 +13,31 @@ from gapclose.planning.objective import Objective
 from gapclose.planning.search import Bounds, Budget, Search, select
 
 POOL = 64
-"""How many sequences `init` draws for tasks to share."""
+"""How many sequences `init` draws, which the tasks share."""
 
 
 class TracedSearch(Search):
-    """A search that remembers which sequences it was asked to judge."""
+    """A search that records the sequences whose cost or gradient it was asked for."""
 
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
-        self.judged: list[Tensor] = []
+        self.evaluated: list[Tensor] = []
 
     def score(self, candidates: Tensor) -> Tensor:
-        self.judged.append(candidates.clone())
+        self.evaluated.append(candidates.clone())
         return super().score(candidates)
 
     def gradient(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        self.judged.append(candidates.clone())
+        self.evaluated.append(candidates.clone())
         return super().gradient(candidates)
 
 
 class Path(NamedTuple):
-    """The way that a descent took.
+    """The path of a gradient descent.
 
     Attributes:
         actions: sequences `[N, I+1, T, A]`, from the first to the last.
-        gradients: of the cost at all but the last, `[N, I, T, A]`, with the weights at the end of a search.
+        gradients: of the cost at all sequences but the last, `[N, I, T, A]`, with the weights at the end of a search.
     """
 
     actions: Tensor
@@ -45,7 +45,7 @@ class Path(NamedTuple):
 
 
 class Landscape(NamedTuple):
-    """The cost that a planner would minimise: a world model, an objective, and tasks in a simulator."""
+    """The cost that a planner minimises: a world model, an objective, and tasks in a simulator, over `steps` steps."""
 
     world_model: WorldModel
     objective: Objective
@@ -56,7 +56,7 @@ class Landscape(NamedTuple):
     def search(
         self, kind: type[Search] = Search, budget: Budget | None = None, random: torch.Generator | None = None
     ) -> Search:
-        """What gives costs and gradients of normalised sequences; the weights are those at the end of a search."""
+        """A search that gives costs and gradients of normalised sequences, with the weights at the end of a search."""
         with torch.no_grad():
             start, goal = (self.world_model.encode(self.simulator.observe(states)) for states in self.tasks)
         bounds = Bounds(self.simulator.action_low, self.simulator.action_high)
@@ -66,14 +66,14 @@ class Landscape(NamedTuple):
 
 
 def uniform_sequences(search: Search, k: int, random: torch.Generator) -> Tensor:
-    """Uniform within the bounds, independent for each step and task: `[N, k, T, A]`."""
+    """Draws `k` sequences `[N, k, T, A]`, uniform within the bounds and independent for each step and task."""
     return 2 * torch.rand(search.shape(k), generator=random).to(search.best) - 1
 
 
 def initial_sequences(search: Search, init: Init, k: int) -> Tensor:
-    """What a planner starts from, `[N, k, T, A]`: each task takes `k` of a pool of draws that tasks share.
+    """Draws initial sequences of a planner, `[N, k, T, A]`: each task takes `k` of a pool that all tasks share.
 
-    In a planner's search all tasks have the same draws; means over tasks would hang on a few of them.
+    In a planner's search all tasks have the same draws; then means over tasks would depend on a few draws.
     """
     drawn = init.draw(search, max(POOL, k)).clamp(-1, 1)
     n, pool = drawn.shape[:2]
@@ -82,21 +82,21 @@ def initial_sequences(search: Search, init: Init, k: int) -> Tensor:
 
 
 def descend(planner: GradientPlanner, landscape: Landscape, starts: Tensor, random: torch.Generator) -> Tensor:
-    """The sequences `[N, I+1, T, A]` that a planner's gradient descent takes from one per task, `[N, T, A]`."""
+    """Runs a planner's gradient descent from one sequence per task, `[N, T, A]`; returns its path `[N, I+1, T, A]`."""
     search = landscape.search(TracedSearch, planner.budget, random)
     planner.descend(search, starts.unsqueeze(1))
-    return torch.cat(search.judged, 1)
+    return torch.cat(search.evaluated, 1)
 
 
-def path_along(landscape: Landscape, actions: Tensor) -> Path:
-    """The path of a descent that took sequences `[N, I+1, T, A]`.
+def path_with_gradients(landscape: Landscape, actions: Tensor) -> Path:
+    """Adds gradients to the sequences `[N, I+1, T, A]` of a descent.
 
-    Where weights change in the course of a search, the gradients that it followed were those of other costs.
+    If weights change during a search, these are not the gradients that the descent followed.
     """
     return Path(actions, landscape.search().gradient(actions[:, :-1])[1])
 
 
-def spread(path: Path, k: int) -> Tensor:
-    """`k` sequences `[N, k, T, A]` at even distances in iterations along a path, its last one left out."""
-    along = torch.linspace(0, path.gradients.shape[1] - 1, k).round().long().unique()
-    return path.actions[:, along]
+def subsample(path: Path, k: int) -> Tensor:
+    """Selects `k` sequences `[N, k, T, A]` at equal intervals of iterations along a path, without its last one."""
+    iterations = torch.linspace(0, path.gradients.shape[1] - 1, k).round().long().unique()
+    return path.actions[:, iterations]

@@ -1,4 +1,4 @@
-"""Is the attack strong? The loss on held-out transitions, clean and perturbed, and the model's share in it."""
+"""Is the attack strong? The loss on held-out transitions, clean and under attack, and the model's error in it."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -23,8 +23,8 @@ class AttackStrength:
     """Measures the loss under attacks of growing radius.
 
     Args:
-        attacks: what to compare, by name, with fixed radii.
-        multiples: by which their radii are multiplied, one after the other.
+        attacks: the attacks to compare, by name, with fixed radii.
+        multiples: factors of the radii.
 
     Raises:
         UserError: the radii of an attack are learned.
@@ -46,20 +46,19 @@ class AttackStrength:
     def measure(
         self, world_model: LearnedWorldModel, simulator: Simulator, test: Trajectories, seed: int
     ) -> dict[str, Any]:
-        """Mean losses on the transitions of held-out trajectories.
+        """Measures mean losses on the transitions of held-out trajectories.
 
-        Transitions of one trajectory are alike; so the intervals are those of a mean over trajectories.
+        Transitions of one trajectory are correlated, so intervals are those of a mean over trajectories.
 
         Returns:
-            `multiples`; `clean`: the loss without perturbation; `loss`: for each attack the losses under it
-            (`estimate`), one for each multiple; and `error`: the same with what the simulator makes of the perturbed
-            inputs as targets, for actions that are clipped to the bounds as the simulator clips them. The loss counts
-            against the model that a perturbed start leads elsewhere, which is so with the true dynamics, too; the error
-            does not.
+           `multiples`; `clean`: the loss without perturbation; `loss`: for each attack the losses under it
+            (`estimate`), one for each multiple; and `error`: the same with the simulator's next states for the
+            perturbed inputs as targets, with actions clipped to the bounds as in the simulator. The loss also counts
+            that a perturbed start leads elsewhere, which is true of the true dynamics as well; the error does not.
         """
         with torch.no_grad():
-            everything = torch.arange(test.num_windows(1), device=test.actions.device)
-            inputs = world_model.encode_window(test.windows(everything, 1))
+            indices = torch.arange(test.num_windows(1), device=test.actions.device)
+            inputs = world_model.encode_window(test.windows(indices, 1))
         bounds = [bound.to(inputs[1]) for bound in (simulator.action_low, simulator.action_high)]
         clean = estimate(loss_by_trajectory(world_model, *inputs, len(test.actions)))
         results: dict[str, Any] = {"multiples": self.multiples, "clean": clean, "loss": {}, "error": {}}
@@ -67,7 +66,7 @@ class AttackStrength:
             for name, attack in self.attacks.items():
                 with torch.random.fork_rng():
                     torch.manual_seed(derive_seed(seed, "attack"))
-                    delta = widened(attack, multiple).to(inputs[0].device).perturb(world_model, *inputs)
+                    delta = scale_radii(attack, multiple).to(inputs[0].device).perturb(world_model, *inputs)
                 latent, actions = inputs[0] + delta.latent, inputs[1] + delta.actions
                 possible = actions.clamp(*bounds)
                 following = true_steps(world_model, simulator, latent, possible)
@@ -77,8 +76,8 @@ class AttackStrength:
         return results
 
 
-def widened(attack: ProjectedGradient, multiple: float) -> ProjectedGradient:
-    """The same attack with multiples of its radii, which do not change any more."""
+def scale_radii(attack: ProjectedGradient, multiple: float) -> ProjectedGradient:
+    """A copy of an attack with its radii multiplied and fixed."""
     attack = deepcopy(attack).eval()
     attack.radii.factors.mul_(multiple)
     return attack
@@ -88,14 +87,14 @@ def widened(attack: ProjectedGradient, multiple: float) -> ProjectedGradient:
 def loss_by_trajectory(
     world_model: LearnedWorldModel, latent: Tensor, actions: Tensor, targets: Tensor, num_trajectories: int
 ) -> Tensor:
-    """`rollout_loss` of windows that stand one trajectory after the other, averaged over each trajectory: `[N]`."""
+    """The `rollout_loss` of windows, ordered by trajectory, averaged over each trajectory: `[N]`."""
     errors = world_model.rollout_errors(latent, actions, targets)
     return errors.flatten(1).mean(1).view(num_trajectories, -1).mean(1)
 
 
 @torch.no_grad()
 def true_steps(world_model: LearnedWorldModel, simulator: Simulator, latent: Tensor, actions: Tensor) -> Tensor:
-    """The latents `[B, 1, M, Z]` to which one true step leads each member's own latent `[B, 1, M, Z]`."""
-    states = world_model.decode(latent.unsqueeze(-2))  # A member for itself, not their mean.
+    """The latents `[B, 1, M, Z]` after one true step from each member's own latent `[B, 1, M, Z]`."""
+    states = world_model.decode(latent.unsqueeze(-2))  # Each member separately, not their mean.
     following = simulator.step(states.flatten(0, 2), actions.repeat_interleave(latent.shape[2], 0).squeeze(1))
     return world_model.encode(simulator.observe(following))[:, 0].view_as(latent)

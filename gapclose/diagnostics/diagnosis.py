@@ -1,4 +1,4 @@
-"""Why does a model survive planning, or not? What all diagnostics find, for several models on the same tasks."""
+"""Why is a model reliable under planning, or not? Runs all diagnostics for several models on the same tasks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ from gapclose.diagnostics.action_sequences import (
     Path,
     descend,
     initial_sequences,
-    path_along,
-    spread,
+    path_with_gradients,
+    subsample,
     uniform_sequences,
 )
 from gapclose.diagnostics.attack_strength import AttackStrength
@@ -43,25 +43,25 @@ class Subject(NamedTuple):
 
     Attributes:
         world_model: the model.
-        objective: what its plans are judged by.
-        seen: the states that it was trained on, `[L, S]`.
-        test: trajectories of its own data that its training never saw.
+        objective: the cost of its plans.
+        training_states: the states that it was trained on, `[L, S]`.
+        test: held-out trajectories of its own data.
     """
 
     world_model: LearnedWorldModel
     objective: Objective
-    seen: Tensor
+    training_states: Tensor
     test: Trajectories
 
 
 class Finding(NamedTuple):
-    """What pictures are drawn from, for one model.
+    """The data for the pictures of one model.
 
     Attributes:
         execution: its plans, executed open loop.
-        arena: errors over the arena, `[G, G]`; none where the state is no position, and for the true dynamics.
+        arena: errors over the arena, `[G, G]`; none if the state is not a position, and for the true dynamics.
         plans: errors along the plans; empty for the true dynamics.
-        visited: how many states of the training data lie in each cell, `[G, G]`; none as `arena`.
+        visited: number of training states in each cell, `[G, G]`; none where `arena` is.
     """
 
     execution: Execution
@@ -71,20 +71,20 @@ class Finding(NamedTuple):
 
 
 class Diagnostics:
-    """Asks models why they survive planning, or not.
+    """Runs all diagnostics.
 
     Args:
         attack: measures the loss under attack.
         roughness: measures how fast gradients change.
         error_maps: measures errors of single steps.
         planner: makes the plans.
-        descent: whose paths are examined, from one start per task.
-        samples: random and initial sequences per task, and points of its descent, at which gradients are compared.
-        slice_points: of the grid along each axis of a slice through the cost.
-        slice_tasks: the first of the tasks, for which there are slices.
+        descent: the gradient descent whose paths are examined, from one start per task.
+        samples: random sequences, initial sequences and points of the descent per task at which gradients are compared.
+        slice_points: points of the grid along each axis of a slice through the cost.
+        slice_tasks: number of tasks, the first ones, that have slices.
 
     Raises:
-        UserError: the descent is limited by more, or less, than a number of iterations.
+        UserError: the descent is not limited by a number of iterations alone.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -101,7 +101,7 @@ class Diagnostics:
     ) -> None:
         if descent.budget != Budget(descent.budget.iterations) or not descent.budget.iterations:
             raise UserError(
-                "The descents of all models are to be equally long, and of one iteration at least; give a positive "
+                "The descents of all models must have the same number of iterations, at least one; give a positive "
                 "number as descent.iterations, and no other limit."
             )
         self.attack, self.roughness, self.error_maps = attack, roughness, error_maps
@@ -111,18 +111,18 @@ class Diagnostics:
     def run(
         self, subjects: Mapping[str, Subject], simulator: Simulator, tasks: Tasks, seed: int
     ) -> tuple[dict[str, Any], dict[str, Finding], Slice]:
-        """All that is found about models, and about the true dynamics in the first one's latents.
+        """Runs all diagnostics of models, and of the true dynamics in the latents of the first one.
 
-        Of a simulator that is not differentiable, what asks for its gradients is left out.
+        Diagnostics that need gradients of the simulator are left out if it is not differentiable.
 
         Args:
-            subjects: by name; their parameters are trained no more.
+            subjects: the models by name; their parameters are frozen.
             simulator: the true dynamics.
             tasks: starts and goals.
-            seed: of all that is random.
+            seed: of all random numbers.
 
         Returns:
-            The metrics and what pictures are drawn from, by model, and slices through the costs of all.
+            The metrics and the data for pictures, by model, and slices through the costs of all models.
         """
         metrics, findings = {}, {}
         first = next(iter(subjects.values()))
@@ -139,19 +139,19 @@ class Diagnostics:
                 findings[ORACLE] = Finding(execution)
             if simulator.differentiable:
                 landscape = Landscape(truth, goal_alone, simulator, tasks, self.planner.horizon)
-                smoothness = self.smoothness(landscape, *self.places(landscape, execution, seed), seed)
+                smoothness = self.smoothness(landscape, *self.sequences(landscape, execution, seed), seed)
                 metrics[ORACLE]["landscape"] = {"goal": smoothness}
                 models[ORACLE] = truth, goal_alone
             bar.update()
-            cut = self.cut(models, simulator, tasks, seed)
+            cost_slice = self.slice_costs(models, simulator, tasks, seed)
             bar.update()
-        return metrics, findings, cut
+        return metrics, findings, cost_slice
 
     def examine(
         self, subject: Subject, simulator: Simulator, tasks: Tasks, seed: int, advance: Callable[[], Any]
     ) -> tuple[dict[str, Any], Finding]:
-        """One model's answers to all questions; `advance` is called after each."""
-        world_model, objective, seen, test = subject
+        """Runs all diagnostics of one model; `advance` is called after each."""
+        world_model, objective, training_states, test = subject
         expert = single_steps(world_model, simulator, test.states[:, :-1], test.actions)
         expert_error = estimate(expert.error.mean(1))
         execution = self.execute(world_model, objective, simulator, tasks, seed)
@@ -164,12 +164,12 @@ class Diagnostics:
         true_landscape = Landscape(truth, objective.goal_alone(), simulator, tasks, self.planner.horizon)
         for name, cost in costs_of(objective).items():
             landscape = true_landscape._replace(world_model=world_model, objective=cost)
-            places, path = self.places(landscape, execution, seed)
-            metrics["landscape"][name] = self.smoothness(landscape, places, path, seed)
+            sequences, path = self.sequences(landscape, execution, seed)
+            metrics["landscape"][name] = self.smoothness(landscape, sequences, path, seed)
             if simulator.differentiable:
                 gradients[name] = {
-                    place: gradient_agreement(landscape.search(), true_landscape.search(), actions)
-                    for place, actions in places.items()
+                    kind: gradient_agreement(landscape.search(), true_landscape.search(), actions)
+                    for kind, actions in sequences.items()
                 }
         if gradients:
             metrics["gradients"] = gradients
@@ -178,49 +178,51 @@ class Diagnostics:
         random = generator(seed, "map")
         arena = self.error_maps.over_arena(world_model, simulator, grid, device, random) if grid else None
         plans = along_plans(world_model, simulator, execution)
-        errors = error_metrics(arena, plans, execution, simulator, grid, seen)
+        errors = error_metrics(arena, plans, execution, simulator, grid, training_states)
         metrics["errors"] = {"expert": expert_error, **errors}
         advance()
         if world_model.members > 1:
             metrics["disagreement"] = disagreement_metrics(world_model, arena, plans, execution)
         advance()
-        return metrics, Finding(execution, arena, plans, grid and grid.counts(seen))
+        return metrics, Finding(execution, arena, plans, grid and grid.counts(training_states))
 
     def execute(
         self, world_model: WorldModel, objective: Objective, simulator: Simulator, tasks: Tasks, seed: int
     ) -> Execution:
-        """Open loop, with the same random numbers for all models, and for plan.py."""
+        """Plans and executes open loop, with the same random numbers for all models and as in plan.py."""
         return execute_open_loop(self.planner, simulator, world_model, objective, tasks, generator(seed, "open loop"))
 
-    def places(self, landscape: Landscape, execution: Execution, seed: int) -> tuple[dict[str, Tensor], Path]:
-        """Where gradients are looked at, `[N, K, T, A]` by name, and the descent that one of these places is.
+    def sequences(self, landscape: Landscape, execution: Execution, seed: int) -> tuple[dict[str, Tensor], Path]:
+        """The sequences at which gradients are examined, `[N, K, T, A]` by kind, and the path of the descent.
 
         The random and the initial sequences are the same for all models.
         """
         search = landscape.search(random=generator(seed, "initial sequences"))
         initial = initial_sequences(search, self.descent.init, self.samples)
-        path = path_along(landscape, descend(self.descent, landscape, initial[:, 0], generator(seed, "descent")))
-        places = {
+        path = path_with_gradients(
+            landscape, descend(self.descent, landscape, initial[:, 0], generator(seed, "descent"))
+        )
+        sequences = {
             "random": uniform_sequences(search, self.samples, generator(seed, "random sequences")),
             "initial": initial,
-            "descent": spread(path, self.samples),
+            "descent": subsample(path, self.samples),
             "plan": search.bounds.normalize(execution.actions).unsqueeze(1),
         }
-        return places, path
+        return sequences, path
 
-    def smoothness(self, landscape: Landscape, places: dict[str, Tensor], path: Path, seed: int) -> dict[str, Any]:
-        """How fast the gradient changes around `initial` sequences and the `plan`, and along the `descent`."""
+    def smoothness(self, landscape: Landscape, sequences: dict[str, Tensor], path: Path, seed: int) -> dict[str, Any]:
+        """Measures how fast the gradient changes around `initial` sequences and the `plan`, and along the `descent`."""
         search = landscape.search()
         metrics: dict[str, Any] = {
-            name: self.roughness.measure(search, places[name], generator(seed, "roughness", name))
+            name: self.roughness.measure(search, sequences[name], generator(seed, "roughness", name))
             for name in ("initial", "plan")
         }
         return metrics | {"descent": estimate(variation_along(path))}
 
-    def cut(
+    def slice_costs(
         self, models: dict[str, tuple[WorldModel, Objective]], simulator: Simulator, tasks: Tasks, seed: int
     ) -> Slice:
-        """Slices through the goal term of the cost, which all have in common, for the first tasks."""
+        """Computes slices through the goal term of the cost, which all models share, for the first tasks."""
         tasks = Tasks(*(states[: self.slice_tasks] for states in tasks))
         landscapes = {
             name: Landscape(world_model, objective.goal_alone(), simulator, tasks, self.planner.horizon)
@@ -235,7 +237,7 @@ class Diagnostics:
 
 
 def costs_of(objective: Objective) -> dict[str, Objective]:
-    """The `goal` term alone, and the whole `objective` where there is more to it."""
+    """The `goal` term alone, and the whole `objective` if it has more terms."""
     goal_alone = objective.goal_alone()
-    more = any(term.weight > 0 for name, term in objective.terms.items() if name not in goal_alone.terms)
-    return {"goal": goal_alone, **({"objective": objective} if more else {})}
+    has_more_terms = any(term.weight > 0 for name, term in objective.terms.items() if name not in goal_alone.terms)
+    return {"goal": goal_alone, **({"objective": objective} if has_more_terms else {})}

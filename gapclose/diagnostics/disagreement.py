@@ -1,4 +1,4 @@
-"""Does disagreement say where the errors are? Rank correlations of the two, for ensembles."""
+"""Does disagreement predict the errors? Rank correlations of the two, for ensembles."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from gapclose.planning.objective import Disagreement
 
 
 def rank_correlation(x: Tensor, y: Tensor) -> float:
-    """Spearman's rank correlation of all pairs of `x [...]` and `y [...]` that are no NaN."""
+    """Spearman's rank correlation of all pairs of `x [...]` and `y [...]` without NaN."""
     known = ~(x.isnan() | y.isnan())
     x, y = (values[known].double().cpu().numpy() for values in (x, y))
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -24,28 +24,29 @@ def rank_correlation(x: Tensor, y: Tensor) -> float:
 
 
 def rank_correlation_over_tasks(x: Tensor, y: Tensor) -> dict[str, Any]:
-    """The same for `[N]` or `[N, L]`, with an interval that resamples tasks, not the pairs within them."""
+    """The same for `[N]` or `[N, L]`, with an interval that resamples tasks instead of pairs."""
 
     def of_tasks(numbers: np.ndarray) -> float:
         return rank_correlation(x[torch.from_numpy(numbers)], y[torch.from_numpy(numbers)])
 
     x, y = x.cpu(), y.cpu()
-    found = statistic_interval(np.arange(len(x)), of_tasks, rank_correlation(x, y), num_resamples=300)
-    return found.entry("rank_correlation")
+    correlation = statistic_interval(np.arange(len(x)), of_tasks, rank_correlation(x, y), num_resamples=300)
+    return correlation.entry("rank_correlation")
 
 
 @torch.no_grad()
 def disagreement_metrics(
     world_model: WorldModel, arena: Step | None, plans: dict[str, Step], execution: Execution
 ) -> dict[str, Any]:
-    """Rank correlations of disagreement and true error.
+    """Computes rank correlations of disagreement and true error.
 
     Returns:
-        `arena`: over the cells of the map; `real` and `imagined`: over the states along plans, one step each; `plans`:
-        over whole plans, of the disagreement that a planner is charged for and the mean error of the imagined states.
+        `arena`: over the cells of the map; `real` and `imagined`: over single steps from the states along plans;
+            `plans`:
+        over whole plans, of the disagreement term of the planner's cost and the mean error of the imagined states.
     """
     metrics: dict[str, Any] = {} if arena is None else {"arena": {"rank_correlation": rank_correlation(*arena)}}
     metrics |= {name: rank_correlation_over_tasks(step.error, step.disagreement) for name, step in plans.items()}
     latents = world_model.rollout(world_model.encode(execution.states[:, 0]), execution.actions)
-    charged = Disagreement()(latents, execution.actions, latents[:, 0])
-    return metrics | {"plans": rank_correlation_over_tasks(charged, execution.squared_errors().nanmean(1))}
+    disagreement = Disagreement()(latents, execution.actions, latents[:, 0])
+    return metrics | {"plans": rank_correlation_over_tasks(disagreement, execution.squared_errors().nanmean(1))}

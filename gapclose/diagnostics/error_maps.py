@@ -1,4 +1,4 @@
-"""Where are the errors? One step of the model against one of the simulator, over the arena and where plans go."""
+"""Where are the errors? Single steps of the model against the simulator, over the arena and along plans."""
 
 from typing import Any, NamedTuple, Self
 
@@ -12,11 +12,11 @@ from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution
 
 AT_ONCE = 8192
-"""How many states are predicted from at once."""
+"""Batch size of predictions."""
 
 
 class Step(NamedTuple):
-    """What single steps of a model are worth.
+    """Error and disagreement of single steps.
 
     Attributes:
         error: squared errors `[...]` of the predicted next states, averaged over coordinates, in the simulator's units.
@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
 @torch.no_grad()
 def single_steps(world_model: WorldModel, simulator: Simulator, states: Tensor, actions: Tensor) -> Step:
-    """One step each from states `[..., S]` with actions `[..., A]`."""
+    """Predicts and simulates one step from each of the states `[..., S]` with the actions `[..., A]`."""
     parts = []
     for state, action in zip(states.flatten(0, -2).split(AT_ONCE), actions.flatten(0, -2).split(AT_ONCE)):
         latent = world_model.step(world_model.encode(simulator.observe(state)), action)
@@ -42,7 +42,7 @@ class Grid(NamedTuple):
     """Square cells that cover the states of a simulator whose state is a position in the plane.
 
     Attributes:
-        simulator: the world that they cover.
+        simulator: the simulator whose states they cover.
         edges: of the cells along x and along y, `[2, G+1]`.
         possible: whether the state in the middle of a cell is possible, bool `[G, G]`: rows along y, columns along x.
     """
@@ -53,7 +53,7 @@ class Grid(NamedTuple):
 
     @classmethod
     def over(cls, simulator: Simulator, cells: int) -> Self | None:
-        """The grid with that many cells along each axis; none for a simulator whose state is no position."""
+        """The grid with this number of cells along each axis; none for a simulator whose state is not a position."""
         middle = (simulator.state_low + simulator.state_high) / 2
         if simulator.state_dim != 2 or not middle.isfinite().all() or not simulator.position(middle).equal(middle):
             return None
@@ -68,13 +68,13 @@ class Grid(NamedTuple):
         return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1)
 
     def counts(self, states: Tensor) -> Tensor:
-        """How many of states `[..., 2]` lie in each cell, `[G, G]`."""
+        """Counts the states `[..., 2]` in each cell, `[G, G]`."""
         return torch.bincount(self.cells(states).flatten(), minlength=self.possible.numel()).view(self.possible.shape)
 
     def cells(self, states: Tensor) -> Tensor:
-        """The numbers `[...]` of the cells, row by row, in which states `[..., 2]` lie; outside, of the nearest cell.
+        """The numbers `[...]` of the cells that contain states `[..., 2]`, row by row; outside, of the nearest cell.
 
-        A possible state in a cell whose middle is not (it rests against a wall) counts in the nearest possible one.
+        A possible state in a cell whose middle is impossible (it touches a wall) counts in the nearest possible cell.
         """
         states = states.cpu()
         column, row = (torch.bucketize(states[..., i].contiguous(), self.edges[i, 1:-1], right=True) for i in (0, 1))
@@ -101,7 +101,7 @@ class ErrorMaps:
     def over_arena(
         self, world_model: WorldModel, simulator: Simulator, grid: Grid, device: torch.device, random: torch.Generator
     ) -> Step:
-        """Means over random actions, `[G, G]`; NaN where no state is possible."""
+        """Averages over random actions from the middle of each cell, `[G, G]`; NaN where that state is impossible."""
         low, high = simulator.action_low, simulator.action_high
         share = torch.rand(*grid.possible.shape, self.actions_per_cell, len(low), generator=random)
         states = grid.centres().unsqueeze(2).expand(*share.shape[:-1], 2)
@@ -110,15 +110,15 @@ class ErrorMaps:
 
 
 def along_plans(world_model: WorldModel, simulator: Simulator, execution: Execution) -> dict[str, Step]:
-    """Single steps `[N, L]` from the `real` and from the `imagined` states of executed plans, with the plans' actions.
+    """Evaluates single steps `[N, L]` from the `real` and the `imagined` states of executed plans.
 
-    NaN marks imagined states that are impossible: from there the simulator has no answer.
+    NaN marks imagined states that are impossible in the simulator.
     """
     states = {"real": execution.states[:, :-1], "imagined": execution.imagined[:, :-1]}
-    found = {name: single_steps(world_model, simulator, x, execution.actions) for name, x in states.items()}
+    steps = {name: single_steps(world_model, simulator, x, execution.actions) for name, x in states.items()}
     possible = simulator.possible(states["imagined"])
-    found["imagined"] = Step(*(x.where(possible, torch.nan) for x in found["imagined"]))
-    return found
+    steps["imagined"] = Step(*(x.where(possible, torch.nan) for x in steps["imagined"]))
+    return steps
 
 
 def error_metrics(
@@ -127,22 +127,22 @@ def error_metrics(
     execution: Execution,
     simulator: Simulator,
     grid: Grid | None,
-    seen: Tensor,
+    training_states: Tensor,
 ) -> dict[str, Any]:
-    """The errors of single steps as numbers (MSE in the simulator's units).
+    """Summarises the errors of single steps (MSE in the simulator's units).
 
     Args:
         arena: errors over the arena, if there is a grid.
         plans: errors at the `real` and the `imagined` states of plans.
         execution: of these plans.
         simulator: the world.
-        grid: of the arena; none where a state is no position.
-        seen: the states that the model was trained on, `[L, S]`.
+        grid: of the arena; none if a state is not a position.
+        training_states: the states that the model was trained on, `[L, S]`.
 
     Returns:
-        `real` and `imagined`: at the states of executed plans; `impossible`: the share of imagined states that are none
-        of the world's; and, with a grid, `arena`: mean and median over its cells, `unvisited_real` and
-        `unvisited_imagined`: the share of the plans' states in cells where there is no training data.
+        `real` and `imagined`: at the states of executed plans; `impossible`: the share of imagined states that are
+        impossible in the simulator; and, with a grid, `arena`: mean and median over its cells, `unvisited_real` and
+        `unvisited_imagined`: the share of the plans' states in cells without training data.
     """
     imagined = execution.imagined[:, 1:]
     metrics: dict[str, Any] = {name: estimate(step.error.nanmean(1)) for name, step in plans.items()}
@@ -150,7 +150,7 @@ def error_metrics(
     if grid:
         errors = arena.error[grid.possible]
         metrics["arena"] = {"mean": errors.mean().item(), "median": errors.median().item()}
-        unvisited = (grid.counts(seen) == 0).flatten()
+        unvisited = (grid.counts(training_states) == 0).flatten()
         for name, states in (("real", execution.states[:, 1:]), ("imagined", imagined)):
             metrics[f"unvisited_{name}"] = estimate(unvisited[grid.cells(states)].double().mean(1))
     return metrics

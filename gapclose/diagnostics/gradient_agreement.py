@@ -1,4 +1,4 @@
-"""Do the gradients point the right way? Those through the model against those through the true dynamics."""
+"""Do gradients point the right way? Gradients through the model against those through the true dynamics."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from gapclose.planning.search import Search
 
 
 def gradient_agreement(search: Search, truth: Search, actions: Tensor) -> dict[str, Any]:
-    """How the gradients of the cost at sequences `[N, K, T, A]` agree with the true ones.
+    """Compares the gradients of the cost at sequences `[N, K, T, A]` with the true ones.
 
-    Where the true gradient is zero (the wall takes up whatever the actions do) there is no angle: such sequences count
-    for themselves.
+    Where the true gradient is zero (because a wall blocks every motion) there is no angle; such sequences are counted
+    separately.
 
     Returns:
         `cosine` between the gradients, averaged over the sequences of each task, as an estimate over tasks;
         `share_negative`: the share of tasks whose average is below 0; `without_gradient`: the share of sequences whose
         true gradient is zero; and `erased`: the share of single action coordinates on which the true cost does not
-        depend, though the model's may.
+        depend, although the model's may.
     """
     modelled, true = (landscape.gradient(actions)[1].flatten(2) for landscape in (search, truth))
     without = (true == 0).all(2)

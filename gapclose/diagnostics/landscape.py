@@ -13,7 +13,7 @@ from gapclose.planning.search import Search
 from gapclose.settings import Positive
 
 CURVATURE_STEP = 0.03
-"""Half the distance at which gradients are compared for a curvature: kinks of the true dynamics count at this scale."""
+"""Half the distance over which gradients are compared for the curvature; it sets the scale at which kinks count."""
 
 
 class Roughness:
@@ -23,9 +23,9 @@ class Roughness:
     their middle.
 
     Args:
-        step_sizes: how far apart the gradients are that are compared.
+        step_sizes: distances between the compared gradients.
         num_directions: random directions per sequence.
-        power_iterations: for the largest curvature.
+        power_iterations: iterations for the largest curvature.
     """
 
     @validate_call
@@ -39,7 +39,7 @@ class Roughness:
         self.power_iterations = power_iterations
 
     def measure(self, search: Search, actions: Tensor, random: torch.Generator) -> dict[str, Any]:
-        """Around sequences `[N, K, T, A]`: `step_sizes`, `gradient_variation` (one for each) and `curvature`."""
+        """Measures `gradient_variation`, for each of `step_sizes`, and `curvature` around sequences `[N, K, T, A]`."""
         variation = gradient_variation(search, actions, self.step_sizes, self.num_directions, random)
         curvature = largest_curvature(search, actions, self.power_iterations, random)
         return {
@@ -55,7 +55,7 @@ def norm(sequences: Tensor) -> Tensor:
 
 
 def random_directions(like: Tensor, random: torch.Generator) -> Tensor:
-    """Sequences of length 1 and uniform direction, of the shape `[..., T, A]` of `like`."""
+    """Draws sequences of length 1 and uniform direction with the shape `[..., T, A]` of `like`."""
     directions = torch.randn(like.shape, generator=random).to(like)
     return directions / norm(directions)[..., None, None]
 
@@ -65,8 +65,8 @@ def gradient_variation(
 ) -> Tensor:
     """`‖g(a + s d) - g(a)‖ / s`, averaged over random directions and sequences: a local Lipschitz constant of `g`.
 
-    Where a step would leave the bounds, it ends there and its length is what remains: beyond them the cost is constant,
-    which is not the model's doing.
+    A step that would leave the bounds ends there and `s` is its remaining length: outside the cost is constant because
+    actions are clipped, not because of the model.
 
     Args:
         search: gives the gradient `g` of the cost.
@@ -84,18 +84,18 @@ def gradient_variation(
     for step_size in step_sizes:
         moved = (centre + step_size * directions).clamp(-1, 1)
         ratio = norm(search.gradient(moved)[1] - at_centre) / norm(moved - centre)
-        ratios.append(ratio.nanmean(1))  # NaN: a corner, from which the step would only leave.
+        ratios.append(ratio.nanmean(1))  # NaN: at a corner the step may have no length.
     return torch.stack(ratios, 1)
 
 
 def largest_curvature(search: Search, actions: Tensor, iterations: int, random: torch.Generator) -> Tensor:
     """The largest absolute eigenvalue of the cost's Hessian at sequences `[N, K, T, A]`, by power iteration: `[N, K]`.
 
-    Products with the Hessian are differences of gradients over a finite distance, not derivatives of them: those of the
-    true dynamics, which are linear in pieces, have no derivative that knows of the kinks. After a few iterations it is
-    a lower bound.
+    Products with the Hessian are finite differences of gradients, not derivatives: the gradients of the true dynamics
+    are piecewise linear, so their derivatives do not contain the kinks. After a few iterations the result is a lower
+    bound.
     """
-    centre = actions.clamp(CURVATURE_STEP - 1, 1 - CURVATURE_STEP)  # All that is compared lies within the bounds.
+    centre = actions.clamp(CURVATURE_STEP - 1, 1 - CURVATURE_STEP)  # Keeps the compared sequences within the bounds.
     direction = random_directions(centre, random)
     for _ in range(iterations):
         ahead, behind = (search.gradient(centre + sign * CURVATURE_STEP * direction)[1] for sign in (1, -1))
@@ -117,7 +117,7 @@ def variation_along(path: Path) -> Tensor:
 
 
 class Plane(NamedTuple):
-    """For each task a plane in the space of action sequences.
+    """A plane in the space of action sequences for each task.
 
     Attributes:
         origin: `[N, T, A]`.
@@ -129,9 +129,9 @@ class Plane(NamedTuple):
 
     @classmethod
     def through(cls, paths: Sequence[Tensor]) -> Self:
-        """The plane through the mean of the paths' starts that comes closest to all their points `[N, I, T, A]`.
+        """Fits the plane through the mean of the paths' starts that is closest to their points `[N, I, T, A]`.
 
-        Its axes are the principal directions of what the paths move (Li et al. 2018, arXiv 1712.09913, section 7).
+        Its axes are the principal directions of the paths' movement (Li et al. 2018, arXiv 1712.09913, section 7).
         """
         origin = torch.stack([path[:, 0] for path in paths]).mean(0)
         moves = torch.cat(paths, 1) - origin.unsqueeze(1)
@@ -139,7 +139,7 @@ class Plane(NamedTuple):
         return cls(origin, directions.unflatten(2, origin.shape[1:]))
 
     def project(self, actions: Tensor) -> Tensor:
-        """Coordinates `[N, I, 2]` of the points of the plane that are nearest to sequences `[N, I, T, A]`."""
+        """Projects sequences `[N, I, T, A]` onto the plane: coordinates `[N, I, 2]`."""
         moves = actions - self.origin.unsqueeze(1)
         return torch.einsum("nita,ncta->nic", moves, self.axes)
 
@@ -147,8 +147,8 @@ class Plane(NamedTuple):
         """Sequences `[N, I, T, A]` at coordinates `[N, I, 2]`."""
         return self.origin.unsqueeze(1) + torch.einsum("nic,ncta->nita", coordinates, self.axes)
 
-    def share_held(self, paths: Sequence[Tensor]) -> Tensor:
-        """The share of the paths' squared distances from the origin that lies in the plane, `[N]`."""
+    def share_in_plane(self, paths: Sequence[Tensor]) -> Tensor:
+        """The share of the paths' squared distances from the origin that is in the plane, `[N]`."""
         moves = torch.cat(paths, 1) - self.origin.unsqueeze(1)
         total = moves.square().sum((1, 2, 3))
         return self.project(torch.cat(paths, 1)).square().sum((1, 2)) / total.clamp(min=1e-12)
@@ -161,36 +161,36 @@ class Slice(NamedTuple):
         ticks: coordinates of the grid along both axes, `[N, 2, P]`.
         costs: by model, `[N, P, P]`: rows along the second axis, columns along the first.
         paths: by model, coordinates of its descent, `[N, I, 2]`.
-        share_held: how much of the paths' movement lies in the plane, `[N]`.
+        share_in_plane: share of the paths' movement that is in the plane, `[N]`.
     """
 
     ticks: Tensor
     costs: dict[str, Tensor]
     paths: dict[str, Tensor]
-    share_held: Tensor
+    share_in_plane: Tensor
 
 
 def slices(searches: dict[str, Search], paths: dict[str, Tensor], num_points: int, margin: float = 0.35) -> Slice:
-    """The costs of several models over the same plane: that of all their descents from the same starts.
+    """Computes the costs of several models over the same plane, that of all their descents from the same starts.
 
-    After the figure of arXiv 2512.09929 that shows the planning loss around a plan.
+    Modelled on the figure of the planning loss around a plan in arXiv 2512.09929.
 
     Args:
-        searches: by model, give the costs of normalised sequences.
+        searches: by model, to compute the costs of normalised sequences.
         paths: by model, the points of its descent, `[N, I, T, A]`.
         num_points: `P` of the grid along each axis.
-        margin: by which it is wider than the paths, as a share of their extent.
+        margin: by which the grid is wider than the paths, as a share of their width.
     """
     plane = Plane.through(list(paths.values()))
     projected = {name: plane.project(path) for name, path in paths.items()}
-    everything = torch.cat(list(projected.values()), 1)
-    low, high = everything.amin(1), everything.amax(1)
-    middle, extent = (low + high) / 2, (high - low).amax(1, keepdim=True).clamp(min=0.1)
+    points = torch.cat(list(projected.values()), 1)
+    low, high = points.amin(1), points.amax(1)
+    middle, width = (low + high) / 2, (high - low).amax(1, keepdim=True).clamp(min=0.1)
     unit = torch.linspace(-0.5 - margin, 0.5 + margin, num_points).to(middle)
-    ticks = middle.unsqueeze(2) + extent.unsqueeze(2) * unit
+    ticks = middle.unsqueeze(2) + width.unsqueeze(2) * unit
     columns, rows = ticks[:, 0, None, :], ticks[:, 1, :, None]
     grid = torch.stack(torch.broadcast_tensors(columns, rows), -1).flatten(1, 2)
     costs = {
         name: search.score(plane.at(grid)).unflatten(1, (num_points, num_points)) for name, search in searches.items()
     }
-    return Slice(ticks, costs, projected, plane.share_held(list(paths.values())))
+    return Slice(ticks, costs, projected, plane.share_in_plane(list(paths.values())))

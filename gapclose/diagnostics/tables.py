@@ -1,4 +1,4 @@
-"""What diagnostics have found, as tables."""
+"""The results of diagnostics as tables, one for each question."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 from gapclose.evaluation.statistics import Estimate, number
 from gapclose.evaluation.tables import success
 
-PLACES = {"random": "random", "initial": "initial", "descent": "descent path", "plan": "plan"}
-"""Where gradients are looked at, in words."""
+SEQUENCES = {"random": "random", "initial": "initial", "descent": "descent path", "plan": "plan"}
+"""The kinds of action sequences at which gradients are examined, in words."""
 COSTS = {"goal": "goal", "objective": "objective"}
-"""Which cost is looked at, in words."""
+"""The examined costs, in words."""
 
 
 class Report(NamedTuple):
-    """One table: an answer to one question."""
+    """A table that answers one question."""
 
     title: str
     columns: list[str]
@@ -22,114 +22,110 @@ class Report(NamedTuple):
 
 
 def reports(models: dict[str, dict[str, Any]]) -> Iterator[Report]:
-    """A table for each question that has an answer, from the metrics by model that `Diagnostics.run` returns."""
-    learned = {name: found for name, found in models.items() if "attack" in found}
-    yield outcome({name: found for name, found in models.items() if "open_loop" in found})
+    """Yields a table for each question that has an answer, from the metrics by model of `Diagnostics.run`."""
+    learned = {name: metrics for name, metrics in models.items() if "attack" in metrics}
+    yield outcome({name: metrics for name, metrics in models.items() if "open_loop" in metrics})
     yield attack_strength(learned)
-    yield roughness({name: found for name, found in models.items() if "landscape" in found})
+    yield roughness({name: metrics for name, metrics in models.items() if "landscape" in metrics})
     yield errors(learned)
-    if all("gradients" in found for found in learned.values()):
+    if all("gradients" in metrics for metrics in learned.values()):
         yield gradient_agreement(learned)
-    ensembles = {name: found["disagreement"] for name, found in learned.items() if "disagreement" in found}
+    ensembles = {name: metrics["disagreement"] for name, metrics in learned.items() if "disagreement" in metrics}
     if ensembles:
         yield disagreement(ensembles)
 
 
 def cell(entry: dict[str, Any], digits: str = ".2g", name: str = "mean") -> str:
-    """An estimate of the metrics with its interval."""
+    """Formats an estimate with its interval."""
     return format(Estimate.of(entry, name), digits)
 
 
 def outcome(models: dict[str, dict[str, Any]]) -> Report:
-    """What is to be explained."""
+    """The outcome of planning, which the other tables explain."""
     rows = []
-    for name, found in models.items():
-        result = found["open_loop"]
+    for name, metrics in models.items():
+        result = metrics["open_loop"]
         distances = [number(result[key], ".3f") for key in ("goal_distance", "imagined_goal_distance")]
         rows.append([name, success(result), *distances, number(result["world_model_error"])])
     columns = ["model", "success [95 %]", "distance", "promised", "model error"]
     caption = "plans executed open loop; distance: to the goal at the end; model error: MSE of the imagined states"
-    return Report("0. What is to be explained", columns, rows, caption)
+    return Report("0. Outcome of planning", columns, rows, caption)
 
 
 def attack_strength(models: dict[str, dict[str, Any]]) -> Report:
-    """The loss by attack and radius."""
+    """The loss by attack and radius of the perturbation."""
     rows, multiples = [], next(iter(models.values()))["attack"]["multiples"]
-    for name, found in models.items():
-        of_model = found["attack"]
-        rows.append([name, "clean", *[cell(of_model["clean"], ".3g")] * len(multiples)])
+    for name, metrics in models.items():
+        result = metrics["attack"]
+        rows.append([name, "clean", *[cell(result["clean"], ".3g")] * len(multiples)])
         for key, words in (("loss", ""), ("error", ", true target")):
-            for attack, estimates in of_model[key].items():
+            for attack, estimates in result[key].items():
                 rows.append([name, f"{attack}{words}", *(cell(estimate, ".3g") for estimate in estimates)])
     columns = ["model", "attack", *(f"radius × {multiple:g}" for multiple in multiples)]
     caption = (
-        "loss on held-out expert transitions, in units of the variance of a step; true target: what the simulator "
-        "makes of the perturbed inputs, so that only the model's error counts"
+        "loss on held-out expert transitions, in units of the variance of a step; true target: the simulator's next "
+        "states for the perturbed inputs, so that only the model's error counts"
     )
     return Report("1. Is the attack strong?", columns, rows, caption)
 
 
 def roughness(models: dict[str, dict[str, Any]]) -> Report:
-    """Gradient variation and curvature by cost and place."""
+    """Gradient variation and curvature by cost and kind of sequence."""
     rows = []
-    for name, found in models.items():
-        for cost, of_cost in found["landscape"].items():
-            for place in ("initial", "plan"):
-                of_place = of_cost[place]
-                variation = [cell(entry) for entry in of_place["gradient_variation"]]
-                rows.append([name, COSTS[cost], PLACES[place], *variation, cell(of_place["curvature"])])
+    for name, metrics in models.items():
+        for cost, of_cost in metrics["landscape"].items():
+            for kind in ("initial", "plan"):
+                result = of_cost[kind]
+                variation = [cell(entry) for entry in result["gradient_variation"]]
+                rows.append([name, COSTS[cost], SEQUENCES[kind], *variation, cell(result["curvature"])])
             blank = [""] * (len(variation) - 1)
-            rows.append([name, COSTS[cost], PLACES["descent"], cell(of_cost["descent"]), *blank, ""])
+            rows.append([name, COSTS[cost], SEQUENCES["descent"], cell(of_cost["descent"]), *blank, ""])
     steps = next(iter(models.values()))["landscape"]["goal"]["plan"]["step_sizes"]
     columns = ["model", "cost", "around", *(f"s = {step:g}" for step in steps), "curvature"]
     caption = (
         "‖g(a + s d) - g(a)‖ / s in random directions d, of the cost's gradient g (descent path: between successive "
-        "points, at their own distance); curvature: the largest of either sign"
+        "points, with their distance as s); curvature: the largest absolute one"
     )
     return Report("2. Is the landscape smooth?", columns, rows, caption)
 
 
 def errors(models: dict[str, dict[str, Any]]) -> Report:
-    """One-step errors by where they are."""
+    """One-step errors on expert data, along plans and over the arena."""
     rows = []
-    for name, found in models.items():
-        of_model = found["errors"]
-        arena = (
-            f"{number(of_model['arena']['mean'])} ({number(of_model['arena']['median'])})"
-            if "arena" in of_model
-            else "–"
-        )
+    for name, metrics in models.items():
+        result = metrics["errors"]
+        arena = f"{number(result['arena']['mean'])} ({number(result['arena']['median'])})" if "arena" in result else "–"
         shares = [
-            cell(of_model[key], ".2f") if key in of_model else "–"
+            cell(result[key], ".2f") if key in result else "–"
             for key in ("impossible", "unvisited_real", "unvisited_imagined")
         ]
-        rows.append([name, *(cell(of_model[key]) for key in ("expert", "real", "imagined")), arena, *shares])
+        rows.append([name, *(cell(result[key]) for key in ("expert", "real", "imagined")), arena, *shares])
     columns = [
         "model", "expert data", "real states", "imagined states", "arena (median)", "impossible", "no data: real",
         "imagined"
     ]  # fmt: skip
     caption = (
-        "MSE of one step; real, imagined states: of executed plans; impossible: share of imagined states that the "
-        "world does not have; no data: share of the plans' states in cells without training data"
+        "MSE of one step; real, imagined states: of executed plans; impossible: share of imagined states that are "
+        "impossible in the world; no data: share of the plans' states in cells without training data"
     )
     return Report("3. Where are the errors?", columns, rows, caption)
 
 
 def gradient_agreement(models: dict[str, dict[str, Any]]) -> Report:
-    """Cosines with the true gradient by cost and place."""
+    """Cosines with the true gradient by cost and kind of sequence."""
     rows = [
         [
             name,
             COSTS[cost],
-            PLACES[place],
+            SEQUENCES[kind],
             cell(result["cosine"], "z.2f"),
             cell(result["share_negative"], ".2f"),
             number(result["without_gradient"]["mean"], ".3f"),
             number(result["erased"]["mean"], ".2f"),
         ]
-        for name, found in models.items()
-        for cost, of_cost in found["gradients"].items()
-        for place, result in of_cost.items()
+        for name, metrics in models.items()
+        for cost, of_cost in metrics["gradients"].items()
+        for kind, result in of_cost.items()
     ]
     columns = ["model", "cost", "at", "cosine", "tasks below 0", "no true gradient", "erased"]
     caption = (
@@ -140,16 +136,16 @@ def gradient_agreement(models: dict[str, dict[str, Any]]) -> Report:
 
 
 def disagreement(ensembles: dict[str, dict[str, Any]]) -> Report:
-    """Rank correlations of disagreement and error."""
+    """Rank correlations of disagreement and true error."""
     keys = {"arena": "arena", "real": "real states", "imagined": "imagined states", "plans": "whole plans"}
     rows = []
-    for name, found in ensembles.items():
+    for name, correlations in ensembles.items():
         cells = [
-            "–" if key not in found
-            else cell(found[key], "z.2f", "rank_correlation") if "ci95" in found[key]
-            else number(found[key]["rank_correlation"], "z.2f")
+            "–" if key not in correlations
+            else cell(correlations[key], "z.2f", "rank_correlation") if "ci95" in correlations[key]
+            else number(correlations[key]["rank_correlation"], "z.2f")
             for key in keys
         ]  # fmt: skip
         rows.append([name, *cells])
     caption = "Spearman's rank correlation of the members' disagreement with the true error"
-    return Report("5. Does disagreement know the errors?", ["model", *keys.values()], rows, caption)
+    return Report("5. Does disagreement predict the errors?", ["model", *keys.values()], rows, caption)

@@ -1,4 +1,4 @@
-"""Planners side by side: the same tasks, the same model, one run."""
+"""Compares planners in one run: on the same tasks, with the same model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,20 +26,20 @@ def compare(
     seed: int,
     ways: tuple[str, ...] = WAYS,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Execution]]]:
-    """How planners fare with one model on the same tasks.
+    """Measures several planners with one model on the same tasks.
 
     Args:
-        world_model: what all of them plan with.
-        planners: MPC with the planner in it, by name.
+        world_model: the model that all of them plan with.
+        planners: MPC with its planner, by name.
         simulator: executes.
-        objective: what plans are judged by; it is calibrated for the model and the longest of the plans.
+        objective: the cost of plans; it is calibrated for the model and the longest planning horizon.
         held_out: tasks and trajectories.
         seed: of the plans.
         ways: to execute, of `open_loop` and `mpc`.
 
     Returns:
-        `expert_error`, `disagreement_weight` and, by planner, one set of metrics for each way to execute; with open
-        loop there is also `budget`: what would have succeeded had the search ended after each of its iterations. And
+        `expert_error`, `disagreement_weight` and, by planner, one set of metrics for each way to execute. Open loop
+        also has `budget`: the success rate if the search had ended after each of its iterations. The second value has
         the executions, by planner and way.
     """
     tasks = held_out.tasks
@@ -47,7 +47,7 @@ def compare(
     longest = max(mpc.planner.horizon for mpc in planners.values())
     objective = objective.calibrated(world_model, held_out.validation.pieces(longest))
     start, goal = simulator.observe(tasks.start), simulator.observe(tasks.goal)
-    # A first search also pays for what a process does once; so two tasks are planned before time counts.
+    # The first search also does work that a process does once, so two tasks are planned before time is measured.
     for mpc in planners.values():
         mpc.planner.plan(world_model, objective, start[:2], goal[:2], generator=generator(seed))
     metrics, executions = {}, {}
@@ -74,9 +74,9 @@ def compare(
 
 @torch.no_grad()
 def success_by_budget(plan: Plan, simulator: Simulator, tasks: Tasks) -> dict[str, list[float]]:
-    """Success of the best after each iteration of the search: `seconds` and `success_rate`.
+    """The success rate of the best plans after each iteration of the search: `seconds` and `success_rate`.
 
-    That is success had the search ended there, unless the planner chooses among its plans at the end.
+    This equals the success if the search had ended there, unless the planner selects among its plans at the end.
     """
 
     def success(actions: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The gap as numbers: how a model fares on held-out data, and how it fares when it is planned with."""
+"""Measures the train-test gap: the error of a model on held-out data against its error under planning."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -19,7 +19,7 @@ from gapclose.planning.planner import Planner
 from gapclose.seeds import generator
 
 WAYS = ("open_loop", "mpc")
-"""The ways to execute plans."""
+"""The ways to execute plans: open loop, and model-predictive control (MPC)."""
 METRICS = (
     "success_rate",
     "goal_distance",
@@ -31,16 +31,16 @@ METRICS = (
     "planning_seconds",
     "adaptation_seconds",
 )
-"""The numbers that `evaluate` finds."""
+"""The metrics of `evaluate`."""
 
 
 class HeldOut(NamedTuple):
-    """What training never sees.
+    """Held-out tasks and data, which training never uses.
 
     Attributes:
-        tasks: to be planned.
-        validation: trajectories that choices are made on.
-        test: trajectories that errors are reported on.
+        tasks: to plan.
+        validation: trajectories for choices, such as the calibration of the objective.
+        test: trajectories on which errors are reported.
     """
 
     tasks: Tasks
@@ -49,22 +49,22 @@ class HeldOut(NamedTuple):
 
     @classmethod
     def of(cls, tasks: Tasks, trajectories: Trajectories, device: torch.device) -> Self:
-        """The tasks, and the held-out part of trajectories, on a device."""
+        """Takes the held-out part of trajectories, and moves it and the tasks to a device."""
         _, validation, test = split(trajectories)
         return cls(*(type(x)(*(tensor.to(device) for tensor in x)) for x in (tasks, validation, test)))
 
 
 def evaluate(execution: Execution, simulator: Simulator, expert_error: float | None = None) -> dict[str, Any]:
-    """The metrics of one way to plan and execute.
+    """Computes the metrics of one way to plan and execute.
 
     Args:
-        execution: what was imagined and what happened.
+        execution: imagined and executed states.
         simulator: measures distances and success.
-        expert_error: the model's error on held-out data, which its error under planning is compared with.
+        expert_error: the model's error on held-out data, the reference for its error under planning.
 
     Returns:
-        `num_tasks`, `success_rate` and its Wilson interval, mean `goal_distance` and `imagined_goal_distance` at the
-        end, `exploitation` (how much farther from the goal than promised), `world_model_error` (MSE over coordinates,
+        `num_tasks`, `success_rate` and its Wilson interval, mean final `goal_distance` and `imagined_goal_distance`,
+        `exploitation` (the difference of these two), `world_model_error` (MSE over coordinates,
         executed steps and tasks; none if nothing was executed), `train_test_gap` (its ratio to `expert_error`; none if
         that is 0 or not given), `model_calls` (transitions predicted or differentiated while planning),
         `planning_seconds`, and how much of them was spent adapting the model, `adaptation_seconds`.
@@ -100,19 +100,19 @@ def measure_gap(
     planner_name: str,
     ways: Sequence[str] = WAYS,
 ) -> tuple[dict[str, Any], dict[str, Execution]]:
-    """How a model fares on held-out data and under planning, open loop and in MPC, on the same tasks.
+    """Measures a model on held-out data and under planning, open loop and in MPC, on the same tasks.
 
     Args:
         world_model: the model.
         mpc: MPC and the planner in it; the same planner plans open loop.
         simulator: executes.
-        objective: what plans are judged by; it is calibrated for the model. If it prices the disagreement of an
-            ensemble, open loop is measured without that, too; and if the planner starts from a policy's rollouts, so is
-            the policy alone.
+        objective: the cost of plans; it is calibrated for the model. If it has a disagreement term for an
+            ensemble, open loop is also measured without that term. If the planner starts from a policy's rollouts,
+            the policy alone is measured, too.
         held_out: tasks and trajectories.
         seed: of the plans; with equal seeds, models start from equal action sequences.
-        planner_name: what the planner is called in the results.
-        ways: to execute, of `open_loop` and `mpc`; if MPC adapts the model, it is measured with and without.
+        planner_name: name of the planner in the results.
+        ways: to execute, of `open_loop` and `mpc`; if MPC adapts the model, it is measured with and without adaptation.
 
     Returns:
         The metrics (`expert_error`, `disagreement_weight`, and one set from `evaluate` for each way to execute), and
@@ -146,7 +146,7 @@ def measure_gap(
 def execute_mpc(
     mpc: MPC, simulator: Simulator, world_model: WorldModel, objective: Objective, tasks: Tasks, seed: int
 ) -> dict[str, Execution]:
-    """MPC with the model as it is and, if it is to be adapted and can be, adapted on the way: the executions by way."""
+    """Executes MPC with the model as it is and, if the MPC adapts models and the model is learned, with adaptation."""
     adapting = {"mpc": False, "mpc_adapted": True}
     if mpc.adaptation is None or not isinstance(world_model, LearnedWorldModel):
         del adapting["mpc_adapted"]
@@ -157,7 +157,7 @@ def execute_mpc(
 
 
 def policy_alone(planner: Planner) -> Planner | None:
-    """What plans as the policy does that the planner starts from, without refinement; none if it starts otherwise."""
+    """A planner that executes the policy that the given one starts from, unrefined; none if it starts otherwise."""
     if not isinstance(planner.init, PolicyRollouts):
         return None
     return GradientPlanner(

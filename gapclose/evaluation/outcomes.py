@@ -1,4 +1,7 @@
-"""What became of each task, kept beside the means of metrics.json so that runs can be compared task by task."""
+"""The outcome of each task (tasks.csv), stored so that models and runs can be compared task by task.
+
+The means over tasks are in metrics.json.
+"""
 
 import io
 from collections.abc import Mapping
@@ -15,7 +18,7 @@ COLUMNS = ["model", "way", "task", "success", "goal_distance", "world_model_erro
 
 
 def outcomes(executions: Mapping[str, Mapping[str, Execution]], simulator: Simulator) -> pd.DataFrame:
-    """One row for each model, way to execute, and task.
+    """Tabulates outcomes, with one row for each model, way to execute, and task.
 
     Args:
         executions: by model and way.
@@ -40,16 +43,16 @@ def outcomes(executions: Mapping[str, Mapping[str, Execution]], simulator: Simul
 
 
 def write_outcomes(path: Path, table: pd.DataFrame) -> None:
-    """Writes the table as CSV, whole or not at all."""
+    """Writes the table as CSV, atomically."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
 
 
 def read_outcomes(path: Path) -> pd.DataFrame:
-    """The table of a file that `write_outcomes` wrote.
+    """Reads a table that `write_outcomes` wrote.
 
     Raises:
-        UserError: it is another file, or damaged.
+        UserError: the file is another one, or damaged.
     """
     try:
         text = path.read_text()
@@ -59,7 +62,9 @@ def read_outcomes(path: Path) -> pd.DataFrame:
             f"The file {path} cannot be read ({error}); delete the run's folder and run it again."
         ) from error
     if not text.endswith("\n"):
-        raise UserError(f"The file {path} ends in the middle of a line; delete the run's folder and run it again.")
+        raise UserError(
+            f"The file {path} is cut off in the middle of a line; delete the run's folder and run it again."
+        )
     if list(table.columns) != COLUMNS:
         raise UserError(f"The file {path} has the columns {', '.join(table.columns)}; expected {', '.join(COLUMNS)}.")
     return table

@@ -1,18 +1,18 @@
-"""One model against another on the same tasks: what was gained, what was lost, and how sure that is.
+"""Paired comparisons of two models on the same tasks: differences, tasks gained and lost, p-values and probabilities.
 
-How often equal methods were told apart at the level 0.05, in 500 simulations each (100 tasks; a task succeeds where a
-sum of normal scores is high enough, of deviations 1.5 for the task, 1 for the method on the task, 1 for nothing, and
-for the seed 0, 0.3 or 0.6):
+False positives: how often equal methods were found different at the level 0.05, in 500 simulations each (100 tasks; a
+task succeeds if the sum of normal scores is high enough, with standard deviations 1.5 for the task, 1 for the method on
+the task, 1 for noise, and 0, 0.3 or 0.6 for the seed):
 
-    seeds, their deviation        1, 0     3, 0     3, 0.3   3, 0.6   8, 0.3
+    seeds, their std. dev.        1, 0     3, 0     3, 0.3   3, 0.6   8, 0.3
     p-value (McNemar, `gains`)    0.03     0.03     0.05     0.09     0.06
     all pairs pooled in McNemar   0.03     0.09     0.27     0.50     0.36
     interval of the difference    0.06     0.02     0.06     0.15     0.04
     `better`, success             0.06     0.02     0.06     0.16     0.05
     `better`, lognormal errors    0.06     0.03     0.06     0.12     0.03
 
-The bootstrap cannot know from three seeds how much seeds differ; where they do, more seeds help, and the p-value errs
-least.
+Three seeds are too few for the bootstrap to estimate how much seeds differ. Where they do differ, use more seeds; the
+p-value is the most reliable of the three.
 """
 
 from collections.abc import Sequence
@@ -34,22 +34,22 @@ from gapclose.evaluation.statistics import (
 )
 
 COLUMNS = ("success", "world_model_error")
-"""What a run's models are compared in: columns of tasks.csv."""
+"""The columns of tasks.csv in which the models of a run are compared."""
 
 
 class Paired(NamedTuple):
-    """How results compare with those of a reference on the same tasks and seeds.
+    """The comparison of results with those of a reference on the same tasks and seeds.
 
     Attributes:
-        seeds: how many there are.
-        tasks: how many there are.
+        seeds: number of seeds.
+        tasks: number of tasks.
         difference: from the reference, with its interval over tasks and seeds.
-        better: the paired bootstrap's probability that it is for the better: that success is higher, or error and
-            distance are lower, with other tasks and other seeds of the same kind.
-        ratio: to the reference; of successes there is none.
-        gained: how many tasks succeed in more seeds than with the reference; of other measures there is none.
-        lost: how many succeed in fewer.
-        p_value: of no difference in success, by `gains`; for one seed McNemar's.
+        better: the paired bootstrap's probability of an improvement: that success is higher, or error and
+            distance lower, on other tasks and with other seeds of the same kind.
+        ratio: to the reference; none for successes.
+        gained: number of tasks that succeed in more seeds than with the reference; none for other measures.
+        lost: number of tasks that succeed in fewer seeds.
+        p_value: of the hypothesis of equal success, from `gains`; for one seed that of McNemar's test.
     """
 
     seeds: int
@@ -62,45 +62,45 @@ class Paired(NamedTuple):
     p_value: float | None = None
 
     def entry(self) -> dict[str, Any]:
-        """The same for a dictionary of metrics."""
-        found = {**self.difference.entry("difference"), "probability_better": self.better}
+        """Converts the comparison for metrics.json."""
+        values = {**self.difference.entry("difference"), "probability_better": self.better}
         if self.ratio is not None:
-            found |= {"ratio": self.ratio.mean, "ratio_ci95": [self.ratio.low, self.ratio.high]}
+            values |= {"ratio": self.ratio.mean, "ratio_ci95": [self.ratio.low, self.ratio.high]}
         if self.p_value is not None:
-            found |= {"gained": self.gained, "lost": self.lost, "p_value": self.p_value}
-        return found
+            values |= {"gained": self.gained, "lost": self.lost, "p_value": self.p_value}
+        return values
 
 
 def compare_rates(outcomes: NDArray, reference: NDArray) -> Paired:
-    """Successes `[S, N]` of `S` seeds and `N` tasks against those of a reference, paired `[S, N]`."""
+    """Compares successes `[S, N]` of `S` seeds and `N` tasks with those of a reference, paired `[S, N]`."""
     better = probability_positive(outcomes.astype(float) - reference)
     difference = rate_difference(outcomes, reference)
     return Paired(*outcomes.shape, difference, better, None, *gains(outcomes, reference))
 
 
 def compare_errors(values: NDArray, reference: NDArray) -> Paired:
-    """Errors or distances `[S, N]`, the lower the better, against those of a reference, paired `[S, N]`."""
+    """Compares errors or distances `[S, N]`, the lower the better, with those of a reference, paired `[S, N]`."""
     change, ratio = values - reference, ratio_interval(values, reference)
     return Paired(*values.shape, mean_interval(change), probability_positive(-change), ratio)
 
 
 def probability_positive(differences: NDArray) -> float:
-    """The share of resamples of differences `[S, N]` with a positive mean, those of a mean of zero counting half."""
+    """The share of resamples of differences `[S, N]` with a positive mean; those with a mean of zero count half."""
     if not np.isfinite(differences).all():
         return float("nan")
     resampled = resampled_means(differences)
-    # Sums of whole numbers that should cancel leave a last bit.
+    # Sums that should cancel to zero can leave a rounding error.
     zero = np.abs(resampled) <= 1e-12 * np.abs(differences).max()
     return float(np.where(zero, 0.5, resampled > 0).mean())
 
 
 def gains(outcomes: NDArray, reference: NDArray) -> tuple[int, int, float]:
-    """Tasks gained and lost among outcomes `[S, N]`, and the p-value of no difference.
+    """Counts tasks gained and lost among outcomes `[S, N]`, and computes the p-value of no difference.
 
-    With one seed it is that of McNemar's exact test, which wants independent pairs. The `S · N` pairs of several seeds
-    are not independent: they share tasks and models. So then a task counts once, as gained if it succeeds in more seeds
-    than with the reference, and the p-value is the larger of two: of the exact sign test over tasks, which speaks of
-    the models as trained, and of `crossed_test`, which speaks of other seeds, too.
+    With one seed this is the p-value of McNemar's exact test, which assumes independent pairs. The `S · N` pairs of
+    several seeds are not independent: they share tasks and models. Then each task counts once, as gained if it succeeds
+    in more seeds than with the reference. The p-value is the larger of two: that of the exact sign test over tasks,
+    which is about the models as trained, and that of `crossed_test`, which also generalises to other seeds.
     """
     difference = outcomes.sum(0, dtype=float) - reference.sum(0, dtype=float)
     gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
@@ -111,10 +111,10 @@ def gains(outcomes: NDArray, reference: NDArray) -> tuple[int, int, float]:
 
 
 def crossed_test(differences: NDArray) -> float:
-    """The p-value of a mean of zero for differences `[S, N]`, seeds and tasks being samples of those there could be.
+    """The p-value of a mean of zero for differences `[S, N]`, where both seeds and tasks are random samples.
 
     The t-test of two crossed random factors, as for readers and cases (Hillis 2007, *A comparison of denominator
-    degrees of freedom methods for multiple observer ROC analysis*). 0 where nothing varies but the mean is not 0.
+    degrees of freedom methods for multiple observer ROC analysis*). It is 0 if nothing varies but the mean is not 0.
     """
     seeds, tasks = differences.shape
     mean, of_seeds, of_tasks = differences.mean(), differences.mean(1), differences.mean(0)
@@ -131,7 +131,7 @@ def crossed_test(differences: NDArray) -> float:
 
 
 def corrected(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several comparisons, of which the most telling is to be picked (Holm 1979, *A simple sequentially
+    """Corrects the p-values of several comparisons, of which the best is picked (Holm 1979, *A simple sequentially
     rejective multiple test procedure*): the smallest times their number, the next times one less, and so on.
     """
     values = np.asarray(p_values, dtype=float)
@@ -141,30 +141,32 @@ def corrected(p_values: Sequence[float]) -> list[float]:
 
 
 def compare_models(table: pd.DataFrame, model: str, reference: str) -> dict[str, dict[str, Paired]]:
-    """A model of a run against another.
+    """Compares two models of a run.
 
     Args:
-        table: of the run's outcomes, by model, way and task.
-        model: name of the model.
-        reference: name of the other.
+        table: outcomes of the run, by model, way to execute and task.
+        model: name of the compared model.
+        reference: name of the model that it is compared with.
 
     Returns:
-        The comparison by way, as far as both were executed so, and by each of `COLUMNS`.
+        The comparison for each way in which both were executed, and each of `COLUMNS`.
     """
-    found: dict[str, dict[str, Paired]] = {}
+    comparisons: dict[str, dict[str, Paired]] = {}
     for way, rows in table[table.model.isin((model, reference))].groupby("way", sort=False):
         if rows.model.nunique() < 2:
             continue
-        one, other = (rows[rows.model == name].set_index("task").sort_index() for name in (model, reference))
+        values, reference_values = (
+            rows[rows.model == name].set_index("task").sort_index() for name in (model, reference)
+        )
         for column in COLUMNS:
             compare = compare_rates if column == "success" else compare_errors
-            pair = (values[column].to_numpy(float)[None] for values in (one, other))
-            found.setdefault(way, {})[column] = compare(*pair)
-    return found
+            pair = (outcomes[column].to_numpy(float)[None] for outcomes in (values, reference_values))
+            comparisons.setdefault(way, {})[column] = compare(*pair)
+    return comparisons
 
 
 def entries(comparisons: dict[str, dict[str, Paired]]) -> dict[str, Any]:
-    """The same for metrics.json: by way `num_tasks`, and by column what `Paired.entry` says."""
+    """Converts comparisons for metrics.json: for each way `num_tasks`, and for each column `Paired.entry`."""
     return {
         way: {
             "num_tasks": by_column["success"].tasks,
@@ -174,15 +176,15 @@ def entries(comparisons: dict[str, dict[str, Paired]]) -> dict[str, Any]:
     }
 
 
-def in_words(one: str, other: str, success: Paired, error: Paired | None, best_of: int = 1) -> str:
-    """One sentence on how `one` compares with `other` in success and, if there is such, in model error.
+def in_words(name: str, reference: str, success: Paired, error: Paired | None, best_of: int = 1) -> str:
+    """Describes in one sentence how `name` compares with `reference` in success and, if given, in model error.
 
     Args:
-        one: name of the first.
-        other: name of the second.
-        success: of the first against the second; the p-value corrected, if it is the best of several.
-        error: likewise.
-        best_of: how many the first has been picked from.
+        name: of the compared model or method.
+        reference: name of the reference.
+        success: the comparison of success; its p-value is corrected if `best_of` is more than one.
+        error: the comparison of model error.
+        best_of: number of candidates of which the compared one is the best.
     """
     p_value = f"p = {success.p_value:.1g}" if success.p_value >= 1e-4 else "p < 0.0001"
     test = f"McNemar {p_value}" if success.seeds == 1 else f"{p_value} over seeds and tasks"
@@ -190,22 +192,22 @@ def in_words(one: str, other: str, success: Paired, error: Paired | None, best_o
     same = f"the same {success.tasks} tasks" + (f" and {success.seeds} seeds" if success.seeds > 1 else "")
     lower = f"; probability of a lower model error {probability(error.better)}" if error else ""
     return (
-        f"{one} {verdict(success, best_of)} {other}: success {success.difference:+.2f} on {same}; "
+        f"{name} {verdict(success, best_of)} {reference}: success {success.difference:+.2f} on {same}; "
         f"{success.gained} tasks gained, {success.lost} lost ({test}){lower}."
     )
 
 
 def verdict(paired: Paired, best_of: int = 1) -> str:
-    """Whether the interval of the difference tells the two apart; of the best of several also the corrected p-value."""
+    """Judges by the interval of the difference; for the best of several the corrected p-value must be small, too."""
     if best_of > 1 and paired.p_value >= 1 - LEVEL:
-        return "is not told apart from"
+        return "is not clearly different from"
     if paired.difference.low > 0:
         return "beats"
-    return "loses to" if paired.difference.high < 0 else "is not told apart from"
+    return "loses to" if paired.difference.high < 0 else "is not clearly different from"
 
 
 def probability(value: float) -> str:
-    """A probability as precisely as resamples can tell it."""
+    """Formats a probability with the precision that the number of resamples allows."""
     if np.isnan(value):
         return "–"
     return "> 0.999" if value > 0.999 else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,4 +1,7 @@
-"""The pictures of a run."""
+"""Pictures of a run: plans, errors along the horizon, epochs, budgets and animations.
+
+Pictures of a sweep are in `gapclose.sweeps.plots`, charts of the HTML report in `gapclose.report.figures`.
+"""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,13 +28,13 @@ from gapclose.planning.execution import Execution
 
 SUCCESS, ERROR = "#1b6ca8", "#d95f02"
 TASKS = ("#1b6ca8", "#d95f02", "#2a9d4a", "#8e44ad", "#b8860b", "#c2185b")
-"""A picture of trajectories shows as many tasks as there are colours."""
+"""Colours of tasks; a picture of trajectories shows one task for each colour."""
 WITH_FIGURES = 2
-"""And so many where states are drawn as figures."""
+"""How many tasks a picture shows if states are drawn as figures."""
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes the file whole or not at all, and closes the figure."""
+    """Writes the figure to a file, atomically, and closes it."""
     try:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=130, format="png", bbox_inches="tight")
@@ -41,13 +44,13 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def means_and_bars(estimates: Iterable[Estimate]) -> tuple[list[float], np.ndarray]:
-    """Means, and the lengths `[2, K]` of the bars below and above them."""
+    """Means, and the lengths `[2, K]` of the error bars below and above them."""
     means, low, high = np.array(list(estimates), float).reshape(-1, 3).T
     return means.tolist(), np.maximum(0, np.stack((means - low, high - means)))
 
 
 def draw_world(axes: Axes, simulator: Simulator) -> None:
-    """The outline of the world, and nothing beyond it."""
+    """Draws the outline of the world and sets the limits of the axes to it."""
     outline = simulator.outline()
     axes.add_collection(LineCollection(outline.numpy(), colors="black", linewidths=2))
     low, high = outline.flatten(0, 1).amin(0), outline.flatten(0, 1).amax(0)
@@ -57,22 +60,22 @@ def draw_world(axes: Axes, simulator: Simulator) -> None:
 
 
 def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: str) -> None:
-    """Imagined and executed trajectories of the first tasks on one drawing of the world, and where they end."""
+    """Draws the imagined and executed trajectories of the first tasks and their ends into the world."""
     draw_world(axes, simulator)
     imagined, states = (simulator.position(x).cpu() for x in (execution.imagined, execution.states))
     goal = simulator.position(execution.tasks.goal).cpu()
     ends = (execution.tasks.goal, execution.imagined[:, -1], execution.states[:, -1])
     figures = [simulator.figure(end[: len(TASKS)]).cpu() for end in ends]
-    # Figures lie over one another where many trajectories do not.
+    # Figures overlap more than trajectories do.
     colors = TASKS if not figures[0].shape[1] else TASKS[:WITH_FIGURES]
     for color, *segments in zip(colors, *figures):
         for style, part in zip((dict(alpha=0.35, linewidths=3), dict(linestyles="--"), {}), segments):
             axes.add_collection(LineCollection(part.numpy(), colors=color, **style))
-    for color, dreamt, done, target in zip(colors, imagined, states, goal):
-        axes.plot(*dreamt.T, "--", color=color, linewidth=1.4)
-        axes.plot(*done.T, color=color, linewidth=1.8)
-        axes.plot(*done[0], "o", color=color, markersize=5)
-        axes.plot(*done[-1], "X", color=color, markersize=8, markeredgecolor="white")
+    for color, imagined_path, path, target in zip(colors, imagined, states, goal):
+        axes.plot(*imagined_path.T, "--", color=color, linewidth=1.4)
+        axes.plot(*path.T, color=color, linewidth=1.8)
+        axes.plot(*path[0], "o", color=color, markersize=5)
+        axes.plot(*path[-1], "X", color=color, markersize=8, markeredgecolor="white")
         axes.plot(*target, "*", color=color, markersize=14, markeredgecolor="white")
     success = simulator.success(execution.states[:, -1], execution.tasks.goal)
     title = textwrap.fill(title, 40)
@@ -81,7 +84,7 @@ def draw_plans(axes: Axes, execution: Execution, simulator: Simulator, title: st
 
 
 def plot_plans(executions: Mapping[str, Execution], simulator: Simulator, path: Path) -> Path:
-    """Imagined against executed trajectories, one panel per entry, on the same tasks."""
+    """Plots imagined and executed trajectories of the same tasks, one panel per entry."""
     columns = min(len(executions), 4)
     rows = -(-len(executions) // columns)
     figure, panels = plt.subplots(
@@ -103,35 +106,35 @@ def plot_plans(executions: Mapping[str, Execution], simulator: Simulator, path: 
 
 
 def plot_error_along_horizon(
-    executions: Mapping[str, Execution], expert_error: float, path: Path, whose: str = "baseline"
+    executions: Mapping[str, Execution], expert_error: float, path: Path, reference_model: str = "baseline"
 ) -> Path:
-    """Mean squared error of the imagined states at each step of the plan, and a model's one-step error for reference.
+    """Plots the MSE of the imagined states at each step of the plan, with a model's one-step error for reference.
 
     Args:
-        executions: by the name of the model.
-        expert_error: on expert data, one step.
-        path: the file.
-        whose: the model whose `expert_error` it is.
+        executions: by name of the model.
+        expert_error: one-step error on expert data.
+        path: of the file.
+        reference_model: name of the model that has this `expert_error`.
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for title, execution in executions.items():
         executed = execution.executed
         error = (execution.squared_errors().where(executed, 0).sum(0) / executed.sum(0)).cpu()
         axes.semilogy(range(1, len(error) + 1), error, label=title)
-    axes.axhline(expert_error, color="grey", linestyle=":", label=f"{whose}, one step, held-out data")
+    axes.axhline(expert_error, color="grey", linestyle=":", label=f"{reference_model}, one step, held-out data")
     axes.set(xlabel="step of the plan", ylabel="MSE of imagined states", title="World-model error along the horizon")
     axes.legend(frameon=False)
     return save(figure, path)
 
 
 def plot_epochs(history: Sequence[Mapping[str, float]], held_out: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Success and error by finetuning epoch.
+    """Plots success and error by epoch of finetuning.
 
     Args:
-        history: of the planner's rollouts on new training tasks; empty if there were none.
-        held_out: the metrics on held-out tasks: before the first and after the last epoch, or after every epoch, or
-            as many of these as were measured. Each of either tells by `epoch` how many epochs had passed.
-        path: the file.
+        history: metrics of the planner's rollouts on new training tasks; empty if there were none.
+        held_out: metrics on held-out tasks, before the first and after the last epoch or after every epoch. In both
+            lists `epoch` is the number of completed epochs.
+        path: of the file.
     """
     figure, panels = plt.subplots(2, 1, sharex=True, figsize=(6.4, 5.2), layout="constrained")
     shown = (("success_rate", "success rate", SUCCESS), ("world_model_error", "world-model error (MSE)", ERROR))
@@ -139,7 +142,7 @@ def plot_epochs(history: Sequence[Mapping[str, float]], held_out: Sequence[Mappi
         if history:
             axes.plot(*curve(history, name), "o-", color=color, label="new training tasks")
         if held_out:
-            # A line between the ends would claim to know what lies between them.
+            # A line between two points would suggest measurements between them.
             style = "D:" if len(held_out) > 2 else "D"
             axes.plot(*curve(held_out, name), style, color="black", fillstyle="none", label="held-out tasks")
         axes.set_ylabel(label)
@@ -151,16 +154,16 @@ def plot_epochs(history: Sequence[Mapping[str, float]], held_out: Sequence[Mappi
 
 
 def curve(entries: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """The epochs of entries, and a metric of them."""
+    """The epochs of entries, and a metric at each of them."""
     return [entry["epoch"] for entry in entries], [entry[name] for entry in entries]
 
 
 def plot_budgets(planners: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
-    """Open-loop success against planning time, as the budget grows.
+    """Plots open-loop success against planning time.
 
     Args:
         planners: for each planner its results, as returned by `compare`.
-        path: the file.
+        path: of the file.
     """
     figure, axes = plt.subplots(figsize=(8.4, 4.8), layout="constrained")
     for number, (name, ways) in enumerate(planners.items()):
@@ -168,21 +171,21 @@ def plot_budgets(planners: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
         color, style = plt.cm.tab10(number % 10), ("-", "--", ":")[number // 10 % 3]
         label = textwrap.fill(name, 32)
         axes.plot(budget["seconds"], budget["success_rate"], style, color=color, label=label)
-        means, reach = means_and_bars([Estimate.of(result, "success_rate", "success_rate_ci95")])
-        axes.errorbar(budget["seconds"][-1:], means, reach, marker="o", color=color, capsize=3, alpha=0.6)
+        means, error_bars = means_and_bars([Estimate.of(result, "success_rate", "success_rate_ci95")])
+        axes.errorbar(budget["seconds"][-1:], means, error_bars, marker="o", color=color, capsize=3, alpha=0.6)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="seconds of planning, all tasks", ylabel="open-loop success rate", ylim=(-0.03, 1.03))
-    axes.set_title("Success had the search ended earlier (bars: 95 % interval at its end)", fontsize=11)
+    axes.set_title("Success if the search had ended earlier (bars: 95 % interval at its end)", fontsize=11)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     return save(figure, path)
 
 
 def animate(execution: Execution, simulator: Simulator, path: Path, shown: int = 9) -> Path:
-    """A GIF of the executed plans of the first tasks, side by side."""
+    """Writes a GIF of the executed plans of the first tasks, side by side."""
     states, goal = execution.states[:shown].cpu(), execution.tasks.goal[:shown].cpu()
     n, frames = states.shape[:2]
     pictures = simulator.render(states.flatten(0, 1), goal.repeat_interleave(frames, 0)).unflatten(0, (n, frames))

@@ -1,4 +1,7 @@
-"""Means with their intervals: over tasks, and over the same tasks with several seeds."""
+"""Means and rates with their 95 % intervals: over tasks, and over the same tasks with several seeds.
+
+Comparisons of two models are in `gapclose.evaluation.paired`.
+"""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,8 +22,8 @@ class Estimate(NamedTuple):
 
     Attributes:
         mean: over tasks and seeds.
-        low: lower end; NaN where there is no interval.
-        high: upper end.
+        low: lower end of the interval; NaN where there is none.
+        high: upper end of the interval.
     """
 
     mean: float
@@ -34,16 +37,16 @@ class Estimate(NamedTuple):
 
     @classmethod
     def of(cls, entry: Mapping[str, Any], name: str = "mean", ends: str = "ci95") -> Self:
-        """The estimate in a dictionary of metrics: the value `name`, and a list `ends`."""
+        """Reads an estimate from a dictionary of metrics: the value `name`, and the list `ends`."""
         return cls(*(float("nan") if value is None else value for value in (entry[name], *entry[ends])))
 
     def entry(self, name: str = "mean") -> dict[str, Any]:
-        """The same for a dictionary of metrics."""
+        """Converts the estimate for a dictionary of metrics."""
         return {name: self.mean, "ci95": [self.low, self.high]}
 
 
 def number(value: float | None, form: str = ".2g") -> str:
-    """A number, or a dash where there is none; without an exponent where it is large, but not very."""
+    """Formats a number, or a dash where there is none; below one million it has no exponent."""
     if value is None or np.isnan(value):
         return "–"
     written = format(value, form)
@@ -52,18 +55,18 @@ def number(value: float | None, form: str = ".2g") -> str:
 
 @lru_cache(maxsize=4)
 def draws(seeds: int, tasks: int) -> tuple[NDArray, NDArray]:
-    """Shares `[RESAMPLES, S]` and `[RESAMPLES, N]` that seeds and tasks have in resamples; the same in every run."""
+    """Draws the weights `[RESAMPLES, S]` and `[RESAMPLES, N]` of seeds and tasks in resamples, equal in every run."""
     random = np.random.default_rng(0)
     return tuple(random.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count for count in (seeds, tasks))
 
 
 def resampled_means(values: NDArray) -> NDArray:
-    """Means `[RESAMPLES]` of values `[S, N]` under the bootstrap, seeds and tasks drawn each for itself.
+    """Means `[RESAMPLES]` of values `[S, N]` under the bootstrap; seeds and tasks are resampled independently.
 
-    All seeds share the tasks, so that the values of one task are no independent ones; drawing whole rows and whole
-    columns keeps what they have in common (Owen 2007, *The pigeonhole bootstrap*, arXiv 0712.1111). Where they have
-    nothing in common it errs on the safe side, by a factor of up to √3 in the width of an interval; few seeds make it
-    too narrow by up to `(1 - 1/S)^(1/2)` as far as results differ between seeds.
+    All seeds share the tasks, so the values of one task are not independent. Drawing whole rows and whole columns keeps
+    their correlation (Owen 2007, *The pigeonhole bootstrap*, arXiv 0712.1111). Where there is none, intervals are too
+    wide, by a factor of up to √3. With few seeds they are too narrow, by a factor of up to `(1 - 1/S)^(1/2)` as far as
+    results differ between seeds.
     """
     of_seeds, of_tasks = draws(*values.shape)
     return ((of_seeds @ values) * of_tasks).sum(1)
@@ -72,8 +75,8 @@ def resampled_means(values: NDArray) -> NDArray:
 def mean_interval(values: NDArray) -> Estimate:
     """The mean of values `[S, N]` of `S` seeds and `N` tasks, with its bootstrap interval.
 
-    Also for the differences of two methods on the same tasks and seeds, which makes it a paired comparison. Of a single
-    task, and where a value is infinite or NaN, there is no interval.
+    For the differences of two methods on the same tasks and seeds this is a paired comparison. There is no interval for
+    a single task, or if a value is infinite or NaN.
     """
     if values.shape[1] < 2 or not np.isfinite(values).all():
         return Estimate(float(values.mean()) if values.size else float("nan"), float("nan"), float("nan"))
@@ -83,26 +86,28 @@ def mean_interval(values: NDArray) -> Estimate:
 def ratio_interval(values: NDArray, control: NDArray) -> Estimate:
     """The ratio of the means of values `[S, N]` and of a control, paired `[S, N]`, with its bootstrap interval.
 
-    NaN where the control's mean is 0, in the whole or in a resample, or not finite.
+    NaN where the control's mean is not finite, or is 0, also in a resample.
     """
     ratio = values.mean() / control.mean() if control.mean() and np.isfinite(control.mean()) else np.nan
     if not np.isfinite(ratio):
         return Estimate(float("nan"), float("nan"), float("nan"))
-    one, other = resampled_means(values), resampled_means(control)
-    return percentiles(ratio, np.divide(one, other, out=np.full_like(one, np.nan), where=other != 0))
+    means, control_means = resampled_means(values), resampled_means(control)
+    return percentiles(
+        ratio, np.divide(means, control_means, out=np.full_like(means, np.nan), where=control_means != 0)
+    )
 
 
 def percentiles(value: float, resampled: NDArray) -> Estimate:
-    """A value with the interval that its resamples `[RESAMPLES]` fill."""
+    """A value with the interval between the percentiles of its resamples `[RESAMPLES]`."""
     return Estimate(float(value), *np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist())
 
 
 def rate_interval(outcomes: NDArray) -> Estimate:
-    """The rate of successes among outcomes `[S, N]` of `S` seeds and `N` tasks, with Wilson's interval.
+    """The success rate of outcomes `[S, N]` of `S` seeds and `N` tasks, with Wilson's interval.
 
-    Wilson's formula wants the number of independent trials, which of one seed are its tasks. Several seeds share their
-    tasks, so that is less than `S · N`: it is chosen such that a binomial would vary as the bootstrap over seeds and
-    tasks does. Where that cannot say, because all outcomes are equal, it is the number of tasks.
+    Wilson's formula needs the number of independent trials. For one seed this is the number of tasks. Several seeds
+    share their tasks, so it is less than `S · N`: it is chosen so that a binomial rate has the variance of the
+    bootstrap over seeds and tasks. If that variance is 0, because all outcomes are equal, it is the number of tasks.
     """
     seeds, tasks = outcomes.shape
     rate = float(outcomes.mean())
@@ -114,38 +119,39 @@ def rate_interval(outcomes: NDArray) -> Estimate:
 
 
 def rate_difference(outcomes: NDArray, control: NDArray) -> Estimate:
-    """How much higher the rate of successes is among outcomes `[S, N]` than among those of a control, paired `[S, N]`.
+    """The difference of the success rates of outcomes `[S, N]` and of a control, paired `[S, N]`.
 
-    The interval is put together from those of both rates and the correlation of their outcomes (Newcombe 1998,
+    The interval is computed from those of both rates and the correlation of the outcomes (Newcombe 1998,
     *Improved confidence intervals for the difference between binomial proportions based on paired data*, method 10
-    without continuity correction): it has a width also where all outcomes are equal.
+    without continuity correction). Its width is positive even if all outcomes are equal.
     """
-    one, other = rate_interval(outcomes), rate_interval(control)
+    rate, control_rate = rate_interval(outcomes), rate_interval(control)
     constant = outcomes.std() == 0 or control.std() == 0
     correlation = 0.0 if constant else float(np.corrcoef(outcomes.ravel(), control.ravel())[0, 1])
 
-    def reach(a: float, b: float) -> float:
+    def half_width(a: float, b: float) -> float:
         return float(np.sqrt(max(0.0, a * a - 2 * correlation * a * b + b * b)))
 
-    difference = one.mean - other.mean
-    low = difference - reach(one.mean - one.low, other.high - other.mean)
-    return Estimate(difference, low, difference + reach(one.high - one.mean, other.mean - other.low))
+    difference = rate.mean - control_rate.mean
+    low = difference - half_width(rate.mean - rate.low, control_rate.high - control_rate.mean)
+    high = difference + half_width(rate.high - rate.mean, control_rate.mean - control_rate.low)
+    return Estimate(difference, low, high)
 
 
 def wilson(rate: float, trials: float) -> tuple[float, float]:
-    """Wilson's interval for the rate of successes among a number of independent trials, which need not be whole."""
+    """Wilson's interval of a success rate over a number of independent trials, which may be fractional."""
     z = norm.ppf((1 + LEVEL) / 2)
     centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    reach = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
-    return max(0.0, float(centre - reach)), min(1.0, float(centre + reach))
+    half_width = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    return max(0.0, float(centre - half_width)), min(1.0, float(centre + half_width))
 
 
 def estimate(values: Tensor) -> dict[str, Any]:
-    """Mean over tasks of values `[N]` with its bootstrap interval, for metrics; NaN marks tasks that have none.
+    """The mean over tasks of values `[N]` with its bootstrap interval, for metrics; NaN marks tasks without a value.
 
     Returns:
-        `mean`, `ci95` (`[low, high]`) and `num_tasks`, the number of values that are no NaN. Mean and interval are NaN
-        where there are no values; of a single one there is no interval.
+        `mean`, `ci95` (`[low, high]`) and `num_tasks`, the number of values that are not NaN. Mean and interval are NaN
+        if there are no values; a single value has no interval.
     """
     known = values[~values.isnan()].double().cpu().numpy()
     return {**mean_interval(known[None]).entry(), "num_tasks": len(known)}
@@ -154,14 +160,14 @@ def estimate(values: Tensor) -> dict[str, Any]:
 def statistic_interval(
     values: NDArray, statistic: Callable[[NDArray], float], value: float, num_resamples: int
 ) -> Estimate:
-    """A statistic of `values [N]`, known to be `value`, with its bootstrap interval; the same in every run.
+    """Adds the bootstrap interval to a statistic of `values [N]` that equals `value`; the same in every run.
 
-    NaN where there are fewer than two values, or where a resample has no such statistic.
+    The interval is NaN for fewer than two values, or if the statistic of a resample is NaN.
     """
     if len(values) < 2:
         return Estimate(value, float("nan"), float("nan"))
     settings = dict(n_resamples=num_resamples, batch=200, vectorized=False, method="percentile", random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)
-        found = bootstrap((values,), statistic, **settings)
-    return Estimate(value, *map(float, found.confidence_interval))
+        result = bootstrap((values,), statistic, **settings)
+    return Estimate(value, *map(float, result.confidence_interval))

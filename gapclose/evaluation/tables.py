@@ -1,4 +1,4 @@
-"""What a run has found: metrics.json, a table, and a sentence."""
+"""The results of a run in words: tables for the terminal and a sentence. Sweeps are in `gapclose.sweeps.table`."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ COMPARISON_CAPTION = (
 
 
 def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """The cells under `COLUMNS`: a row for each model and way to execute.
+    """Makes the cells under `COLUMNS`, one row for each model and way to execute.
 
     Args:
         gaps: for each model, its gap as returned by `measure_gap`.
@@ -56,7 +56,7 @@ def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 
 def comparison_rows(planners: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """The cells under `COMPARISON_COLUMNS`: a row for each planner and way to execute.
+    """Makes the cells under `COMPARISON_COLUMNS`, one row for each planner and way to execute.
 
     Args:
         planners: for each planner its results, as returned by `compare`.
@@ -77,7 +77,7 @@ def comparison_rows(planners: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 
 def results(by_name: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Name, way to execute in words, and metrics, for all there are."""
+    """Yields name, way to execute in words, and metrics."""
     for name, ways in by_name.items():
         for way, title in TITLES.items():
             if way in ways:
@@ -85,7 +85,7 @@ def results(by_name: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, dict
 
 
 def success(result: dict[str, Any]) -> str:
-    """A success rate with its interval."""
+    """Formats a success rate with its interval."""
     return format(Estimate.of(result, "success_rate", "success_rate_ci95"), ".2f")
 
 
@@ -97,11 +97,11 @@ def print_table(
     console: Console | None = None,
     grouped: bool = True,
 ) -> None:
-    """Prints rows of cells under columns; rows that begin alike stand together, if they are `grouped`."""
+    """Prints a table; if `grouped`, successive rows with the same first cell form a section."""
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", padding=(0, 0, 0, 1))
-    for place, column in enumerate(columns):
-        wrapped = {"max_width": 32, "overflow": "fold"} if place == 0 else {"no_wrap": True}
-        table.add_column(column, justify="left" if place < 2 else "right", **wrapped)
+    for index, column in enumerate(columns):
+        wrapped = {"max_width": 32, "overflow": "fold"} if index == 0 else {"no_wrap": True}
+        table.add_column(column, justify="left" if index < 2 else "right", **wrapped)
     previous = None
     for row in rows:
         if grouped and previous not in (None, row[0]):
@@ -109,7 +109,7 @@ def print_table(
         table.add_row("" if grouped and row[0] == previous else row[0], *row[1:])
         previous = row[0]
     console = console or Console()
-    # A file has no width to fit into, and a table that is cut is no use on a narrow terminal either.
+    # A file has no width to fit into, and on a narrow terminal a cut table is useless, too.
     width = console.measure(table, options=console.options.update(width=1000)).maximum
     if width > console.width or not console.is_terminal:
         console = Console(file=console.file, width=width, force_terminal=console.is_terminal)
@@ -117,11 +117,11 @@ def print_table(
 
 
 def held_out_by_epoch(metrics: dict[str, Any], epochs: int | None) -> dict[int, dict[str, Any]]:
-    """The gap on held-out tasks by how many epochs of finetuning had passed, as far as it was measured.
+    """The measured gaps on held-out tasks by number of completed epochs of finetuning.
 
     Args:
         metrics: of `train.py`.
-        epochs: of finetuning; none if that is not known, and so not when the finetuned model was measured.
+        epochs: number of epochs of finetuning; if none, the epoch of the finetuned model is unknown and it is left out.
     """
     ends = {0: metrics.get("baseline"), epochs: metrics.get("finetuned")}
     known = {epoch: gap for epoch, gap in ends.items() if gap and epoch is not None}
@@ -130,7 +130,7 @@ def held_out_by_epoch(metrics: dict[str, Any], epochs: int | None) -> dict[int, 
 
 
 def what_changed(metrics: dict[str, Any]) -> str:
-    """One sentence on what finetuning changed, for the metrics of `train.py`, as far as the models in them tell."""
+    """Describes in one sentence what finetuning changed, from the metrics of `train.py` and the models in them."""
     before, after, oracle = (metrics.get(name, {}) for name in ("baseline", "finetuned", "oracle"))
     truth = f"with the true dynamics the same planner reaches {reached(oracle)}" if oracle else ""
     if before and after:
@@ -155,25 +155,25 @@ def what_changed(metrics: dict[str, Any]) -> str:
 
 
 def reached(gap: dict[str, Any], way: str = "open_loop") -> str:
-    """The success rate of a model, in words."""
+    """Formats the success rate of a model as a percentage."""
     return percent(gap[way]["success_rate"])
 
 
 def percent(share: float) -> str:
-    """A share, in words."""
+    """Formats a share as a percentage."""
     return f"{100 * share:.0f} %"
 
 
 def change(before: dict[str, Any], after: dict[str, Any], name: str) -> str:
-    """How a metric of open-loop plans changed, in words; of a model that diverged there is no percentage."""
+    """Describes how a metric of open-loop plans changed; without a percentage for a model that diverged."""
     old, new = before["open_loop"][name], after["open_loop"][name]
-    known = old and new is not None and math.isfinite(old) and math.isfinite(new)
-    part = f" ({100 * (new - old) / old:+.1f} %)" if known else ""
+    finite = old and new is not None and math.isfinite(old) and math.isfinite(new)
+    part = f" ({100 * (new - old) / old:+.1f} %)" if finite else ""
     return f"from {number(old)} to {number(new)}{part}"
 
 
 def published_rows(published: dict[str, dict[str, float]]) -> list[list[str]]:
-    """Rows of `results_rows` for figures of others, which lack most columns."""
+    """Makes rows like `results_rows` for published figures, which lack most columns."""
     rows = []
     for model, figures in published.items():
         cells = {"success [95 %]": ("success_rate", ".2f"), "distance": ("goal_distance", ".3f")}

@@ -1,4 +1,4 @@
-"""What a W&B run is called and what it belongs to; the same whenever the run is resumed."""
+"""The identifier, name, group and tags of a W&B run; they stay the same when the run is resumed."""
 
 import json
 import secrets
@@ -13,19 +13,19 @@ from omegaconf import DictConfig
 from gapclose.files import replacing
 from gapclose.overrides import NO_DIFFERENCE, is_among, key_of
 
-ASIDE = (*NO_DIFFERENCE, "finetune", "model", "resume", "evaluation.models", "hydra")
-"""Settings that are in the run's name already, or do not make it differ from others."""
+IGNORED_SETTINGS = (*NO_DIFFERENCE, "finetune", "model", "resume", "evaluation.models", "hydra")
+"""Settings that are left out of a run's name: it has them already, or they do not distinguish runs."""
 
 
 class Identity(NamedTuple):
-    """The arguments of `wandb.init` that tell one run from another.
+    """The arguments of `wandb.init` that identify a run.
 
     Attributes:
         id: of the W&B run.
-        name: finetune mode and model, then what the command line sets.
-        group: name of the sweep's folder; none of a single run.
+        name: finetune mode, model and the settings of the command line.
+        group: name of the sweep's folder; none for a single run.
         job_type: the finetune mode.
-        tags: what was chosen: world, data, model, planner, finetune mode.
+        tags: chosen options: environment, data, model, planner, finetune mode.
         notes: the command.
     """
 
@@ -38,7 +38,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, folder: Path, config: DictConfig) -> Self:
-        """The identity of the run in a folder: the one that is kept there, or a new one, kept from now on."""
+        """Reads the identity stored in a run's folder, or makes a new one and stores it there."""
         path = folder / "wandb_run.json"
         if not path.exists():
             with replacing(path) as temporary:
@@ -47,12 +47,12 @@ class Identity(NamedTuple):
 
     @classmethod
     def new(cls, config: DictConfig) -> Self:
-        """The identity of a run that starts now, from its configuration and Hydra's command line."""
+        """Makes the identity of a new run from its configuration and Hydra's command line."""
         hydra, choices = HydraConfig.get(), config.choices
         overrides = list(hydra.overrides.task)
-        # Choices and seed first: a name has 128 characters.
-        settings = [text for text in overrides if not is_among(key_of(text), ASIDE)]
-        settings.sort(key=lambda text: "." in key_of(text))
+        # Options of groups and the seed come first, because a name is cut after 128 characters.
+        settings = [override for override in overrides if not is_among(key_of(override), IGNORED_SETTINGS)]
+        settings.sort(key=lambda override: "." in key_of(override))
         return cls(
             id=secrets.token_hex(4),
             name=" ".join([choices.finetune, choices.model, *settings])[:128],

@@ -1,4 +1,4 @@
-"""The names of what is logged, and the axis that each curve is drawn over; docs/dashboards.md has the table."""
+"""Names of logged metrics, and the axis of each curve. The table of all of them is in docs/dashboards.md."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from gapclose.planning.execution import Execution
 TRAINING = ("policy", "baseline", "finetune")
 """The stages of training, by the name of their LightningModule."""
 AXES = {group: f"{group}/epoch" for group in (*TRAINING, "rollouts", "held_out")} | {"horizon": "horizon/step"}
-"""The axis of each group of curves. Each group has its own, or the epochs of two stages would lie on one another."""
+"""The axis of each group of curves. Each group has its own, so that the epochs of two stages do not overlap."""
 BEFORE_LEARNING = ("rollouts",)
-"""Groups that are measured when an epoch begins; all others when it has ended."""
+"""Groups that are measured at the start of an epoch; all others are measured at its end."""
 LAST_OF_EPOCH = "loss"
-"""What a stage of training logs when an epoch is over and its checkpoint is written."""
+"""The metric that a stage of training logs at the end of an epoch, when its checkpoint is written."""
 GOALS = {
     "finetune/expert_error": "min",
     "rollouts/success_rate": "max",
@@ -22,7 +22,7 @@ GOALS = {
     "held_out/open_loop/success_rate": "max",
     "held_out/open_loop/world_model_error": "min",
 }
-"""Curves of which a table of runs shows the best value, too."""
+"""Curves whose best value is shown in a table of runs, in addition to the last one."""
 RESULT_COLUMNS = [
     "model",
     "executed",
@@ -38,7 +38,7 @@ RESULT_COLUMNS = [
 
 
 def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers of nested metrics, their names joined by slashes; a 95 % interval has a `low` and a `high`."""
+    """Flattens nested metrics to numbers with names joined by slashes; a 95 % interval becomes `low` and `high`."""
     flat = {}
     for name, value in metrics.items():
         if name.endswith("_ci95"):
@@ -51,21 +51,22 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def epoch_row(metrics: Mapping[str, float], epoch: int) -> dict[str, float]:
-    """What was logged in an epoch, each group beside how many epochs had passed when it was measured.
+    """Adds to the metrics of an epoch, for each group, the number of epochs completed when it was measured.
 
     Args:
         metrics: by name.
         epoch: its number, from 0.
     """
     groups = {name.partition("/")[0] for name in metrics} & AXES.keys()
-    passed = {AXES[group]: epoch if group in BEFORE_LEARNING else epoch + 1 for group in groups}
-    return {**metrics, **passed}
+    completed = {AXES[group]: epoch if group in BEFORE_LEARNING else epoch + 1 for group in groups}
+    return {**metrics, **completed}
 
 
 def held_out_rows(metrics: Mapping[str, Any], epochs: int) -> list[dict[str, float]]:
-    """The results on held-out tasks before and after `epochs` of finetuning, as two points of the curve `held_out`.
+    """The results on held-out tasks before and after `epochs` of finetuning, as two points of the curves `held_out`.
 
-    None if they are on it already, as the model was evaluated after each epoch, or if the run has no such results.
+    Empty if the curves already have them, because the model was evaluated after each epoch, or if there are no such
+    results.
     """
     if "each_epoch" in metrics or not {"baseline", "finetuned"} <= metrics.keys():
         return []
@@ -79,7 +80,7 @@ def held_out_rows(metrics: Mapping[str, Any], epochs: int) -> list[dict[str, flo
 
 
 def horizon_rows(executions: Mapping[str, Mapping[str, Execution]]) -> list[dict[str, float]]:
-    """The mean error of the imagined states by step of the open-loop plans: a curve for each learned model."""
+    """The mean error of the imagined states at each step of the open-loop plans, a curve for each learned model."""
     errors = {
         f"horizon/{model}": ways["open_loop"].squared_errors().nanmean(0).tolist()
         for model, ways in executions.items()
@@ -91,7 +92,7 @@ def horizon_rows(executions: Mapping[str, Mapping[str, Execution]]) -> list[dict
 
 
 def result_rows(gaps: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
-    """The cells under `RESULT_COLUMNS`, as numbers: a row for each model and way to execute."""
+    """Makes the cells under `RESULT_COLUMNS` as numbers, one row for each model and way to execute."""
     return [
         [model, way, result["success_rate"], *result["success_rate_ci95"]]
         + [result[name] for name in RESULT_COLUMNS[5:]]

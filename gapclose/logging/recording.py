@@ -1,4 +1,4 @@
-"""A run under the eyes of its logger, whichever it is."""
+"""Starts the logger of a run, sends it the results and ends it, for any kind of logger."""
 
 import logging
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def recording(config: DictConfig, folder: Path) -> Iterator[Logger | None]:
-    """The logger of a run, which is told how the run ends; none with `logger=none`."""
+    """Provides the logger of a run and tells it at the end whether the run failed; none with `logger=none`."""
     logger: Logger | None = instantiate(config.logger, save_dir=str(folder))
     if logger:
         logger.log_hyperparams(OmegaConf.to_container(config))
@@ -33,20 +33,20 @@ def recording(config: DictConfig, folder: Path) -> Iterator[Logger | None]:
 
 
 def end(logger: Logger | None, exit_code: int) -> None:
-    """Tells a logger that the run has ended, and how."""
+    """Ends the record of a run with an exit code, if the logger is a `Recorder`."""
     if isinstance(logger, Recorder):
-        with forgiving():
+        with ignoring_errors():
             logger.finish(exit_code)
 
 
 def log_results(logger: Logger | None, results: Results) -> None:
     """Sends the results to the logger, with tables and pictures if it can show them.
 
-    They are on the disk already, so a logger that fails, for want of a network or of space, loses nothing.
+    The results are already on the disk, so nothing is lost if the logger fails, for example without a network.
     """
     if logger is None:
         return
-    with forgiving():
+    with ignoring_errors():
         if isinstance(logger, Recorder):
             logger.log_results(results)
             return
@@ -61,8 +61,8 @@ def log_results(logger: Logger | None, results: Results) -> None:
 
 
 @contextmanager
-def forgiving() -> Iterator[None]:
-    """Within it a logger may fail: that is said, and the run goes on."""
+def ignoring_errors() -> Iterator[None]:
+    """Reports an error of the logger as a warning, and lets the run continue."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a finished run hands to its logger."""
+"""The results that a finished run passes to its logger."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -10,13 +10,13 @@ from gapclose.planning.execution import Execution
 
 
 class Files(NamedTuple):
-    """The files that a run's models come from and go to.
+    """The files of a run's data and models.
 
     Attributes:
-        data: the trajectories.
-        baseline: the checkpoint that finetuning starts from.
-        baseline_given: whether the configuration names that file, by `base_checkpoint`.
-        finetuned: the checkpoint that it ends with; none without finetuning.
+        data: file of trajectories.
+        baseline: checkpoint from which finetuning starts.
+        baseline_given: whether the configuration gives that file as `base_checkpoint`.
+        finetuned: checkpoint after finetuning; none without finetuning.
     """
 
     data: Path
@@ -26,18 +26,18 @@ class Files(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What a run has found.
+    """The results of a run.
 
     Attributes:
         metrics: as in metrics.json.
-        gaps: the part of them that `measure_gap` returned, by model.
-        rows: of the table that is printed.
+        gaps: the metrics of `measure_gap`, by model.
+        rows: of the printed table.
         outcomes: of each task, as in tasks.csv.
         executions: by model and way to execute.
-        epochs: of finetuning; 0 without.
-        pictures: files.
-        files: of models and data.
-        simulator: draws the plans.
+        epochs: of finetuning; 0 without finetuning.
+        pictures: files of pictures.
+        files: files of models and data.
+        simulator: for drawing the plans.
     """
 
     metrics: dict[str, Any]
@@ -53,7 +53,7 @@ class Results(NamedTuple):
 
 @runtime_checkable
 class Recorder(Protocol):
-    """A logger that shows results in its own way, and is told how the run ends; Lightning's loggers do neither."""
+    """A logger that shows results in its own way and learns how the run ends; Lightning's loggers do neither."""
 
     def log_results(self, results: Results) -> None:
         """Sends the results of a run."""

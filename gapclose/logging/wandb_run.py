@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.evaluation.plots import animate
-from gapclose.logging.artifacts import log_files, staging
+from gapclose.logging.artifacts import log_files, staging_in
 from gapclose.logging.identity import Identity
 from gapclose.logging.metrics import (
     AXES,
@@ -33,27 +33,27 @@ log = logging.getLogger(__name__)
 
 
 class WandbRun(WandbLogger):
-    """A W&B run of its own, without account or prompt unless a key is configured; resumed, it goes on under its id.
+    """The W&B run of a run of train.py, without account or prompt unless a key is configured. Resuming keeps its id.
 
-    An epoch is one row of the history, sent when its checkpoint is written: an epoch that was interrupted is run again,
-    and so nothing is sent of it before. All but the first process of a distributed run log nothing.
+    An epoch is one row of the history, sent when its checkpoint is written: an interrupted epoch is repeated, so
+    nothing of it is sent before. In a distributed run only the first process logs.
 
     Args:
         save_dir: the folder of the run; W&B's files go into its subfolder `wandb`.
         project: project name.
-        offline: whether to stay offline; by default, what WANDB_MODE says, or else whether no API key is configured.
+        offline: whether to stay offline; by default as WANDB_MODE says, otherwise offline if no API key is configured.
     """
 
     def __init__(self, save_dir: str, project: str = "gapclose", offline: bool | None = None) -> None:
-        # W&B writes in a process of its own, which may have been started in another folder.
+        # W&B writes in another process, whose working folder may differ.
         super().__init__(save_dir=str(Path(save_dir).absolute()), project=project)
         self.stay_offline = offline
         self.row: dict[str, float] = {}
-        """What the epoch that is under way has logged so far."""
+        """The metrics of the current epoch so far."""
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:
-        """Starts the W&B run, or goes on with it, with this configuration."""
+        """Starts or resumes the W&B run with this configuration."""
         config = OmegaConf.create(params)
         identity = Identity.of(Path(self.save_dir), config)
         self._experiment = start(self.save_dir, self.name, self.stay_offline, identity)
@@ -66,7 +66,7 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Takes note of what Lightning logs, and sends it at the end of each epoch; `step` is no axis of ours."""
+        """Collects the metrics that Lightning logs and sends them at the end of each epoch; `step` is not used."""
         named = {name: value for name, value in metrics.items() if name != "epoch"}
         self.row |= epoch_row(named, int(metrics["epoch"]))
         if any(name.endswith(f"/{LAST_OF_EPOCH}") for name in named):
@@ -74,55 +74,55 @@ class WandbRun(WandbLogger):
             self.row = {}
 
     def log_results(self, results: Results) -> None:
-        """The results as summary, tables, curves, pictures and videos, and the files that lead to them."""
-        if self.experiment.disabled:  # By WANDB_MODE: it records nothing, and has no place for artifacts.
+        """Logs the results as summary, tables, curves, pictures and videos, and the files of the run as artifacts."""
+        if self.experiment.disabled:  # By WANDB_MODE: it records nothing and accepts no artifacts.
             return
         for row in (*held_out_rows(results.metrics, results.epochs), *horizon_rows(results.executions)):
             self.experiment.log(row)
-        # After the curves, which have left their last values under the names of some results; before what may fail.
+        # After the curves, whose last values would overwrite some results; before the calls that may fail.
         self.experiment.summary.update(flatten(results.metrics))
-        with staging(Path(self.save_dir) / "wandb"):
+        with staging_in(Path(self.save_dir) / "wandb"):
             with TemporaryDirectory() as folder:
                 self.experiment.log(tables(results) | pictures(results) | videos(results, Path(folder)))
             log_files(self.experiment, results.files, results.metrics)
 
     def finish(self, exit_code: int) -> None:
-        """Ends the W&B run; another process or a later resumption may go on with it."""
+        """Ends the W&B run; another process or a later resumption may continue it."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=exit_code)
             self._experiment = None
 
 
 def start(save_dir: str, project: str, offline: bool | None, identity: Identity) -> wandb.Run:
-    """A running W&B run.
+    """Starts or resumes a W&B run.
 
     Raises:
-        UserError: it is to be online, and the server does not take it.
+        UserError: it should be online, and the server refuses it.
     """
     settings = wandb.Settings(
         mode=mode(offline),
         silent=True,
         console="off",
-        x_transaction_log_flush_interval=1.0,  # What a killed run has logged is on the disk by then, not after 15 s.
+        x_transaction_log_flush_interval=1.0,  # A killed run loses at most 1 s of its log instead of 15 s.
     )
     arguments = {"project": project, "dir": save_dir, "resume": "allow", "reinit": "create_new", **identity._asdict()}
     try:
         return wandb.init(**arguments, settings=settings)
     except wandb.Error as error:
         raise UserError(
-            f"W&B does not take the run ({error}); mend it, or stay offline by logger.offline=true."
+            f"W&B refused the run ({error}); correct this, or stay offline by logger.offline=true."
         ) from error
 
 
 def mode(offline: bool | None) -> str:
-    """W&B's mode: offline or not where that is set, else that of the environment, else online if there is a key."""
+    """Chooses W&B's mode: by `offline` if given, otherwise by the environment, otherwise online if there is a key."""
     if offline is None and os.environ.get("WANDB_MODE"):
         return os.environ["WANDB_MODE"]
     return "offline" if offline or (offline is None and not signed_in()) else "online"
 
 
 def signed_in() -> bool:
-    """Whether a valid API key is configured, without asking for one; if it is not, or nobody answers, that is said."""
+    """Whether a valid API key is configured, without a prompt; warns about an invalid key or unreachable server."""
     try:
         return wandb.login(prompt=False)
     except wandb.Error as error:
@@ -131,7 +131,7 @@ def signed_in() -> bool:
 
 
 def tables(results: Results) -> dict[str, wandb.Table]:
-    """The results, and what became of each task."""
+    """The tables of results and of the outcomes of tasks."""
     tasks = results.outcomes.astype(object)
     rows = tasks.where(tasks.notna(), None).values.tolist()
     return {
@@ -141,12 +141,12 @@ def tables(results: Results) -> dict[str, wandb.Table]:
 
 
 def pictures(results: Results) -> dict[str, wandb.Image]:
-    """The pictures that the run has drawn."""
+    """The pictures of the run."""
     return {f"pictures/{picture.stem}": wandb.Image(str(picture)) for picture in results.pictures}
 
 
 def videos(results: Results, folder: Path) -> dict[str, wandb.Video]:
-    """The executed open-loop plans of each learned model; the files go into the folder first."""
+    """Animates the executed open-loop plans of each learned model, in files in the folder."""
     paths = {
         model: animate(ways["open_loop"], results.simulator, folder / f"{model}.gif")
         for model, ways in results.executions.items()

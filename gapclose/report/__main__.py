@@ -1,4 +1,4 @@
-"""`report.html`, anew from what a run or a sweep left in its folder: python -m gapclose.report FOLDER."""
+"""Writes `report.html` again from the files in the folder of a run or of a sweep: python -m gapclose.report FOLDER."""
 
 import argparse
 from pathlib import Path
@@ -8,9 +8,9 @@ from gapclose.report.folder import write_report
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(prog="python -m gapclose.report", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of a run of train.py, or of a sweep")
+    parser.add_argument("folder", type=Path, help="folder of a run of train.py, or of a sweep")
     with command():
         print(f"Open {write_report(parser.parse_args().folder)} in a browser.")
 

@@ -1,4 +1,10 @@
-"""The charts of a run's report. Their colours are names in style.css, which page.js looks up when it draws."""
+"""The charts of a run's report.
+
+To add a picture, write a function that returns a `Section` of one or several charts, or none if there is no data, and
+add it to `run_sections`. The functions below are examples: `horizon_section` draws lines, `error_section` heat maps.
+Colours are names of CSS variables in style.css, which page.js replaces when it draws. The charts of a sweep's report
+are in `gapclose.report.sweep_figures`.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,11 +28,11 @@ INK, MUTED = "var(--ink)", "var(--muted)"
 
 
 class Chart(NamedTuple):
-    """A chart with what is said about it.
+    """A chart with its title.
 
     Attributes:
-        title: above it.
-        figure: for Plotly.
+        title: above the chart.
+        figure: of Plotly.
     """
 
     title: str
@@ -34,11 +40,11 @@ class Chart(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Charts that belong together: the page puts them side by side where there is room.
+    """A heading, an explanation and charts, which the page puts side by side if there is room.
 
     Attributes:
         title: the heading.
-        text: how to read them, for a reader who has never seen such charts.
+        text: how to read the charts, for a reader who has never seen such ones.
         charts: one or several.
     """
 
@@ -48,38 +54,63 @@ class Section(NamedTuple):
 
 
 def chart(title: str, traces: Sequence[Any], height: int = 330, **layout: Any) -> Chart:
-    """A chart in the style of all; colours and fonts come with the page's theme."""
+    """Makes a chart in the common layout; colours and fonts come from the page's theme."""
     margin = dict(l=56, r=12, t=8, b=44)
     legend = dict(orientation="h", y=1.02, yanchor="bottom", x=0)
     figure = go.Figure(traces, dict(template="none", height=height, margin=margin, legend=legend) | layout)
     return Chart(title, figure)
 
 
+def run_sections(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    epochs: int | None,
+    world: World | None,
+    plans: Mapping[str, Mapping[str, Plans]] | None,
+    maps: Mapping[str, NDArray],
+) -> list[Section]:
+    """The sections of a run's report, from top to bottom; those without data are left out. Add a new one here.
+
+    Args:
+        folder: of the run.
+        metrics: content of metrics.json.
+        epochs: of finetuning; none if that is not known.
+        world: from plans.npz; none if there is no such file.
+        plans: from plans.npz, by model and way; none if there is no such file.
+        maps: arrays of maps.npz; empty if there is no such file.
+    """
+    sections = [learning_section(metrics, epochs), training_section(folder)]
+    if world:
+        sections = [error_section(maps, world), cost_section(maps), horizon_section(plans, metrics), *sections]
+    return [section for section in sections if section]
+
+
 def error_section(maps: Mapping[str, NDArray], world: World) -> Section | None:
-    """One-step errors over the arena, on one colour scale; none if there are no such maps."""
-    found = {name: maps[f"errors/{name}"] for name in MODELS if f"errors/{name}" in maps}
-    if not found:
+    """Heat maps of one-step errors over the arena, on one colour scale; none without such maps."""
+    squared = {name: maps[f"errors/{name}"] for name in MODELS if f"errors/{name}" in maps}
+    if not squared:
         return None
     x, y = ((ends[1:] + ends[:-1]) / 2 for ends in maps["errors/edges"])
-    off = {name: np.sqrt(2 * errors) for name, errors in found.items()}  # Errors are means over two coordinates.
-    known = np.concatenate([distance[np.isfinite(distance)] for distance in off.values()])
-    scale = dict(zmin=0.0, zmax=float(known.max(initial=1e-6)))
+    # The errors are means over two coordinates.
+    distances = {name: np.sqrt(2 * errors) for name, errors in squared.items()}
+    finite = np.concatenate([distance[np.isfinite(distance)] for distance in distances.values()])
+    scale = dict(zmin=0.0, zmax=float(finite.max(initial=1e-6)))
     bar = dict(thickness=10, outlinewidth=0, nticks=5)
     charts = []
-    for name, distance in off.items():
+    for name, distance in distances.items():
         hover = "x %{x:.2f}, y %{y:.2f}<br>off by %{z:.2g}<extra></extra>"
         heat = go.Heatmap(x=x, y=y, z=distance, colorscale=SCALE, colorbar=bar, hovertemplate=hover, **scale)
         charts.append(chart(NAMES[name], [heat, *outline(world)], **square(world)))
     text = (
-        "How far off the model is after a single step from each place, for random actions (root mean square, in the "
-        "world's units of length). Light is right, dark is wrong. A model knows little about what its data hardly "
-        "holds, such as running into a wall; and that is where planners go."
+        "The error of the model after a single step from each position, for random actions (root mean square, in the "
+        "world's units of length). Light colours are small errors, dark colours large ones. A model is inaccurate "
+        "where its data is sparse, such as in contact with a wall, and planners exploit that."
     )
-    return Section("Where the model errs", text, charts)
+    return Section("One-step errors", text, charts)
 
 
 def cost_section(maps: Mapping[str, NDArray]) -> Section | None:
-    """What each model makes of one task's plans, on one colour scale; none if there is no such map."""
+    """Heat maps of the cost of one task's plans under each model, on one colour scale; none without such maps."""
     names = [name for name in MODELS if f"cost/{name}" in maps]
     if not names:
         return None
@@ -105,44 +136,43 @@ def cost_section(maps: Mapping[str, NDArray]) -> Section | None:
         layout = dict(xaxis=axes, yaxis=axes | dict(scaleanchor="x"), margin=dict(l=8, r=8, t=8, b=8))
         charts.append(chart(NAMES[name], [heat, *marks], **layout))
     text = (
-        f"What a planner minimises, for task {int(maps['cost/task'])}: each point is a whole sequence of actions, and "
-        "its colour what the plan would cost (the goal's share of it). Light is good. The plane goes through the plans "
-        "that the planner found with each model; the star is the model's own. A star that is light here, but dark "
-        "at the same place under the true dynamics, is a plan that only the model believes in."
+        f"The cost that a planner minimises, for task {int(maps['cost/task'])}: each point is an action sequence, and "
+        "its colour is the goal term of its cost. Light colours are low costs. The plane goes through the plans "
+        "that the planner found with each model; the star is the model's own plan. If the star is on a light point, "
+        "but the same point is dark under the true dynamics, the plan exploits errors of the model."
     )
-    return Section("What the planner sees", text, charts)
+    return Section("The planning cost", text, charts)
 
 
 def horizon_section(plans: Mapping[str, Mapping[str, Plans]], metrics: Mapping[str, Any]) -> Section | None:
-    """The error of open-loop plans by step; none if no learned model has such plans."""
+    """Lines of the error of open-loop plans by step; none if no learned model has such plans."""
     learned = {name: ways["open_loop"] for name, ways in plans.items() if "open_loop" in ways and name != "oracle"}
     if not learned:
         return None
     traces, longest = [], 0
-    for name, one in learned.items():
-        executed = one.executed.sum(0)
-        error = np.where(one.executed, one.error, 0).sum(0) / np.maximum(executed, 1)
+    for name, executed_plans in learned.items():
+        executed = executed_plans.executed.sum(0)
+        error = np.where(executed_plans.executed, executed_plans.error, 0).sum(0) / np.maximum(executed, 1)
         longest = max(longest, len(error))
         line = dict(color=COLORS[name], dash=DASHES[name], width=2.5)
         traces.append(go.Scatter(x=np.arange(1, len(error) + 1), y=error, name=NAMES[name], line=line))
     first = next(iter(learned))
-    known = metrics[first]["expert_error"]
-    if known:
+    expert_error = metrics[first]["expert_error"]
+    if expert_error:
         line = dict(color=MUTED, dash="dot")
         name = f"{NAMES[first]}, one step, held-out data"
-        traces.append(go.Scatter(x=[1, longest], y=[known, known], mode="lines", line=line, name=name))
+        traces.append(go.Scatter(x=[1, longest], y=[expert_error, expert_error], mode="lines", line=line, name=name))
     axis = dict(type="log", title="mean squared error", exponentformat="power", dtick=1)
-    text = "How far the imagined states are from the real ones, step by step along the plans, averaged over all tasks."
-    return Section(
-        "How errors add up", text, [chart("", traces, xaxis=dict(title="step of the plan"), yaxis=axis, height=380)]
-    )
+    text = "The error of the imagined states at each step of the plans, averaged over all tasks."
+    layout = dict(xaxis=dict(title="step of the plan"), yaxis=axis, height=380)
+    return Section("Error along the horizon", text, [chart("", traces, **layout)])
 
 
 def learning_section(metrics: Mapping[str, Any], epochs: int | None) -> Section | None:
-    """Success and error by epoch of finetuning, on new and on held-out tasks; none if they were not measured.
+    """Lines of success and error by epoch of finetuning, on training and held-out tasks; none if not measured.
 
     Args:
-        metrics: of the run.
+        metrics: content of metrics.json.
         epochs: of finetuning; none if that is not known.
     """
     history = metrics.get("rollouts", [])
@@ -155,7 +185,7 @@ def learning_section(metrics: Mapping[str, Any], epochs: int | None) -> Section 
         ("world_model_error", "error under planning (MSE)", dict(type="log", exponentformat="power", dtick=1)),
     ):
         traces = []
-        # A line between the ends would claim to know what lies between them.
+        # A line between two points would suggest measurements between them.
         for entries, name, color, mode in (
             (history, "new training tasks", "var(--executed)", "lines+markers"),
             (held_out, "held-out tasks", INK, "lines+markers" if len(held_out) > 2 else "markers"),
@@ -167,36 +197,37 @@ def learning_section(metrics: Mapping[str, Any], epochs: int | None) -> Section 
                     go.Scatter(x=x, y=y, name=name, mode=mode, marker=marker, line=dict(color=color), cliponaxis=False)
                 )
         charts.append(chart(title, traces, xaxis=dict(title="epochs of finetuning"), yaxis=axis))
-    text = "Open-loop plans made after each epoch: how many reach their goal, and how wrong the model is along them."
-    return Section("How it learned", text, charts)
+    text = "Open-loop plans made after each epoch: the share that reaches the goal, and the model's error along them."
+    return Section("Finetuning", text, charts)
 
 
 def training_section(folder: Path) -> Section | None:
-    """The losses that Lightning's CSV logger kept, by step; none if it did not log.
+    """Lines of the losses that Lightning's CSV logger wrote, by step; none if it did not log.
 
     Raises:
-        UserError: what it logged is damaged.
+        UserError: a log is damaged.
     """
     tables = [read_curves(path) for path in sorted(folder.glob("**/metrics.csv"))]
     tables = [table for table in tables if "step" in table]
     traces = []
     for table in tables:
         for name in table.columns:
-            values = pd.to_numeric(table[name], errors="coerce").where(lambda one: one > 0)
+            values = pd.to_numeric(table[name], errors="coerce").where(lambda values: values > 0)
             if name.endswith(("loss", "expert_error")) and values.count() > 1:
-                known = values.notna()
-                traces.append(go.Scatter(x=table["step"][known], y=values[known], name=name, mode="lines"))
+                logged = values.notna()
+                traces.append(go.Scatter(x=table["step"][logged], y=values[logged], name=name, mode="lines"))
     if not traces:
         return None
     axes = dict(xaxis=dict(title="gradient step"), yaxis=dict(type="log", exponentformat="power", dtick=1))
-    return Section("Training", "What was logged while training.", [chart("", traces, height=400, **axes)])
+    text = "The losses and validation errors logged during training."
+    return Section("Training", text, [chart("", traces, height=400, **axes)])
 
 
 def read_curves(path: Path) -> pd.DataFrame:
-    """The table of Lightning's CSV logger; empty while nothing was logged.
+    """Reads the table of Lightning's CSV logger; empty if nothing was logged.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     try:
         return pd.read_csv(path)
@@ -208,12 +239,12 @@ def read_curves(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def plan_mark(place: NDArray, name: str, own: bool) -> go.Scatter:
-    """The plan of a model in the plane of the slice; a star in the slice through that model's own cost."""
+def plan_mark(position: NDArray, name: str, own: bool) -> go.Scatter:
+    """Marks the plan of a model in the plane of the slice; with a star in the slice of that model's own cost."""
     marker = dict(color="white", line=dict(color="black", width=1.5), symbol="star" if own else "circle")
     return go.Scatter(
-        x=place[:1],
-        y=place[1:],
+        x=position[:1],
+        y=position[1:],
         mode="markers+text",
         marker=marker | dict(size=17 if own else 10),
         text=[f"<b>{SHORT[name]}</b>"],
@@ -225,9 +256,9 @@ def plan_mark(place: NDArray, name: str, own: bool) -> go.Scatter:
 
 
 def decades(values: Sequence[NDArray]) -> tuple[float, float]:
-    """Ends of a colour scale for all positive values, as exponents of ten: their 1 % and 99 % quantiles."""
-    everything = np.concatenate([one.ravel() for one in values])
-    positive = everything[np.isfinite(everything) & (everything > 0)]
+    """Limits of a colour scale for all positive values, as exponents of ten: their 1 % and 99 % quantiles."""
+    flat = np.concatenate([array.ravel() for array in values])
+    positive = flat[np.isfinite(flat) & (flat > 0)]
     if not len(positive):
         return -12.0, 0.0
     low, high = np.log10(np.quantile(positive.astype(float), (0.01, 0.99)))
@@ -235,7 +266,7 @@ def decades(values: Sequence[NDArray]) -> tuple[float, float]:
 
 
 def outline(world: World) -> list[go.Scatter]:
-    """The world's outline as one trace."""
+    """Draws the world's outline as one trace."""
     gaps = np.full((len(world.outline), 1, 2), np.nan)
     x, y = np.concatenate((world.outline, gaps), 1).reshape(-1, 2).T
     line = dict(color=INK, width=2)
@@ -243,7 +274,7 @@ def outline(world: World) -> list[go.Scatter]:
 
 
 def square(world: World) -> dict[str, Any]:
-    """Axes of equal scale that end where the world ends."""
+    """The layout of axes of equal scale that end at the world's bounds."""
     points = world.outline.reshape(-1, 2)
     low, high = points.min(0), points.max(0)
     margin = 0.03 * (high - low)

@@ -1,4 +1,4 @@
-"""Whose report a folder asks for."""
+"""Chooses the report for a folder: that of a run or that of a sweep."""
 
 import shlex
 from pathlib import Path
@@ -12,7 +12,7 @@ def write_report(folder: Path) -> Path:
     """Writes `report.html` of the finished run in a folder, or of the sweep whose runs lie below it.
 
     Raises:
-        UserError: there is neither, or what it left is damaged.
+        UserError: there is neither, or its files are damaged.
     """
     if not folder.is_dir():
         missing = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
@@ -21,6 +21,6 @@ def write_report(folder: Path) -> Path:
         return write_run_report(folder)
     if (folder / "config.yaml").exists():
         raise UserError(
-            f"The run in {folder} is not finished; go on with it by python train.py {shlex.quote(f'resume={folder}')}."
+            f"The run in {folder} is not finished; continue it by python train.py {shlex.quote(f'resume={folder}')}."
         )
     return write_sweep_report(folder)

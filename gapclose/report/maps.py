@@ -1,4 +1,7 @@
-"""Where a model errs, and what it makes of the planning cost: what a report shows beyond the plans themselves."""
+"""Computes the maps of a run's report (maps.npz): one-step errors over the arena, and slices of the planning cost.
+
+They are drawn in `gapclose.report.figures`.
+"""
 
 from collections.abc import Mapping
 
@@ -14,11 +17,11 @@ from gapclose.models.world_model import WorldModel
 from gapclose.planning.execution import Execution
 from gapclose.planning.objective import Objective
 from gapclose.planning.search import Bounds
-from gapclose.report.record import Plans, World, stored, telling_task
+from gapclose.report.record import Plans, World, example_task, stored
 from gapclose.seeds import generator
 
 POINTS = 41
-"""Of a slice through the cost, along each axis."""
+"""Points of a slice through the cost along each axis."""
 
 
 def make_maps(
@@ -28,18 +31,18 @@ def make_maps(
     objective: Objective,
     seed: int,
 ) -> dict[str, NDArray]:
-    """Maps of the models' errors and of the planning cost, as arrays by name.
+    """Computes maps of the models' errors and of the planning cost, as arrays by name.
 
     Args:
         models: by name, on one device.
         executions: of their plans, by model and way.
         simulator: the true dynamics.
-        objective: whose goal term is the cost.
+        objective: its goal term is the cost.
         seed: of the actions from each cell of the error maps.
 
     Returns:
         For each learned model `errors/MODEL`; see `error_maps`. For each model with open-loop plans `cost/MODEL`; see
-        `cost_slice`. Only for differentiable simulators: an engine would need minutes.
+        `cost_slice`. Empty for simulators that are not differentiable: their engines would need minutes.
     """
     learned = {name: model for name, model in models.items() if not isinstance(model, OracleWorldModel)}
     if not learned or not simulator.differentiable:
@@ -57,7 +60,7 @@ def error_maps(
 ) -> dict[str, NDArray]:
     """One-step errors `errors/MODEL` `[G, G]` over the arena, and the cells' `errors/edges` `[2, G+1]`.
 
-    Nothing for a simulator whose state is no position in the plane.
+    Empty for a simulator whose state is not a position in the plane.
     """
     maps = ErrorMaps()
     grid = Grid.over(simulator, maps.cells)
@@ -65,8 +68,8 @@ def error_maps(
         return {}
     arrays = {"errors/edges": stored(grid.edges)}
     for name, model in models.items():
-        found = maps.over_arena(model, simulator, grid, device, generator(seed, "map"))
-        arrays[f"errors/{name}"] = stored(found.error)
+        step = maps.over_arena(model, simulator, grid, device, generator(seed, "map"))
+        arrays[f"errors/{name}"] = stored(step.error)
     return arrays
 
 
@@ -77,16 +80,16 @@ def cost_slice(
     simulator: Simulator,
     objective: Objective,
 ) -> dict[str, NDArray]:
-    """The cost of one task's action sequences, over the plane through the plans that the models made for it.
+    """Computes the cost of one task's action sequences over the plane through the models' plans for it.
 
-    Two plans alone lie in no plane; then standing still is the third point.
+    A plane needs three points: with fewer plans, the sequence of zero actions is added.
 
     Returns:
         `cost/task`, its number; `cost/ticks` `[2, P]`; for each model `cost/MODEL` `[P, P]` and, of its plan in the
         plane, `cost/MODEL/plan` `[2]`.
     """
     shown = {name: {"open_loop": Plans.of(plans, simulator)} for name, plans in open_loop.items()}
-    task = telling_task(World.of(next(iter(open_loop.values())), simulator), shown)
+    task = example_task(World.of(next(iter(open_loop.values())), simulator), shown)
     tasks = Tasks(*(states[task : task + 1] for states in next(iter(open_loop.values())).tasks))
     bounds = Bounds(*(bound.to(tasks.start) for bound in (simulator.action_low, simulator.action_high)))
     plans = {name: bounds.normalize(plan.actions[task]).unsqueeze(0)[None] for name, plan in open_loop.items()}

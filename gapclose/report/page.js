@@ -1,6 +1,6 @@
 "use strict";
 
-/* Unpacks what the page holds, and draws its charts. */
+/* Unpacks the data of the page, starts the player and draws the charts. */
 async function openPage() {
   for (const table of document.querySelectorAll("table[data-sortable]")) makeSortable(table);
   if (!("DecompressionStream" in window)) {
@@ -21,21 +21,21 @@ async function openPage() {
   matchMedia("print").addEventListener("change", redraw);
   let width = innerWidth;
   addEventListener("resize", () => {
-    if (innerWidth === width) return; // A phone's address bar comes and goes.
+    if (innerWidth === width) return; // On phones the address bar changes the height while scrolling.
     width = innerWidth;
     redraw();
   });
 }
 
-/* The text of an element, which is base64 of gzip. */
+/* Returns the text of an element, which is gzip in base64. */
 async function unpack(id) {
   const letters = atob(document.getElementById(id).textContent);
   const bytes = new Uint8Array(letters.length);
-  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i); // Thirty times as fast as Uint8Array.from.
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i); // 30 times as fast as Uint8Array.from.
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-/* Draws all charts in the colours that the style sheet has now; unless at once, the page stays usable between them. */
+/* Draws all charts in the current colours of the style sheet. Unless `atOnce`, the page stays responsive in between. */
 async function drawCharts(text, atOnce = false) {
   const style = getComputedStyle(document.documentElement);
   const color = (name) => style.getPropertyValue(name).trim();
@@ -54,7 +54,7 @@ async function drawCharts(text, atOnce = false) {
   }
 }
 
-/* A click on the head of a column sorts by it: numbers by their value, a second click the other way round. */
+/* A click on a column heading sorts by the column, numbers by value; a second click reverses the order. */
 function makeSortable(table) {
   const body = table.tBodies[0];
   [...table.tHead.rows[0].cells].forEach((head, column) => {
@@ -63,15 +63,15 @@ function makeSortable(table) {
     button.append(...head.childNodes);
     head.append(button);
     button.onclick = () => {
-      const down = head.getAttribute("aria-sort") !== "descending";
+      const descending = head.getAttribute("aria-sort") !== "descending";
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
       const value = (row) => row.cells[column].textContent.trim();
       const compare = (a, b) => {
         const [x, y] = [a, b].map((text) => parseFloat(text.replaceAll(",", "")));
         return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
       };
-      body.append(...[...body.rows].sort((a, b) => (down ? -1 : 1) * compare(value(a), value(b))));
+      body.append(...[...body.rows].sort((a, b) => (descending ? -1 : 1) * compare(value(a), value(b))));
     };
   });
 }

@@ -1,4 +1,4 @@
-"""One HTML file with all that it needs, Plotly included: it opens without a network, from a disk or an e-mail."""
+"""Writes a report as one self-contained HTML file, Plotly included, that opens without a network."""
 
 import base64
 import gzip
@@ -21,14 +21,14 @@ PAGE = "report.html"
 def write_page(
     path: Path, template: str, sections: list[Section], player: dict[str, Any] | None = None, **content: Any
 ) -> Path:
-    """Fills a template of this folder and writes the file, whole or not at all.
+    """Fills a template of this folder and writes the file, atomically.
 
     Args:
         path: of the file.
-        template: its name; it extends page.html.
-        sections: with the charts.
-        player: what player.js shows; none leaves the player out.
-        content: what else the template names.
+        template: name of a template that extends page.html.
+        sections: of charts.
+        player: data for player.js; none leaves the player out.
+        content: the other variables of the template.
     """
     figures = [json.loads(to_json(chart.figure)) for section in sections for chart in section.charts]
     page = environment().get_template(template)
@@ -47,12 +47,12 @@ def write_page(
 
 
 def source(name: str) -> str:
-    """A style sheet or script of this folder."""
+    """Reads a style sheet or script of this folder."""
     return (files("gapclose.report") / name).read_text(encoding="utf-8")
 
 
 def packed(text: str) -> str:
-    """A text as page.js unpacks it: compressed, which is a third or less, in letters that HTML leaves alone."""
+    """Compresses a text (to a third or less) and encodes it in base64, as page.js unpacks it."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
@@ -64,6 +64,6 @@ def plotly_packed() -> str:
 
 @cache
 def environment() -> Environment:
-    """What reads the templates; all that they are filled with is escaped."""
+    """The template environment; all values are escaped."""
     loader = PackageLoader("gapclose.report", ".")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,6 +1,6 @@
 "use strict";
 
-/* Plays plans, imagined and executed, for two models side by side on the same task. `data` is what player.py makes. */
+/* Plays imagined and executed plans of two models side by side on the same task. `data` comes from player.py. */
 function openPlayer(root, data) {
   const find = (selector, from = root) => from.querySelector(selector);
   const tasks = find(".task"), ways = find(".way"), time = find(".time"), play = find(".play");
@@ -25,16 +25,16 @@ function openPlayer(root, data) {
   play.onclick = () => (timer ? pause() : start());
   find(".previous").onclick = () => move(-1);
   find(".next").onclick = () => move(1);
-  root.onkeydown = pressed;
+  root.onkeydown = handleKey;
   listTasks(data.task);
   showTask();
 
-  /* The plans that a panel shows; nothing where its model was not executed in this way. */
+  /* Returns the plans that a panel shows; undefined if its model was not executed in this way. */
   function shown(panel) {
     return data.models[find(".model", panel).value].ways[ways.value];
   }
 
-  /* The tasks, in groups by what became of them: those that finetuning has mended first, the farthest miss first. */
+  /* Lists the tasks in groups by outcome: those repaired by finetuning first, in each group the farthest miss first. */
   function listTasks(chosen = tasks.value) {
     const [left, right] = [shown(panels[0]), single ? null : shown(panels[1])];
     const words = (success) => (success ? "reached" : "missed");
@@ -83,15 +83,15 @@ function openPlayer(root, data) {
     const outcome = document.createElement("span");
     outcome.className = `outcome ${plans.success[i] ? "reached" : "missed"}`;
     outcome.textContent = plans.success[i] ? "✓ Goal reached." : "✗ Goal missed.";
-    const parted = plans.parts[i];
-    const words = ` The model promised to end ${away(plans.promised[i])} from the goal; it was ${away(plans.distance[i])}. `
-      + (parted < 0 ? "Imagined and executed stay together." : `Imagined and executed part at step ${parted}.`);
-    caption.replaceChildren(outcome, words);
+    const step = plans.separation[i];
+    const promise = ` The model promised to end ${formatDistance(plans.promised[i])} from the goal; in fact it ended ${formatDistance(plans.distance[i])} from it. `
+      + (step < 0 ? "Imagined and executed stay together." : `Imagined and executed separate at step ${step}.`);
+    caption.replaceChildren(outcome, promise);
     svg.setAttribute("aria-label", `${title}, task ${data.tasks[i]}. ${caption.textContent}`);
   }
 
-  /* A distance; that of a model that diverged is no number. */
-  function away(distance) {
+  /* Formats a distance; that of a diverged model is null. */
+  function formatDistance(distance) {
     return distance === null ? "infinitely far" : distance.toFixed(2);
   }
 
@@ -117,7 +117,7 @@ function openPlayer(root, data) {
     play.textContent = "▶ Play";
   }
 
-  function pressed(event) {
+  function handleKey(event) {
     if (event.target.matches("select") || event.ctrlKey || event.metaKey || event.altKey) return;
     const onButton = event.target.matches("button"), onTime = event.target === time;
     const actions = {
@@ -133,42 +133,42 @@ function openPlayer(root, data) {
     action();
   }
 
-  /* What does not change with time, and empty elements for what does. */
+  /* Draws what does not change with time, and adds empty elements for what does. */
   function drawWorld(svg) {
     svg.setAttribute("viewBox", `0 0 1000 ${data.height}`);
     add(svg, "circle", "radius");
     for (const kind of ["imagined later", "executed later"]) add(svg, "path", `path ${kind}`);
-    for (const [x1, y1, x2, y2] of data.outline) place(add(svg, "line", "outline"), { x1, y1, x2, y2 });
+    for (const [x1, y1, x2, y2] of data.outline) setAttributes(add(svg, "line", "outline"), { x1, y1, x2, y2 });
     for (const kind of ["executed", "imagined"]) add(svg, "path", `path ${kind}`);
     for (const kind of ["goal", "imagined", "executed"]) add(svg, "path", `figure ${kind}`);
     add(svg, "path", "star");
-    place(add(svg, "circle", "start"), { r: 13 });
-    place(add(svg, "circle", "parting"), { r: 38 });
-    for (const kind of ["imagined", "executed"]) place(add(svg, "circle", `now ${kind}`), { r: 16 });
+    setAttributes(add(svg, "circle", "start"), { r: 13 });
+    setAttributes(add(svg, "circle", "separation"), { r: 38 });
+    for (const kind of ["imagined", "executed"]) setAttributes(add(svg, "circle", `now ${kind}`), { r: 16 });
   }
 
   function drawPlans(svg, plans, i, now) {
     const [x, y] = data.goal.slice(2 * i, 2 * i + 2);
-    place(find(".radius", svg), { cx: x, cy: y, r: data.radius ?? (data.figure ? 0 : 30) });
-    place(find(".star", svg), { d: star(x, y, 20) });
-    place(find(".start", svg), { cx: data.start[2 * i], cy: data.start[2 * i + 1] });
-    place(find(".figure.goal", svg), { d: segments(data.figure?.[i]) });
-    for (const mark of svg.querySelectorAll(".path, .now, .parting, .figure:not(.goal)")) mark.style.display = plans ? "" : "none";
+    setAttributes(find(".radius", svg), { cx: x, cy: y, r: data.radius ?? (data.figure ? 0 : 30) });
+    setAttributes(find(".star", svg), { d: star(x, y, 20) });
+    setAttributes(find(".start", svg), { cx: data.start[2 * i], cy: data.start[2 * i + 1] });
+    setAttributes(find(".figure.goal", svg), { d: segments(data.figure?.[i]) });
+    for (const mark of svg.querySelectorAll(".path, .now, .separation, .figure:not(.goal)")) mark.style.display = plans ? "" : "none";
     if (!plans) return;
     const [states, imagined, last] = [plans.states[i], plans.imagined[i], plans.steps[i]];
     const until = Math.min(now, last);
     const every = data.ways[ways.value].replan ?? Infinity;
     for (const [kind, end] of [["", until], [".later", last]]) {
-      place(find(`.path.executed${kind || ":not(.later)"}`, svg), { d: line(states, 0, end) });
-      place(find(`.path.imagined${kind || ":not(.later)"}`, svg), { d: dreams(states, imagined, end, every) });
+      setAttributes(find(`.path.executed${kind || ":not(.later)"}`, svg), { d: line(states, 0, end) });
+      setAttributes(find(`.path.imagined${kind || ":not(.later)"}`, svg), { d: imaginedPath(states, imagined, end, every) });
     }
-    place(find(".figure.executed", svg), { d: segments(plans.figures?.[i][until]) });
-    place(find(".figure.imagined", svg), { d: segments(plans.imaginedFigures?.[i][until]) });
-    place(find(".now.executed", svg), { cx: states[2 * until], cy: states[2 * until + 1] });
-    place(find(".now.imagined", svg), { cx: imagined[2 * until], cy: imagined[2 * until + 1] });
-    const parted = plans.parts[i], parting = find(".parting", svg);
-    parting.style.display = parted >= 0 && parted <= until ? "" : "none";
-    if (parted >= 0) place(parting, { cx: states[2 * parted], cy: states[2 * parted + 1] });
+    setAttributes(find(".figure.executed", svg), { d: segments(plans.figures?.[i][until]) });
+    setAttributes(find(".figure.imagined", svg), { d: segments(plans.imaginedFigures?.[i][until]) });
+    setAttributes(find(".now.executed", svg), { cx: states[2 * until], cy: states[2 * until + 1] });
+    setAttributes(find(".now.imagined", svg), { cx: imagined[2 * until], cy: imagined[2 * until + 1] });
+    const step = plans.separation[i], separation = find(".separation", svg);
+    separation.style.display = step >= 0 && step <= until ? "" : "none";
+    if (step >= 0) setAttributes(separation, { cx: states[2 * step], cy: states[2 * step + 1] });
   }
 
   function line(points, from, to) {
@@ -177,15 +177,15 @@ function openPlayer(root, data) {
     return path;
   }
 
-  /* A figure, whose segments follow one another in a list; nothing where a simulator has none. */
+  /* The path of a figure, given as a flat list of segments; empty if a simulator has no figures. */
   function segments(ends = []) {
     let path = "";
     for (let k = 0; k < ends.length; k += 4) path += `M${ends[k]} ${ends[k + 1]}L${ends[k + 2]} ${ends[k + 3]}`;
     return path;
   }
 
-  /* The imagined states up to a step; with every new plan they begin anew from the real state. */
-  function dreams(states, imagined, end, every) {
+  /* The path of the imagined states up to a step; with every new plan it restarts from the real state. */
+  function imaginedPath(states, imagined, end, every) {
     let path = "";
     for (let from = 0; from < end; from += every) {
       path += `M${states[2 * from]} ${states[2 * from + 1]}`;
@@ -208,7 +208,7 @@ function openPlayer(root, data) {
     return svg.appendChild(element);
   }
 
-  function place(element, attributes) {
+  function setAttributes(element, attributes) {
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   }
 }

@@ -1,4 +1,4 @@
-"""What the player in a report shows: plans, imagined and executed, in the coordinates of its drawing."""
+"""Prepares the data of the player in a report: imagined and executed plans in the coordinates of its drawing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,48 +8,48 @@ from numpy.typing import NDArray
 
 from gapclose.evaluation.tables import TITLES
 from gapclose.files import finite
-from gapclose.report.record import Plans, World, ends_of, telling_task
+from gapclose.report.record import Plans, World, before_and_after, example_task
 
 WIDTH, MARGIN = 1000, 40
-"""Of the drawing, in its own units; its height follows from the world's shape."""
+"""Width and margin of the drawing in its own units; its height follows from the world's shape."""
 MOST_NUMBERS = 600_000
-"""How many coordinates a page may hold: some 700 kB of it."""
+"""How many coordinates a page may contain; they take about 700 kB."""
 NAMES = {"baseline": "before finetuning", "finetuned": "after finetuning", "oracle": "true dynamics"}
-"""What the models of a run are called in a report."""
+"""The names of a run's models in a report."""
 
 
-def player(world: World, plans: Mapping[str, Mapping[str, Plans]], replan_every: int | None) -> dict[str, Any]:
-    """All that player.js needs to know.
+def player_data(world: World, plans: Mapping[str, Mapping[str, Plans]], replan_every: int | None) -> dict[str, Any]:
+    """Collects the data for player.js.
 
     Args:
-        world: where the tasks are.
+        world: in which the tasks are.
         plans: by model and way.
-        replan_every: steps executed of each plan of MPC; the imagined trajectory begins anew there.
+        replan_every: executed steps of each MPC plan; the imagined trajectory restarts from the real state there.
 
     Returns:
-        `height` and `radius` (of the goal, or none) of the drawing, `outline` (segments), `start`, `goal`, its `figure`
+        `height` of the drawing, `radius` of the goal (or none), `outline` (segments), `start`, `goal`, its `figure`
         (segments, or none), `tasks` (their numbers), `models` (name in words; for each way the plans), `ways` (title,
-        and how often it plans), and `left`, `right`, `way` and `task` to begin with. A trajectory is a list
+        and how often it plans), and the initial `left`, `right`, `way` and `task`. A trajectory is a list
         `x, y, x, y, …`, and so are the segments of a figure.
     """
-    shown = tasks_shown(world, plans)
-    place = Drawing(world.outline)
-    left, right = (next(name for name in plans if plans[name] is ways) for ways in ends_of(plans))
-    ways = dict.fromkeys(way for of_model in plans.values() for way in of_model)
+    shown = choose_tasks(world, plans)
+    drawing = Drawing(world.outline)
+    left, right = (next(name for name in plans if plans[name] is ways) for ways in before_and_after(plans))
+    ways = dict.fromkeys(way for by_way in plans.values() for way in by_way)
     return {
-        "height": place.height,
-        "radius": None if np.isnan(world.success_radius) else round(float(world.success_radius * place.scale)),
-        "outline": place(world.outline),
-        "start": place(world.start[shown]),
-        "goal": place(world.goal[shown]),
-        "figure": figures(world.goal_figure, shown, place),
+        "height": drawing.height,
+        "radius": None if np.isnan(world.success_radius) else round(float(world.success_radius * drawing.scale)),
+        "outline": drawing(world.outline),
+        "start": drawing(world.start[shown]),
+        "goal": drawing(world.goal[shown]),
+        "figure": figures(world.goal_figure, shown, drawing),
         "tasks": shown.tolist(),
         "models": {
             name: {
                 "title": NAMES[name],
-                "ways": {way: moves(one, shown, place, world) for way, one in of_model.items()},
+                "ways": {way: plan_data(executed, shown, drawing, world) for way, executed in by_way.items()},
             }
-            for name, of_model in plans.items()
+            for name, by_way in plans.items()
         },
         "ways": {
             way: {"title": TITLES[way], "replan": replan_every if way.startswith("mpc") else None} for way in ways
@@ -57,61 +57,61 @@ def player(world: World, plans: Mapping[str, Mapping[str, Plans]], replan_every:
         "left": left,
         "right": right,
         "way": "open_loop" if "open_loop" in ways else next(iter(ways)),
-        "task": shown.tolist().index(telling_task(world, plans)),
+        "task": shown.tolist().index(example_task(world, plans)),
     }
 
 
-def tasks_shown(world: World, plans: Mapping[str, Mapping[str, Plans]]) -> NDArray:
-    """The numbers of as many tasks as a page may hold: the first, and the one to begin with."""
-    everything = [one for ways in plans.values() for one in ways.values()]
-    kept = [x for one in everything for x in (one.states, one.imagined, one.figures, one.imagined_figures)]
-    numbers = sum(x[0].size for x in kept if x is not None)
-    most, tasks = max(1, MOST_NUMBERS // numbers), len(everything[0].success)
-    return np.unique([*range(min(most, tasks)), telling_task(world, plans)])
+def choose_tasks(world: World, plans: Mapping[str, Mapping[str, Plans]]) -> NDArray:
+    """Chooses the tasks that a page contains: as many of the first ones as fit, and the example task."""
+    all_plans = [executed for by_way in plans.values() for executed in by_way.values()]
+    arrays = [x for each in all_plans for x in (each.states, each.imagined, each.figures, each.imagined_figures)]
+    numbers = sum(x[0].size for x in arrays if x is not None)
+    most, tasks = max(1, MOST_NUMBERS // numbers), len(all_plans[0].success)
+    return np.unique([*range(min(most, tasks)), example_task(world, plans)])
 
 
-def moves(plans: Plans, shown: NDArray, place: "Drawing", world: World) -> dict[str, Any]:
-    """One model's plans, executed in one way; `parts` is the step after which imagined and executed part, or -1.
+def plan_data(plans: Plans, shown: NDArray, drawing: "Drawing", world: World) -> dict[str, Any]:
+    """The data of one model's plans, executed in one way; `separation` is the step of `separation_steps`.
 
-    A distance that is no number, such as what a model promised that has diverged, is null.
+    A distance that is not finite, such as one promised by a diverged model, is null.
     """
     return {
-        "states": place(plans.states[shown]),
-        "imagined": place(plans.imagined[shown]),
-        "figures": figures(plans.figures, shown, place),
-        "imaginedFigures": figures(plans.imagined_figures, shown, place),
+        "states": drawing(plans.states[shown]),
+        "imagined": drawing(plans.imagined[shown]),
+        "figures": figures(plans.figures, shown, drawing),
+        "imaginedFigures": figures(plans.imagined_figures, shown, drawing),
         "steps": plans.executed[shown].sum(1).tolist(),
         "success": plans.success[shown].tolist(),
         "distance": finite(plans.distance[shown].astype(float).round(2).tolist()),
         "promised": finite(plans.promised[shown].astype(float).round(2).tolist()),
-        "parts": parting(plans, world)[shown].tolist(),
+        "separation": separation_steps(plans, world)[shown].tolist(),
     }
 
 
-def figures(segments: NDArray | None, shown: NDArray, place: "Drawing") -> list | None:
-    """Figures `[N, ..., F, 2, 2]` of the tasks shown as lists `[n, ..., 4 F]`; none if there are none."""
+def figures(segments: NDArray | None, shown: NDArray, drawing: "Drawing") -> list | None:
+    """Converts figures `[N, ..., F, 2, 2]` of the shown tasks to lists `[n, ..., 4 F]`; none if there are none."""
     if segments is None:
         return None
-    return place(segments[shown].astype(float).reshape(*segments[shown].shape[:-3], -1, 2))
+    return drawing(segments[shown].astype(float).reshape(*segments[shown].shape[:-3], -1, 2))
 
 
-def parting(plans: Plans, world: World) -> NDArray:
-    """The first step after which what was imagined is farther than half the success radius from the truth, `[N]`.
+def separation_steps(plans: Plans, world: World) -> NDArray:
+    """The first step `[N]` after which the imagined state is farther than half the success radius from the real one.
 
-    Where there is no such radius, a thirtieth of the world's width counts; -1 where they do not part. What is no number
-    is farther than anything.
+    Without a success radius, a thirtieth of the world's width is used. It is -1 where they never separate. Distances
+    that are not numbers count as infinite.
     """
     width = np.ptp(world.outline[..., 0])
-    enough = width / 30 if np.isnan(world.success_radius) else world.success_radius / 2
-    apart = ~(np.linalg.norm(plans.imagined - plans.states, axis=-1) <= enough)
+    limit = width / 30 if np.isnan(world.success_radius) else world.success_radius / 2
+    apart = ~(np.linalg.norm(plans.imagined - plans.states, axis=-1) <= limit)
     return np.where(apart.any(1), apart.argmax(1), -1)
 
 
 class Drawing:
-    """Turns positions in the world into those of a drawing, whose y points down.
+    """Converts positions in the world to those of a drawing, whose y axis points down.
 
     Args:
-        outline: of the world, line segments `[K, 2, 2]`; it fills the drawing but for a margin.
+        outline: of the world, line segments `[K, 2, 2]`; it fills the drawing except for a margin.
     """
 
     def __init__(self, outline: NDArray) -> None:
@@ -121,7 +121,7 @@ class Drawing:
         self.height = round(float((high - self.low)[1] * self.scale)) + 2 * MARGIN
 
     def __call__(self, positions: NDArray) -> list:
-        """Positions `[..., L, 2]` as lists `[..., 2 L]` of whole numbers."""
+        """Converts positions `[..., L, 2]` to lists `[..., 2 L]` of integers."""
         drawn = (positions - self.low) * self.scale + MARGIN
         drawn[..., 1] = self.height - drawn[..., 1]
         far = np.nan_to_num(drawn, nan=-9999, posinf=9999, neginf=-9999).clip(-9999, 9999)

@@ -1,4 +1,4 @@
-"""The report of a run, made from what the run left in its folder, and from nothing else."""
+"""The report of a run, made only from the files in its folder. Its charts are in `gapclose.report.figures`."""
 
 import json
 import shlex
@@ -11,40 +11,31 @@ from yaml import YAMLError
 
 from gapclose.errors import UserError
 from gapclose.evaluation.tables import CAPTION, COLUMNS, published_rows, results_rows
-from gapclose.report.figures import (
-    cost_section,
-    error_section,
-    horizon_section,
-    learning_section,
-    training_section,
-)
+from gapclose.report.figures import run_sections
 from gapclose.report.headline import headline, story
 from gapclose.report.page import PAGE, write_page
-from gapclose.report.player import player
+from gapclose.report.player import player_data
 from gapclose.report.record import MAPS, MODELS, PLANS, read_arrays, read_plans
 
 Content = TypeVar("Content", DictConfig, ListConfig)
 
 
 def write_run_report(folder: Path) -> Path:
-    """Writes `report.html` of a finished run of train.py. Sections stand where there is data for them.
+    """Writes `report.html` of a finished run of train.py; sections without data are left out.
 
     Raises:
-        UserError: what the run left is damaged, or not of train.py.
+        UserError: the files of the run are damaged, or not from train.py.
     """
     metrics, config = read_metrics(folder / "metrics.json"), read_yaml(folder / "config.yaml", DictConfig)
-    told = tell(metrics, folder / "metrics.json")
+    text = page_text(metrics, folder / "metrics.json")
     world, plans = read_plans(folder / PLANS) or (None, None)
-    maps = read_arrays(folder / MAPS)
-    sections = [learning_section(metrics, OmegaConf.select(config, "finetune.epochs")), training_section(folder)]
-    if world:
-        sections = [error_section(maps, world), cost_section(maps), horizon_section(plans, metrics), *sections]
+    epochs = OmegaConf.select(config, "finetune.epochs")
     return write_page(
         folder / PAGE,
         "run.html",
-        list(filter(None, sections)),
-        player(world, plans, OmegaConf.select(config, "mpc.replan_every")) if world else None,
-        **told,
+        run_sections(folder, metrics, epochs, world, plans, read_arrays(folder / MAPS)),
+        player_data(world, plans, OmegaConf.select(config, "mpc.replan_every")) if world else None,
+        **text,
         columns=COLUMNS,
         caption=CAPTION,
         command=command(folder),
@@ -53,16 +44,16 @@ def write_run_report(folder: Path) -> Path:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The metrics of a run of train.py.
+    """Reads the metrics of a run of train.py.
 
     Raises:
-        UserError: they are damaged, or not of train.py.
+        UserError: they are damaged, or not from train.py.
     """
     try:
         metrics = json.loads(path.read_text())
         if any(name in metrics for name in MODELS) and "finetune" in metrics:
             return metrics
-        raise UserError(f"{path} is not of train.py; give the folder of a run of train.py, or of a sweep.")
+        raise UserError(f"{path} is not from train.py; give the folder of a run of train.py, or of a sweep.")
     except (OSError, ValueError, TypeError) as error:
         if isinstance(error, UserError):
             raise
@@ -71,11 +62,11 @@ def read_metrics(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def tell(metrics: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What the page says in words and in its table.
+def page_text(metrics: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Makes the texts of the page and the rows of its table.
 
     Raises:
-        UserError: the metrics lack what it needs.
+        UserError: the metrics are incomplete.
     """
     try:
         gaps = {name: metrics[name] for name in MODELS if name in metrics}
@@ -83,21 +74,20 @@ def tell(metrics: dict[str, Any], path: Path) -> dict[str, Any]:
         return {"title": headline(metrics), "story": story(metrics), "facts": facts(metrics), "rows": rows}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{path} lacks what train.py writes ({type(error).__name__}: {error}); delete the run's folder and run it "
-            "again."
+            f"{path} is incomplete ({type(error).__name__}: {error}); delete the run's folder and run it again."
         ) from error
 
 
 def read_yaml(path: Path, kind: type[Content]) -> Content:
-    """A file of settings, which is to be of this kind; empty if there is none.
+    """Reads a YAML file of the given kind; empty if there is none.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     try:
         content = OmegaConf.load(path) if path.exists() else kind([] if kind is ListConfig else {})
         if not isinstance(content, kind):
-            raise ValueError(f"it is no {kind.__name__}")
+            raise ValueError(f"it is not a {kind.__name__}")
         return content
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(
@@ -106,21 +96,21 @@ def read_yaml(path: Path, kind: type[Content]) -> Content:
 
 
 def facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was run, by which versions, and how long it took."""
+    """Lists what was run, with which versions, and how long it took."""
     names = ("env", "data", "model", "finetune", "seed")
-    found = [(name, str(metrics[name])) for name in names if name in metrics]
+    entries = [(name, str(metrics[name])) for name in names if name in metrics]
     if "wall_clock_seconds" in metrics:
-        found.append(("took", f"{metrics['wall_clock_seconds']:,.0f} s"))
+        entries.append(("took", f"{metrics['wall_clock_seconds']:,.0f} s"))
     if metrics.get("commit"):
-        found.append(("commit", metrics["commit"]))
+        entries.append(("commit", metrics["commit"]))
     versions = metrics.get("versions", {})
     if versions:
-        found.append(("versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
-    return found
+        entries.append(("versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
+    return entries
 
 
 def command(folder: Path) -> str | None:
-    """The command that makes the run again; none where Hydra left no trace of it, or only that it was resumed."""
+    """The command that repeats the run; none if Hydra's record is missing or only says that the run was resumed."""
     given = folder / ".hydra" / "overrides.yaml"
     overrides = [str(override) for override in read_yaml(given, ListConfig)]
     if not given.exists() or any(override.startswith("resume=") for override in overrides):

@@ -1,4 +1,7 @@
-"""The report of a sweep: which setting is best, what matters, and the way to every run."""
+"""The report of a sweep: the best setting, main effects and links to all runs.
+
+Its charts are in `gapclose.report.sweep_figures`, its table in `gapclose.sweeps.table`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +14,11 @@ from gapclose.errors import UserError
 from gapclose.evaluation.statistics import Estimate, number
 from gapclose.evaluation.tables import percent
 from gapclose.report.page import PAGE, write_page
-from gapclose.report.sweep_figures import effects_section, heat_section, outcome_section, parallel_section
+from gapclose.report.sweep_figures import sweep_sections
 from gapclose.sweeps.effects import SEED, effects, learned, span
 from gapclose.sweeps.results import Setting, SweepResults, read_results
 from gapclose.sweeps.runs import Missing, Value
-from gapclose.sweeps.table import best_first, caption, label, named, sentences, table_of
+from gapclose.sweeps.table import best_first, caption, full_name, sentences, table_of
 
 
 def write_sweep_report(folder: Path, results: SweepResults | None = None) -> Path:
@@ -23,10 +26,10 @@ def write_sweep_report(folder: Path, results: SweepResults | None = None) -> Pat
 
     Args:
         folder: of the sweep.
-        results: what lies in it, if that is known already.
+        results: of the sweep, if already read.
 
     Raises:
-        UserError: there is no finished run.
+        UserError: no run has finished.
     """
     results = results or read_results(folder)
     settings = results.settings
@@ -35,25 +38,19 @@ def write_sweep_report(folder: Path, results: SweepResults | None = None) -> Pat
     table = by_run(results)
     keys = [*results.keys, *([SEED] if table[SEED].nunique() > 1 else [])]
     columns, rows = table_of(settings)
-    judged = learned(settings)
-    found = effects(judged)
-    sections = [
-        outcome_section([(name_of(setting), setting.estimates) for setting in best_first(settings)]),
-        effects_section(found),
-        parallel_section(table, keys),
-        heat_section(judged, [key for key in found if key != SEED]),
-    ]
-    counted = {"runs": len(results.runs), "settings": len(settings), "without results": len(results.missing)}
+    learned_settings = learned(settings)
+    main_effects = effects(learned_settings)
+    counts = {"runs": len(results.runs), "settings": len(settings), "without results": len(results.missing)}
     return write_page(
         folder / PAGE,
         "sweep.html",
-        list(filter(None, sections)),
-        title=headline(judged),
-        findings=[*findings(found), *sentences(settings)],
-        facts=list(counted.items()),
+        sweep_sections(settings, main_effects, table, keys),
+        title=headline(learned_settings),
+        findings=[*findings(main_effects), *sentences(settings)],
+        facts=list(counts.items()),
         columns=columns,
         rows=rows,
-        caption=f"{caption(settings)}; click on a column's head to sort by it",
+        caption=f"{caption(settings)}; click on a column heading to sort by it",
         keys=keys,
         runs=[run_row(run, keys, folder) for run in table.to_dict("records")],
         missing=[missing_row(run, folder) for run in results.missing],
@@ -61,50 +58,45 @@ def write_sweep_report(folder: Path, results: SweepResults | None = None) -> Pat
 
 
 def by_run(results: SweepResults) -> pd.DataFrame:
-    """One row for each run of a learned model: what was set, and what came of it open loop.
+    """Tabulates the runs of learned models: the values of the varied keys, and the open-loop results.
 
-    Where a sweep holds nothing but runs of the true dynamics, these.
+    If all runs are of the true dynamics, it has these.
     """
-    judged = [(run, model) for run in results.runs for model in run.judged]
+    evaluated = [(run, model) for run in results.runs for model in run.evaluated_models]
     rows = []
-    for run, model in [(run, model) for run, model in judged if model != "oracle"] or judged:
-        found = run.metrics[model]["open_loop"]
-        outcome = {"success": found["success_rate"], "model error": found["world_model_error"]}
+    for run, model in [(run, model) for run, model in evaluated if model != "oracle"] or evaluated:
+        result = run.metrics[model]["open_loop"]
+        outcome = {"success": result["success_rate"], "model error": result["world_model_error"]}
         rows.append({**{key: run.value(key) for key in results.keys}, "seed": run.seed, "folder": run.folder} | outcome)
     return pd.DataFrame(rows)
 
 
 def headline(settings: list[Setting]) -> str:
-    """Which setting of learned models is best, in one sentence."""
+    """Names the best setting in one sentence."""
     best = best_first(settings)[0]
     success = percent(best.estimates["success"].mean)
-    what = f"Best of {len(settings)} settings is {name_of(best)}" if len(settings) > 1 else name_of(best)
+    what = f"Best of {len(settings)} settings is {full_name(best)}" if len(settings) > 1 else full_name(best)
     return f"{what}: {success} of its plans reach their goal."
 
 
-def name_of(setting: Setting) -> str:
-    """A setting in words."""
-    return ", ".join([label(setting), *named(setting.scene)])
-
-
-def findings(found: Mapping[str, Mapping[Value, Estimate]]) -> list[str]:
-    """What matters most, in sentences, of what `effects` has found."""
-    key = next((key for key in found if key != SEED), None)
+def findings(main_effects: Mapping[str, Mapping[Value, Estimate]]) -> list[str]:
+    """Describes the largest of the main effects in sentences, with that of the seed for comparison."""
+    key = next((key for key in main_effects if key != SEED), None)
     if key is None:
         return []
-    effect = found[key]
+    effect = main_effects[key]
     worst, *_, best = sorted(effect, key=lambda value: effect[value].mean)
     sentences = [
-        f"What matters most is {key}: where all else is equal, {percent(effect[worst].mean)} of the plans reach their "
-        f"goal with {worst} and {percent(effect[best].mean)} with {best}."
+        f"The setting that matters most is {key}: with all else equal, {percent(effect[worst].mean)} of plans reach "
+        f"their goal with {worst} and {percent(effect[best].mean)} with {best}."
     ]
-    if SEED in found:
-        sentences.append(f"Seeds alone make a difference of {100 * span(found[SEED]):.0f} points.")
+    if SEED in main_effects:
+        sentences.append(f"The seed alone makes a difference of {100 * span(main_effects[SEED]):.0f} points.")
     return sentences
 
 
 def run_row(run: dict[str, Any], keys: list[str], folder: Path) -> dict[str, Any]:
-    """A line of the list of runs: the link relative to the report, what was set, what came of it."""
+    """A row of the list of runs: name, relative link, values and results."""
     path, error = Path(run["folder"]), run["model error"]
     return {
         "name": path.as_posix(),
@@ -116,12 +108,12 @@ def run_row(run: dict[str, Any], keys: list[str], folder: Path) -> dict[str, Any
 
 
 def link_to(path: Path) -> str:
-    """The address of a file relative to the report; a folder's name may hold `%`, `#`, or what looks like `http:`."""
+    """The link to a file relative to the report; names of folders may contain `%`, `#`, or look like `http:`."""
     return f"./{quote(path.as_posix(), safe='/=,')}"
 
 
 def missing_row(run: Missing, folder: Path) -> dict[str, str]:
-    """A line of the list of runs without results: their folder, the file to look into, and why."""
+    """An entry of the list of runs without results: its folder, a link to its error or log, and the reason."""
     path = Path(run.folder)
     files = (name for name in ("error.txt", "train.log") if (folder / path / name).exists())
     link = link_to(path / next(files, ""))

@@ -1,4 +1,8 @@
-"""The charts of a sweep's report."""
+"""The charts of a sweep's report.
+
+To add a picture, write a function that returns a `Section` of charts, or none if there is no data, and add it to
+`sweep_sections`. The charts of a run's report are in `gapclose.report.figures`.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -9,20 +13,43 @@ import plotly.graph_objects as go
 
 from gapclose.evaluation.statistics import Estimate
 from gapclose.report.figures import Section, chart
-from gapclose.sweeps.effects import crossed, pair_means
+from gapclose.sweeps.effects import SEED, crossed, learned, pair_means
 from gapclose.sweeps.results import Setting
 from gapclose.sweeps.runs import Value
-from gapclose.sweeps.table import text
+from gapclose.sweeps.table import best_first, full_name, text
 
 MOST_MAPS = 3
-"""How many pairs of settings have a heat map: those that matter most."""
+"""How many pairs of keys have a heat map: those with the largest effects."""
+
+
+def sweep_sections(
+    settings: Sequence[Setting],
+    main_effects: Mapping[str, Mapping[Value, Estimate]],
+    table: pd.DataFrame,
+    keys: list[str],
+) -> list[Section]:
+    """The sections of a sweep's report, from top to bottom; those without data are left out. Add a new one here.
+
+    Args:
+        settings: of the sweep.
+        main_effects: on success, by key; the largest first.
+        table: a row for each run, with its values and results.
+        keys: the varied keys, and the seed if there are several.
+    """
+    sections = [
+        outcome_section([(full_name(setting), setting.estimates) for setting in best_first(settings)]),
+        effects_section(main_effects),
+        parallel_section(table, keys),
+        heat_section(learned(settings), [key for key in main_effects if key != SEED]),
+    ]
+    return [section for section in sections if section]
 
 
 def outcome_section(settings: Sequence[tuple[str, Mapping[str, Estimate]]]) -> Section:
-    """Success and error of each setting with their 95 % intervals, the best setting on top.
+    """Success and error of each setting with 95 % intervals, the best setting on top.
 
     Args:
-        settings: their names, which may be equal, and estimates by measure; the best one first.
+        settings: names, which need not differ, and estimates by measure; the best setting first.
     """
     names = [name for name, _ in settings]
     shown = {
@@ -36,15 +63,15 @@ def outcome_section(settings: Sequence[tuple[str, Mapping[str, Estimate]]]) -> S
     for title, measures in shown.items():
         traces = []
         for measure, way, symbol, color in measures:
-            # The true dynamics have no error, and a logarithm has no place for one.
-            known = {
-                place: estimates[measure]
-                for place, (_, estimates) in enumerate(settings)
+            # The true dynamics have no error, and a logarithmic axis cannot show zero.
+            shown_estimates = {
+                row: estimates[measure]
+                for row, (_, estimates) in enumerate(settings)
                 if measure in estimates and ("error" not in measure or estimates[measure].mean > 1e-9)
             }
-            if not known:
+            if not shown_estimates:
                 continue
-            values = known.values()
+            values = shown_estimates.values()
             bars = dict(
                 type="data",
                 symmetric=False,
@@ -55,12 +82,12 @@ def outcome_section(settings: Sequence[tuple[str, Mapping[str, Estimate]]]) -> S
             traces.append(
                 go.Scatter(
                     x=[value.mean for value in values],
-                    y=list(known),
+                    y=list(shown_estimates),
                     error_x=bars,
                     mode="markers",
                     marker=marker,
                     name=way,
-                    text=[f"{names[place]}: {value:.2g}" for place, value in known.items()],
+                    text=[f"{names[row]}: {value:.2g}" for row, value in shown_estimates.items()],
                     hovertemplate="%{text}",
                 )
             )
@@ -70,16 +97,16 @@ def outcome_section(settings: Sequence[tuple[str, Mapping[str, Estimate]]]) -> S
         height = 110 + 30 * max(len(names), 3)
         charts.append(chart(title, traces, height=height, xaxis=x_axis, yaxis=y_axis))
     return Section(
-        "What came of it", "Means over tasks and seeds with 95 % intervals, the best setting on top.", charts
+        "Results by setting", "Means over tasks and seeds with 95 % intervals, the best setting on top.", charts
     )
 
 
-def effects_section(found: Mapping[str, Mapping[Value, Estimate]]) -> Section | None:
-    """How far apart the values of each setting are, as `effects` has found; none where a single one varies."""
-    if len(found) < 2:
+def effects_section(main_effects: Mapping[str, Mapping[Value, Estimate]]) -> Section | None:
+    """The main effects on success as lines, one for each key; none if only one key has an effect."""
+    if len(main_effects) < 2:
         return None
     traces = []
-    for key, effect in reversed(found.items()):
+    for key, effect in reversed(main_effects.items()):
         line = dict(color="var(--executed)", width=3)
         traces.append(
             go.Scatter(
@@ -94,16 +121,16 @@ def effects_section(found: Mapping[str, Mapping[Value, Estimate]]) -> Section | 
             )
         )
     words = (
-        "Success with each value of a setting, over runs that are alike in everything else: the longer the line, the "
-        "more the setting matters. What is no longer than the line of the seeds may be chance."
+        "Success with each value of a setting, over runs that agree in everything else: the longer the line, the "
+        "larger the effect. An effect no larger than that of the seed may be due to chance."
     )
-    height = 90 + 44 * len(found)
+    height = 90 + 44 * len(main_effects)
     layout = dict(xaxis=dict(title="success rate", range=[-0.03, 1.03]), yaxis=dict(automargin=True), height=height)
-    return Section("What matters", words, [chart("", traces, **layout)])
+    return Section("Main effects", words, [chart("", traces, **layout)])
 
 
 def parallel_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
-    """Parallel coordinates over all that varies, a line for each run; none where a single setting varies."""
+    """Parallel coordinates over all varied keys, a line for each run; none if only one key varies."""
     if len(keys) < 2:
         return None
     dimensions = []
@@ -121,18 +148,18 @@ def parallel_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
     trace = go.Parcoords(dimensions=dimensions, line=line, labelangle=-25, unselected=dict(line=dict(opacity=0.06)))
     margin = dict(l=110, r=50, t=90, b=20)
     words = (
-        "A line for each run, from what was set to what came of it; blue is success, orange failure. Drag along an "
-        "axis to see only the runs that pass there."
+        "A line for each run, from its settings to its results; blue is success, orange failure. Drag along an "
+        "axis to select the runs that cross it there."
     )
-    return Section("Every run", words, [chart("", [trace], height=420, margin=margin)])
+    return Section("All runs", words, [chart("", [trace], height=420, margin=margin)])
 
 
 def heat_section(settings: Sequence[Setting], keys: Sequence[str]) -> Section | None:
-    """Mean success by two settings at once; none where no two were varied against each other.
+    """Heat maps of mean success by pairs of keys; none if no two keys were varied against each other.
 
     Args:
         settings: of learned models.
-        keys: the settings that have a main effect; what matters most comes first.
+        keys: the keys that have a main effect, the largest first.
     """
     pairs = [pair for pair in combinations(keys, 2) if crossed(settings, *pair)]
     charts = []
@@ -153,17 +180,19 @@ def heat_section(settings: Sequence[Setting], keys: Sequence[str]) -> Section | 
         charts.append(chart(f"{x} and {y}", [heat], height=140 + 40 * max(len(means), 3), **axes))
     if not charts:
         return None
-    words = "Mean success by two settings at once, over all else that has finished. Light is success."
-    return Section("Two at a time", words, charts)
+    words = (
+        "Mean success for each pair of values of two settings, over all finished runs. Light colours are high success."
+    )
+    return Section("Pairs of settings", words, charts)
 
 
 def ordered(values: pd.Series) -> list[str]:
-    """The different values of a setting as text: numbers by size, words by the alphabet."""
+    """The distinct values of a key as text: numbers by size, words by the alphabet."""
     texts = as_text(values).unique()
     numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
     return sorted(texts) if numbers.isna().any() else [texts[i] for i in numbers.argsort()]
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """Values of a setting as text; a dash for runs that have no such setting."""
+    """Converts values of a key to text; a dash for runs that do not have the key."""
     return values.map(text)

@@ -1,1 +1,4 @@
-"""Many runs at once: read, averaged over seeds, compared, and shown. What one run has found is in evaluation."""
+"""Results of many runs: reading a sweep, averaging over seeds, comparing with a control, tables and pictures.
+
+The results of a single run are in `gapclose.evaluation`; the HTML page of a sweep is in `gapclose.report`.
+"""

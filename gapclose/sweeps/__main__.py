@@ -1,8 +1,8 @@
-"""The table of a sweep: python -m gapclose.sweeps multirun/DIR [--page docs/results/PAGE.md].
+"""Prints the table of a sweep: python -m gapclose.sweeps multirun/DIR [--page docs/results/PAGE.md].
 
-Reads the folders of finished runs, averages over tasks and seeds, compares on the same tasks and seeds with the control
-(finetune=continue) or, where there is none, with the model before finetuning, prints the table, and writes summary.csv,
-timings.csv, pictures, and failures.csv, if there are such, into the folder.
+Reads the folders of finished runs, averages over tasks and seeds, and compares on the same tasks and seeds with the
+control (finetune=continue) or, without a control, with the model before finetuning. Prints the table, and writes
+summary.csv, timings.csv and pictures into the folder, and failures.csv if runs have failed.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from gapclose.sweeps.summary import summarize_sweep
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(
         prog="python -m gapclose.sweeps",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="of the sweep")
-    parser.add_argument("--page", type=Path, help="Markdown page whose generated part is written anew")
+    parser.add_argument("folder", type=Path, help="folder of the sweep")
+    parser.add_argument("--page", type=Path, help="Markdown page whose generated part is replaced")
     args = parser.parse_args()
     with command():
         summarize_sweep(args.folder, args.page)

@@ -1,4 +1,4 @@
-"""What each varied key of a sweep does, all else being equal: main effects, and the means of two keys at once."""
+"""Effects of the varied keys of a sweep: main effects with all other keys equal, and means over pairs of values."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from typing import NamedTuple
 import pandas as pd
 
 from gapclose.evaluation.statistics import Estimate
-from gapclose.sweeps.results import Setting, averaged
+from gapclose.sweeps.results import Setting, average
 from gapclose.sweeps.runs import Value, order
 
 SEED = "seed"
-"""The key of the seeds, whose effect is what chance alone does."""
+"""The key of the seeds, whose effect shows how much chance alone changes."""
 
 
 class Trial(NamedTuple):
-    """One seed of one setting.
+    """The results of one seed of one setting.
 
     Attributes:
-        values: of everything that is varied, and of the seed.
-        outcomes: by measure, of each task.
+        values: of all varied keys, and of the seed.
+        outcomes: for each measure, those of the tasks.
     """
 
     values: dict[str, Value]
@@ -29,93 +29,96 @@ class Trial(NamedTuple):
 
 
 def learned(settings: Sequence[Setting]) -> list[Setting]:
-    """The settings less those of the true dynamics, which know nothing of most keys; these, if there are no others."""
+    """Leaves out the settings of the true dynamics, which most keys do not affect, unless there are no others."""
     return [setting for setting in settings if setting.method.get("finetune") != "oracle"] or list(settings)
 
 
 def trials(settings: Sequence[Setting]) -> list[Trial]:
-    """All seeds of all settings, each for itself."""
+    """Splits settings into trials, one for each seed."""
     return [
-        Trial(one.values | {SEED: seed}, {name: table.loc[seed] for name, table in one.outcomes.items()})
-        for one in settings
-        for seed in one.seeds
+        Trial(setting.values | {SEED: seed}, {name: table.loc[seed] for name, table in setting.outcomes.items()})
+        for setting in settings
+        for seed in setting.seeds
     ]
 
 
 def comparable(settings: Sequence[Setting], key: str) -> list[Trial]:
-    """The trials in which nothing but the values of a key differs, or none: the largest set of such.
+    """The largest set of trials that differ only in the values of a key, each value under the same conditions.
 
-    Each of its values has met each of its surroundings: all other values and the seed. So a value that has been tried
-    in the easier scenes alone, or of which the unlucky seed has failed, does not look better for it.
+    Each value of the key has a trial with each combination of all other values and the seed. So a value does not look
+    better because it was tried only in easier conditions, or because an unlucky seed has failed. Empty if
+    no two values were tried under the same conditions.
     """
-    tried = [trial for trial in trials(settings) if trial.values[key] != ""]
-    met: dict[tuple[Value, ...], set[Value]] = {}
-    for trial in tried:
-        met.setdefault(surroundings(trial, key), set()).add(trial.values[key])
-    sets = {frozenset(values) for values in met.values()}
-    shared = {one & other for one in sets for other in sets if len(one & other) > 1}
+    with_key = [trial for trial in trials(settings) if trial.values[key] != ""]
+    seen: dict[tuple[Value, ...], set[Value]] = {}
+    for trial in with_key:
+        seen.setdefault(other_values(trial, key), set()).add(trial.values[key])
+    sets = {frozenset(values) for values in seen.values()}
+    candidates = {first & second for first in sets for second in sets if len(first & second) > 1}
 
     def size(values: frozenset[Value]) -> tuple:
-        return len(values) * sum(values <= found for found in met.values()), len(values), sorted(map(order, values))
+        complete = sum(values <= others for others in seen.values())
+        return len(values) * complete, len(values), sorted(map(order, values))
 
-    best = max(shared, key=size, default=None)
+    best = max(candidates, key=size, default=None)
     if best is None:
         return []
-    return [trial for trial in tried if trial.values[key] in best and best <= met[surroundings(trial, key)]]
+    return [trial for trial in with_key if trial.values[key] in best and best <= seen[other_values(trial, key)]]
 
 
-def surroundings(trial: Trial, key: str) -> tuple[Value, ...]:
-    """The values of everything but a key."""
+def other_values(trial: Trial, key: str) -> tuple[Value, ...]:
+    """The values of all keys but one."""
     return tuple(value for name, value in trial.values.items() if name != key)
 
 
 def main_effect(settings: Sequence[Setting], key: str, name: str) -> dict[Value, Estimate]:
-    """A measure at each value of a key, over comparable trials: means over settings, then over seeds and tasks.
+    """The mean of a measure at each value of a key, over comparable trials: over settings, then over seeds and tasks.
 
-    Empty if there are none.
+    Empty if no trials are comparable.
     """
     tables: dict[Value, list[pd.Series]] = {}
     for trial in comparable(settings, key):
         tables.setdefault(trial.values[key], []).append(trial.outcomes[name].rename(trial.values[SEED]))
     return {
-        value: averaged(name, pd.concat(tables[value], axis="columns", join="inner").T.groupby(level=0).mean())
+        value: average(name, pd.concat(tables[value], axis="columns", join="inner").T.groupby(level=0).mean())
         for value in sorted(tables, key=order)
     }
 
 
 def effects(settings: Sequence[Setting]) -> dict[str, dict[Value, Estimate]]:
-    """The main effects on success of all keys and of the seed that have one; what makes most difference first."""
+    """The main effects of all keys and of the seed on success, the largest first; keys without one are left out."""
     keys = [*settings[0].values, SEED]
-    found = {key: effect for key in keys if (effect := main_effect(settings, key, "success"))}
-    return dict(sorted(found.items(), key=lambda item: -span(item[1])))
+    by_key = {key: effect for key in keys if (effect := main_effect(settings, key, "success"))}
+    return dict(sorted(by_key.items(), key=lambda item: -span(item[1])))
 
 
 def span(effect: dict[Value, Estimate]) -> float:
-    """How far apart the values of a key are."""
+    """The difference between the highest and the lowest mean."""
     means = [value.mean for value in effect.values()]
     return max(means) - min(means)
 
 
 def levels(settings: Sequence[Setting], key: str) -> list[Value]:
-    """The values of a key among those that have one, in order."""
+    """The values that a key takes, in order."""
     return sorted({setting.values[key] for setting in settings} - {""}, key=order)
 
 
-def crossed(settings: Sequence[Setting], one: str, other: str) -> bool:
-    """Whether two values of a key both meet the same two of the other: less says nothing of the two together."""
-    met = {
-        value: {setting.values[other] for setting in settings if setting.values[one] == value} - {""}
-        for value in levels(settings, one)
+def crossed(settings: Sequence[Setting], first: str, second: str) -> bool:
+    """Whether two values of the first key were both tried with the same two values of the second."""
+    partners = {
+        value: {setting.values[second] for setting in settings if setting.values[first] == value} - {""}
+        for value in levels(settings, first)
     }
-    return any(len(met[value] & met[another]) > 1 for value, another in combinations(met, 2))
+    return any(len(partners[a] & partners[b]) > 1 for a, b in combinations(partners, 2))
 
 
 def pair_means(settings: Sequence[Setting], down: str, across: str, name: str) -> pd.DataFrame:
-    """A measure at each pair of values of two keys, means over all settings that have both; NaN where none has."""
+    """The mean of a measure at each pair of values of two keys, over the settings that have both; NaN if none has."""
     rows, columns = levels(settings, down), levels(settings, across)
 
     def mean(*values: Value) -> float:
-        means = [one.estimates[name].mean for one in settings if (one.values[down], one.values[across]) == values]
+        pairs = ((setting, (setting.values[down], setting.values[across])) for setting in settings)
+        means = [setting.estimates[name].mean for setting, pair in pairs if pair == values]
         return fmean(means) if means else math.nan
 
     return pd.DataFrame([[mean(row, column) for column in columns] for row in rows], rows, columns)

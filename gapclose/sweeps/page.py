@@ -1,4 +1,4 @@
-"""The results of a sweep as a Markdown page: tables, sentences and pictures between two marks."""
+"""Writes the results of a sweep into a Markdown page: tables, sentences and pictures between two marks."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,60 +7,60 @@ from gapclose.errors import UserError
 from gapclose.files import replacing
 from gapclose.sweeps.plots import draw_sweep, plot_methods
 from gapclose.sweeps.results import Setting, has_control
-from gapclose.sweeps.table import by_scene, caption, sentences, table_of
+from gapclose.sweeps.table import by_condition, caption, sentences, table_of
 
 BEGIN, END = "<!-- generated from here -->", "<!-- to here -->"
 
 
 def write_page(path: Path, settings: Sequence[Setting]) -> None:
-    """Puts tables and pictures between the two marks of a Markdown page; what stands around them is left alone.
+    """Replaces the text between the two marks of a Markdown page by tables and pictures; the rest stays as it is.
 
     Raises:
-        UserError: there is such a page, but without the marks, or it is no text.
+        UserError: the page exists, but has no marks, or is not text.
     """
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else f"# {path.stem}\n\n{BEGIN}\n{END}\n"
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8; give a Markdown page, or the name of a new one.") from error
+        raise UserError(f"{path} is not text in UTF-8; give a Markdown page, or the name of a new one.") from error
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(
-            f"{path} has no place for results; put the lines {BEGIN} and, below it, {END} where they belong."
+            f"{path} has no marks for the results; add the lines {BEGIN} and, below it, {END} where the results belong."
         )
-    content = methods(path, settings) if has_control(settings) else plain(path, settings)
+    content = methods_content(path, settings) if has_control(settings) else plain_content(path, settings)
     with replacing(path) as temporary:
         temporary.write_text("\n\n".join([before + begin, *content]) + f"\n\n{end}{after}", encoding="utf-8")
 
 
-def methods(path: Path, settings: Sequence[Setting]) -> Iterator[str]:
-    """A picture of all methods, and a heading and a table of methods for each scene."""
+def methods_content(path: Path, settings: Sequence[Setting]) -> Iterator[str]:
+    """Yields a picture of all methods, and a heading and a table for each condition."""
     picture = plot_methods(settings, path.with_suffix(".png"))
     yield f"![Success and model error of all methods]({picture.name})"
     columns, rows = table_of(settings)
-    for scene in by_scene(settings):
-        yield f"### {scene}"
-        yield table(columns[1:], [row[1:] for row in rows if row[0] == scene])
+    for condition in by_condition(settings):
+        yield f"### {condition}"
+        yield markdown_table(columns[1:], [row[1:] for row in rows if row[0] == condition])
     yield "\n".join(f"- {sentence}" for sentence in sentences(settings))
     yield f"{sentence_case(caption(settings))}."
 
 
-def plain(path: Path, settings: Sequence[Setting]) -> Iterator[str]:
-    """One table of all settings, main effects and heat maps."""
-    yield table(*table_of(settings))
+def plain_content(path: Path, settings: Sequence[Setting]) -> Iterator[str]:
+    """Yields one table of all settings, main effects and heat maps."""
+    yield markdown_table(*table_of(settings))
     yield f"{sentence_case(caption(settings))}."
-    if found := sentences(settings):
-        yield "\n".join(f"- {sentence}" for sentence in found)
+    if lines := sentences(settings):
+        yield "\n".join(f"- {sentence}" for sentence in lines)
     for title, picture in draw_sweep(settings, path.parent, f"{path.stem}_").items():
         yield f"![{title}]({picture.name})"
 
 
-def table(columns: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
+def markdown_table(columns: list[str], rows: list[list[str]]) -> str:
+    """Formats a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def sentence_case(text: str) -> str:
-    """With a capital at its beginning."""
+    """Capitalises the first letter."""
     return f"{text[0].upper()}{text[1:]}"

@@ -1,4 +1,8 @@
-"""What the runs of a sweep have found: averaged over tasks and seeds, and compared with a reference on the same."""
+"""The results of a sweep as numbers: averaged over tasks and seeds, and compared with a reference on the same ones.
+
+`Setting` holds the results of one setting. The columns of summary.csv are made by `result_columns`. How runs are read
+is in `gapclose.sweeps.runs`; how results are shown is in `gapclose.sweeps.table` and `gapclose.sweeps.plots`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +17,11 @@ from gapclose.progress import track
 from gapclose.sweeps.runs import Missing, Run, Value, order, read_runs, varied_keys, without_repeats
 
 METHOD = ("finetune", "attack", "radii", "baseline", "adaptation", "objective")
-"""What makes a method; whatever else is varied makes a scene, in which methods are compared."""
+"""The groups that define a method. All other varied keys define the condition in which methods are compared."""
 CONTROL = "continue"
 """The `finetune` that others are compared with: as many gradient steps on the same data alone."""
 ORACLE = "oracle"
-"""What rows of the true dynamics have in the place of a `finetune`."""
+"""The name of the true dynamics, used in place of a `finetune`."""
 MEASURES = {
     "success": ("open_loop", "success"),
     "success, λ = 0": ("open_loop_without_disagreement", "success"),
@@ -26,55 +30,54 @@ MEASURES = {
     "model error": ("open_loop", "world_model_error"),
     "distance": ("open_loop", "goal_distance"),
 }
-"""What is averaged over tasks and seeds: the way to execute and the column of tasks.csv."""
+"""The measures that are averaged over tasks and seeds: the way to execute, and the column of tasks.csv."""
 
 
 class Setting(NamedTuple):
-    """What several seeds of one setting have found.
+    """The results of one setting: runs with equal values of all varied keys, which differ only in the seed.
 
     Attributes:
-        method: its values of `METHOD` and of settings in these groups, as far as they vary; of the true dynamics
-            `finetune=oracle`.
-        scene: its other varied values.
+        method: values of the varied keys that are in the groups of `METHOD`; `finetune=oracle` for the true dynamics.
+        condition: values of the other varied keys.
         seeds: of its runs.
-        outcomes: by measure, a row for each seed and a column for each task.
-        estimates: by measure.
-        reference: what it is compared with: `control`, the run of the same scene with `finetune=continue`, or, in a
-            sweep without such, `baseline`, its own model before finetuning; empty if there is none.
+        outcomes: for each measure, a table with a row per seed and a column per task.
+        estimates: for each measure, its mean with an interval.
+        reference: what it is compared with: `control`, the setting of the same condition with `finetune=continue`, or
+            `baseline`, its own model before finetuning, in a sweep without a control; empty if there is none.
         control: the method of the control.
-        against: by measure, on the tasks and seeds that both have.
-        closed: by measure of success, the share of the way from the control to the true dynamics, planned with alike;
-            none where these are not clearly better than the control.
-        counts: means over the seeds of `expert_error`, `gap`, `simulator_steps` and `gradient_steps`.
-        seconds: means over the seeds of what took time: `run`, and by way to execute `planning`.
+        comparisons: for each measure, the comparison with the reference on the tasks and seeds that both have.
+        closed: for each measure of success, the share of the way from the control to the true dynamics under the same
+            planner; missing where the true dynamics are not clearly better than the control.
+        means: of `expert_error`, `gap`, `simulator_steps` and `gradient_steps` over the seeds.
+        seconds: mean durations over the seeds: `run`, and `planning, WAY` for each way to execute.
     """
 
     method: dict[str, Value]
-    scene: dict[str, Value]
+    condition: dict[str, Value]
     seeds: list[int]
     outcomes: dict[str, pd.DataFrame]
     estimates: dict[str, Estimate]
     reference: str
     control: dict[str, Value]
-    against: dict[str, Paired]
+    comparisons: dict[str, Paired]
     closed: dict[str, Estimate]
-    counts: dict[str, float]
+    means: dict[str, float]
     seconds: dict[str, float]
 
     @property
     def values(self) -> dict[str, Value]:
-        """Of everything that is varied."""
-        return self.scene | self.method
+        """The values of all varied keys."""
+        return self.condition | self.method
 
 
 class SweepResults(NamedTuple):
-    """All that there is of a sweep.
+    """The results of a sweep.
 
     Attributes:
-        runs: the finished ones, no two of them with equal values and seeds.
-        missing: the others.
-        keys: the settings and groups that are varied.
-        settings: what the runs have found; empty if there are none.
+        runs: the finished runs, without repeats.
+        missing: the runs without results.
+        keys: the config keys and groups that are varied.
+        settings: the results of each setting; empty if no run has finished.
     """
 
     runs: list[Run]
@@ -84,227 +87,229 @@ class SweepResults(NamedTuple):
 
 
 def read_results(folder: Path) -> SweepResults:
-    """What lies in the folder of a sweep.
+    """Reads the results of the sweep in a folder.
 
     Raises:
-        UserError: there is no such folder, or no run in it.
+        UserError: the folder does not exist, or has no run in it.
     """
     runs, missing = read_runs(folder)
     keys = varied_keys(runs)
     runs, repeated = without_repeats(runs, keys)
-    return SweepResults(runs, sorted([*missing, *repeated]), keys, settings_of(runs, keys) if runs else [])
+    return SweepResults(runs, sorted([*missing, *repeated]), keys, collect_settings(runs, keys) if runs else [])
 
 
-def settings_of(runs: Sequence[Run], keys: Sequence[str]) -> list[Setting]:
-    """The settings among runs in a fixed order, each with what its seeds have found.
+def collect_settings(runs: Sequence[Run], keys: Sequence[str]) -> list[Setting]:
+    """Groups runs by setting, averages each group and compares it with its reference, in a fixed order.
 
     Args:
-        runs: no two of them with equal values and seeds.
-        keys: the settings and groups that are varied.
+        runs: without repeats.
+        keys: the config keys and groups that are varied.
     """
     groups: dict[tuple[Value, ...], list[tuple[Run, str]]] = {}
-    keys = sorted({*keys, *(["finetune"] if needs_finetune(runs, keys) else [])}, key=lambda key: (of_method(key), key))
+    keys = sorted(
+        {*keys, *(["finetune"] if needs_finetune_key(runs, keys) else [])}, key=lambda key: (defines_method(key), key)
+    )
     for run in sorted(runs, key=lambda run: run.seed):
-        for judged in run.judged:
-            values = tuple(ORACLE if judged == "oracle" and key == "finetune" else run.value(key) for key in keys)
-            groups.setdefault(values, []).append((run, judged))
+        for model in run.evaluated_models:
+            values = tuple(ORACLE if model == "oracle" and key == "finetune" else run.value(key) for key in keys)
+            groups.setdefault(values, []).append((run, model))
     ordered = sorted(groups, key=lambda values: [order(value) for value in values])
     settings = [
-        setting_of(dict(zip(keys, values)), groups[values]) for values in track(ordered, "Averaging", "setting")
+        average_setting(dict(zip(keys, values)), groups[values]) for values in track(ordered, "Averaging", "setting")
     ]
     if has_control(settings):
-        return [against_control(setting, settings) for setting in settings]
-    return [against_baseline(setting, group) for setting, group in zip(settings, (groups[key] for key in ordered))]
+        return [compare_with_control(setting, settings) for setting in settings]
+    return [compare_with_baseline(setting, groups[values]) for setting, values in zip(settings, ordered)]
 
 
-def of_method(key: str) -> bool:
-    """Whether a setting or group makes a method, not a scene."""
+def defines_method(key: str) -> bool:
+    """Whether a key is part of the method, not of the condition."""
     return key.partition(".")[0] in METHOD
 
 
-def needs_finetune(runs: Sequence[Run], keys: Sequence[str]) -> bool:
-    """Whether rows have to say what finetuning they are of: the true dynamics stand beside baselines, or all is one."""
-    return not keys or any("oracle" in run.judged for run in runs)
+def needs_finetune_key(runs: Sequence[Run], keys: Sequence[str]) -> bool:
+    """Whether rows must show `finetune` although it is not varied: to mark the true dynamics, or as the only key."""
+    return not keys or any("oracle" in run.evaluated_models for run in runs)
 
 
-def setting_of(values: dict[str, Value], group: Sequence[tuple[Run, str]]) -> Setting:
-    """One setting, not yet compared with any other."""
-    outcomes = by_seed(group)
-    method = {name: value for name, value in values.items() if of_method(name)}
+def average_setting(values: dict[str, Value], group: Sequence[tuple[Run, str]]) -> Setting:
+    """Averages the runs of one setting; it is not yet compared with a reference."""
+    outcomes = outcomes_by_seed(group)
+    method = {name: value for name, value in values.items() if defines_method(name)}
     return Setting(
         method=method,
-        scene={name: value for name, value in values.items() if name not in method},
+        condition={name: value for name, value in values.items() if name not in method},
         seeds=[run.seed for run, _ in group],
         outcomes=outcomes,
-        estimates={name: averaged(name, table) for name, table in outcomes.items()},
+        estimates={name: average(name, table) for name, table in outcomes.items()},
         reference="",
         control={},
-        against={},
+        comparisons={},
         closed={},
-        counts=mean_of([counts(run.metrics, judged) for run, judged in group]),
-        seconds=mean_of([seconds(run.metrics, judged) for run, judged in group]),
+        means=mean_of([run_metrics(run.metrics, model) for run, model in group]),
+        seconds=mean_of([durations(run.metrics, model) for run, model in group]),
     )
 
 
 def outcomes_of(run: Run, model: str, measure: str) -> pd.Series:
-    """A measure of a model of a run, by task; empty if it did not execute so."""
+    """A measure of a run's model for each task; empty if the model was not executed in that way."""
     way, column = MEASURES[measure]
     table = run.outcomes.get((model, way))
     return pd.Series(dtype=float) if table is None else table[column]
 
 
-def by_seed(group: Sequence[tuple[Run, str]]) -> dict[str, pd.DataFrame]:
-    """By measure, outcomes with a row for each seed and a column for each task; those that all runs have."""
-    found = {}
+def outcomes_by_seed(group: Sequence[tuple[Run, str]]) -> dict[str, pd.DataFrame]:
+    """For each measure that all runs have, a table with a row per seed and a column per task."""
+    tables = {}
     for name in MEASURES:
-        rows = {run.seed: outcomes_of(run, judged, name) for run, judged in group}
+        rows = {run.seed: outcomes_of(run, model, name) for run, model in group}
         if all(len(row) for row in rows.values()):
-            found[name] = pd.DataFrame(rows).T
-    return found
+            tables[name] = pd.DataFrame(rows).T
+    return tables
 
 
-def averaged(name: str, table: pd.DataFrame) -> Estimate:
+def average(name: str, table: pd.DataFrame) -> Estimate:
     """The mean of a measure with its interval."""
     return (rate_interval if "success" in name else mean_interval)(table.to_numpy(float))
 
 
-def counts(metrics: dict[str, Any], model: str) -> dict[str, Any]:
-    """What is counted once for each run; of a baseline and of the true dynamics there are no steps."""
-    found = metrics[model]
+def run_metrics(metrics: dict[str, Any], model: str) -> dict[str, Any]:
+    """The metrics that a run has once, not per task; a run that does not count its steps has taken none."""
     return {
-        "expert_error": found["expert_error"],
-        "gap": found["open_loop"]["train_test_gap"],
+        "expert_error": metrics[model]["expert_error"],
+        "gap": metrics[model]["open_loop"]["train_test_gap"],
         **{name: metrics.get(name, 0) for name in ("simulator_steps", "gradient_steps")},
     }
 
 
-def seconds(metrics: dict[str, Any], model: str) -> dict[str, Any]:
-    """What took time in a run."""
-    ways = {way: found for way, found in metrics[model].items() if isinstance(found, dict)}
-    planning = {f"planning, {way}": found.get("planning_seconds") for way, found in ways.items()}
+def durations(metrics: dict[str, Any], model: str) -> dict[str, Any]:
+    """The seconds that a run took, and those of its planning by way to execute."""
+    ways = {way: result for way, result in metrics[model].items() if isinstance(result, dict)}
+    planning = {f"planning, {way}": result.get("planning_seconds") for way, result in ways.items()}
     return {"run": metrics.get("wall_clock_seconds"), **planning}
 
 
 def mean_of(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over rows; NaN for what one of them lacks, such as the gap of a model that diverged: the mean of the others
-    would look better than the seeds are.
+    """Averages rows; NaN where one of them has no value, such as the gap of a model that diverged.
+
+    The mean of the other rows alone would look better than the setting is.
     """
     return pd.DataFrame(rows).astype(float).mean(skipna=False).to_dict()
 
 
 def has_control(settings: Sequence[Setting]) -> bool:
-    """Whether the sweep is one of methods in scenes: one of its methods is the control of the others."""
+    """Whether this is a sweep of methods: one of its methods is the control of the others."""
     methods = {setting.method.get("finetune") for setting in settings}
     return CONTROL in methods and len(methods) > 1
 
 
-def against_control(setting: Setting, settings: Sequence[Setting]) -> Setting:
-    """The setting compared with the control of its scene; of several with that which has most in common with it."""
+def compare_with_control(setting: Setting, settings: Sequence[Setting]) -> Setting:
+    """Compares a setting with the control of its condition; of several controls, with the most similar one."""
     controls, oracles = (
-        [one for one in settings if one.method["finetune"] == name and one.scene == setting.scene]
+        [other for other in settings if other.method["finetune"] == name and other.condition == setting.condition]
         for name in (CONTROL, ORACLE)
     )
-    if any(one is setting for one in controls):
-        # A control is compared with none, but named by what makes it differ from the other, if there are two.
-        others = [one for one in controls if one is not setting] or [setting]
+    if any(control is setting for control in controls):
+        # A control has no reference. If there are two controls, each is named by its difference from the other.
+        others = [control for control in controls if control is not setting] or [setting]
         return setting._replace(control=others[0].method)
     if not controls:
         return setting
-    control = likest(setting, controls)
-    against = compare(setting.outcomes, control.outcomes)
+    control = most_similar(setting, controls)
+    comparisons = compare_outcomes(setting.outcomes, control.outcomes)
     closed = {}
     if oracles and setting.method["finetune"] != ORACLE:
-        closed = shares_closed(setting.outcomes, control.outcomes, likest(setting, oracles).outcomes)
+        closed = shares_closed(setting.outcomes, control.outcomes, most_similar(setting, oracles).outcomes)
     return setting._replace(
-        reference="control" if against else "", control=control.method, against=against, closed=closed
+        reference="control" if comparisons else "", control=control.method, comparisons=comparisons, closed=closed
     )
 
 
-def likest(setting: Setting, others: Sequence[Setting]) -> Setting:
-    """The one whose method has most in common with that of the setting."""
-    return max(others, key=lambda one: sum(one.method[name] == value for name, value in setting.method.items()))
+def most_similar(setting: Setting, others: Sequence[Setting]) -> Setting:
+    """The setting whose method shares most values with that of the given one."""
+    return max(others, key=lambda other: sum(other.method[name] == value for name, value in setting.method.items()))
 
 
-def against_baseline(setting: Setting, group: Sequence[tuple[Run, str]]) -> Setting:
-    """The setting compared with what its own runs were before finetuning, if they tell."""
-    if not all(judged == "finetuned" and "baseline" in run.metrics for run, judged in group):
+def compare_with_baseline(setting: Setting, group: Sequence[tuple[Run, str]]) -> Setting:
+    """Compares a setting with the models of its own runs before finetuning, if all runs have evaluated them."""
+    if not all(model == "finetuned" and "baseline" in run.metrics for run, model in group):
         return setting
-    before = by_seed([(run, "baseline") for run, _ in group])
-    return setting._replace(reference="baseline", against=compare(setting.outcomes, before))
+    before = outcomes_by_seed([(run, "baseline") for run, _ in group])
+    return setting._replace(reference="baseline", comparisons=compare_outcomes(setting.outcomes, before))
 
 
-def compare(tables: dict[str, pd.DataFrame], of_reference: dict[str, pd.DataFrame]) -> dict[str, Paired]:
-    """How much better than the reference, by measure, where both have it on common seeds and tasks."""
-    found = {}
-    for name in [name for name in tables if name in of_reference]:
-        table, reference = tables[name].align(of_reference[name], join="inner")
+def compare_outcomes(tables: dict[str, pd.DataFrame], reference_tables: dict[str, pd.DataFrame]) -> dict[str, Paired]:
+    """Compares outcomes with those of a reference, for each measure that both have on common seeds and tasks."""
+    comparisons = {}
+    for name in [name for name in tables if name in reference_tables]:
+        table, reference = tables[name].align(reference_tables[name], join="inner")
         if table.size:
-            versus = compare_rates if "success" in name else compare_errors
-            found[name] = versus(table.to_numpy(float), reference.to_numpy(float))
-    return found
+            compare = compare_rates if "success" in name else compare_errors
+            comparisons[name] = compare(table.to_numpy(float), reference.to_numpy(float))
+    return comparisons
 
 
 def shares_closed(
-    tables: dict[str, pd.DataFrame], of_control: dict[str, pd.DataFrame], of_oracle: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame], control_tables: dict[str, pd.DataFrame], oracle_tables: dict[str, pd.DataFrame]
 ) -> dict[str, Estimate]:
-    """Which share of the way from the control's success to the oracle's is gone, by measure, on common seeds and tasks.
+    """Which share of the way from the control's success to the oracle's is closed, on common seeds and tasks.
 
-    Nothing of the oracle is trained: one seed of it serves all, and of several the mean. Where the oracle is not better
-    than the control by more than the interval of the difference, there is no way to speak of.
+    The oracle is not trained, so one seed of it serves all; several seeds are averaged. A measure is left out where the
+    oracle is not better than the control by more than the interval of the difference.
     """
-    found = {}
-    for name in [name for name in tables if "success" in name and name in of_control and name in of_oracle]:
-        table, control = tables[name].align(of_control[name], join="inner")
-        oracle = of_oracle[name].astype(float).mean()
+    shares = {}
+    for name in [name for name in tables if "success" in name and name in control_tables and name in oracle_tables]:
+        table, control = tables[name].align(control_tables[name], join="inner")
+        oracle = oracle_tables[name].astype(float).mean()
         tasks = table.columns.intersection(oracle.index)
         before = control[tasks].to_numpy(float)
-        way, gone = oracle[tasks].to_numpy() - before, table[tasks].to_numpy(float) - before
-        if way.size and mean_interval(way).low > 0:
-            found[name] = ratio_interval(gone, way)
-    return found
+        whole, closed = oracle[tasks].to_numpy() - before, table[tasks].to_numpy(float) - before
+        if whole.size and mean_interval(whole).low > 0:
+            shares[name] = ratio_interval(closed, whole)
+    return shares
 
 
 def summary(settings: Sequence[Setting]) -> pd.DataFrame:
-    """All numbers but timings, with one row for each setting, for summary.csv; equal runs make equal rows."""
-    return whole([identity(setting) | numbers(setting) for setting in settings])
+    """The table of summary.csv, one row per setting: all results but durations, so that equal runs make equal rows."""
+    return without_empty_columns([identifying_columns(setting) | result_columns(setting) for setting in settings])
 
 
 def timings(settings: Sequence[Setting]) -> pd.DataFrame:
-    """The seconds that a run took, and planning in it, with one row for each setting."""
-    return whole([identity(setting) | setting.seconds for setting in settings])
+    """The table of timings.csv, one row per setting: the seconds that a run and its planning took."""
+    return without_empty_columns([identifying_columns(setting) | setting.seconds for setting in settings])
 
 
-def whole(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a table without the columns that none of them fills."""
+def without_empty_columns(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Makes a table of rows and drops the columns that no row fills."""
     return pd.DataFrame(rows).dropna(axis="columns", how="all")
 
 
-def identity(setting: Setting) -> dict[str, Any]:
-    """What tells a setting from others."""
+def identifying_columns(setting: Setting) -> dict[str, Any]:
+    """The columns that say which setting a row is of."""
     return setting.values | {"seeds": " ".join(map(str, setting.seeds))}
 
 
-def numbers(setting: Setting) -> dict[str, Any]:
-    """All that a setting has found, in an order that does not depend on what that is."""
+def result_columns(setting: Setting) -> dict[str, Any]:
+    """The columns of a setting's results; their order is the same in every sweep."""
     row: dict[str, Any] = {}
     for name in MEASURES:
-        row |= spread(name, setting.estimates.get(name))
+        row |= interval_columns(name, setting.estimates.get(name))
     for name in MEASURES:
         for reference in ("control", "baseline"):
-            paired = setting.against.get(name) if setting.reference == reference else None
-            row |= spread(f"{name} minus {reference}", paired and paired.difference)
+            paired = setting.comparisons.get(name) if setting.reference == reference else None
+            row |= interval_columns(f"{name} minus {reference}", paired and paired.difference)
             row[f"{name} minus {reference} P(better)"] = paired and paired.better
             if "success" in name:
                 row[f"{name} minus {reference} gained"] = paired and paired.gained
                 row[f"{name} minus {reference} lost"] = paired and paired.lost
                 row[f"{name} minus {reference} p"] = paired and paired.p_value
             else:
-                row |= spread(f"{name} / {reference}", paired and paired.ratio)
+                row |= interval_columns(f"{name} / {reference}", paired and paired.ratio)
         if "success" in name:
-            row |= spread(f"{name} closed", setting.closed.get(name))
-    return row | setting.counts
+            row |= interval_columns(f"{name} closed", setting.closed.get(name))
+    return row | setting.means
 
 
-def spread(name: str, value: Estimate | None) -> dict[str, float]:
-    """An estimate in three columns."""
+def interval_columns(name: str, value: Estimate | None) -> dict[str, float]:
+    """The three columns of an estimate: mean, low end, high end."""
     return dict(zip((name, f"{name} low", f"{name} high"), value or (np.nan,) * 3))

@@ -1,4 +1,4 @@
-"""The runs of a sweep: found, read, and told apart by their settings; what cannot be read is named."""
+"""Reads the runs of a sweep and finds the settings in which they differ. Runs that cannot be used become `Missing`."""
 
 import json
 import os
@@ -14,14 +14,22 @@ from gapclose.evaluation.outcomes import read_outcomes
 from gapclose.overrides import NO_DIFFERENCE, is_among, key_and_value
 from gapclose.progress import track
 
-ASIDE = (*NO_DIFFERENCE, "compare", "seed", "resume", "evaluation.models", "evaluation.each_epoch", "evaluation.device")
-"""What does not make a setting of its own."""
-ALWAYS = ("finetune", "evaluation.seed", "evaluation.num_tasks")
-"""What makes a setting of its own whether a command line names it or not: other tasks are no pairs."""
-APART = ("planner", "planner.horizon")
-"""Settings of planners that are keys of their own also where a planner is told by all that is set for it."""
-JUDGED = {"none": ("baseline", "oracle")}
-"""Which models of a run make a row of results, by its `finetune`; those of all others are finetuned."""
+IGNORED_SETTINGS = (
+    *NO_DIFFERENCE,
+    "compare",
+    "seed",
+    "resume",
+    "evaluation.models",
+    "evaluation.each_epoch",
+    "evaluation.device",
+)
+"""Config keys and groups that never distinguish settings of a sweep."""
+IDENTIFYING_SETTINGS = ("finetune", "evaluation.seed", "evaluation.num_tasks")
+"""Settings that identify a run even if no command line names them: runs on other tasks cannot be paired."""
+SEPARATE_KEYS = ("planner", "planner.horizon")
+"""Planner settings that remain keys of their own where a planner is described by all its settings."""
+EVALUATED_MODELS = {"none": ("baseline", "oracle")}
+"""The models of a run that have a row in the results, by its `finetune`; for all others it is the finetuned model."""
 Value = int | float | str
 Content = TypeVar("Content", dict, list)
 
@@ -31,11 +39,11 @@ class Run(NamedTuple):
 
     Attributes:
         folder: relative to the sweep's.
-        named: values that its command line sets, by setting or group.
-        config: its settings.
-        choices: the options of its groups.
+        named: values that its command line sets, by config key or group.
+        config: content of its config.yaml.
+        choices: the chosen option of each group.
         metrics: its metrics.json.
-        outcomes: its tasks.csv by model and way to execute, with a row for each task.
+        outcomes: its tasks.csv, by model and way to execute: a table with a row for each task.
     """
 
     folder: str
@@ -47,18 +55,18 @@ class Run(NamedTuple):
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """The seed of the run."""
         return self.metrics["seed"]
 
     @property
-    def judged(self) -> list[str]:
-        """The models that make rows of results."""
-        return [name for name in JUDGED.get(self.metrics["finetune"], ("finetuned",)) if name in self.metrics]
+    def evaluated_models(self) -> list[str]:
+        """The models that have a row in the results and were evaluated."""
+        return [name for name in EVALUATED_MODELS.get(self.metrics["finetune"], ("finetuned",)) if name in self.metrics]
 
     def value(self, key: str) -> Value:
-        """Of a setting or group; empty if the run has no such setting.
+        """The value of a config key or group; empty if the run does not have it.
 
-        Taken from what the run was really given, so that a default and the same value on a command line are one.
+        It is read from the run's own config, so that a default equals the same value given on a command line.
         """
         if key in self.choices:
             return canonical(self.choices[key])
@@ -68,12 +76,12 @@ class Run(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A run that has no part in the results.
+    """A run without results, and why.
 
     Attributes:
         folder: relative to the sweep's.
         state: `failed`, `unfinished`, `damaged`, `left out`.
-        reason: in a sentence, if there is one.
+        reason: a short explanation, if there is one.
     """
 
     folder: str
@@ -82,7 +90,7 @@ class Missing(NamedTuple):
 
 
 def canonical(value: Any) -> Value:
-    """A value by which runs can be grouped: a number as it is, less what rounding left in its last digits, or text."""
+    """Converts a value so that runs can be grouped by it: a number rounded to ten digits, or text."""
     if isinstance(value, float):
         return float(f"{value:.10g}")
     if isinstance(value, bool) or value is None or isinstance(value, list | dict):
@@ -91,14 +99,14 @@ def canonical(value: Any) -> Value:
 
 
 def order(value: Value) -> tuple[int, float, str]:
-    """Sorts numbers as numbers, before words."""
+    """A sort key for values: numbers by size, then text by alphabet."""
     return (0, value, "") if isinstance(value, int | float) else (1, 0.0, value)
 
 
 def run_folders(folder: Path) -> Iterator[Path]:
-    """The folders of runs below a folder, finished or not, in order.
+    """Yields the folders of finished and unfinished runs below a folder, in order.
 
-    Below a run are those that it has left for the other planners that its models were evaluated with.
+    A run may have other runs below it: one for each planner in `compare` that its models were evaluated with.
     """
     for here, below, files in os.walk(folder):
         if ".hydra" in below or {"metrics.json", "config.yaml", "error.txt"} & set(files):
@@ -108,10 +116,10 @@ def run_folders(folder: Path) -> Iterator[Path]:
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
-    """The finished runs of train.py below a folder, and the other runs there.
+    """Reads the runs below a folder: the finished runs of train.py, and the others.
 
     Raises:
-        UserError: there is no such folder, or no run in it.
+        UserError: the folder does not exist, or has no run in it.
     """
     if not folder.is_dir():
         missing = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
@@ -119,11 +127,11 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
     runs: list[Run] = []
     missing: list[Missing] = []
     for path in track(list(run_folders(folder)), "Reading runs", "run"):
-        found = read_run(path, path.relative_to(folder).as_posix())
-        (runs if isinstance(found, Run) else missing).append(found)
+        run = read_run(path, path.relative_to(folder).as_posix())
+        (runs if isinstance(run, Run) else missing).append(run)
     if not runs and not missing:
         raise UserError(f"There is no run below {folder}; give the folder of a sweep, such as multirun/wall.")
-    runs = complete(runs)
+    runs = fill_in_options(runs)
     if compares_planners(runs):
         for run in runs:
             run.choices["planner"] = described_planner(run)
@@ -131,7 +139,7 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
 
 
 def read_run(path: Path, name: str) -> Run | Missing:
-    """One run, or why it has no part in the results."""
+    """Reads one run, or says why it has no results."""
     if not (path / "metrics.json").exists():
         if (path / "error.txt").exists():
             return Missing(name, "failed", next(iter(read_text(path / "error.txt").splitlines()), "").strip())
@@ -141,9 +149,9 @@ def read_run(path: Path, name: str) -> Run | Missing:
     except (OSError, ValueError) as error:
         return Missing(name, "damaged", f"metrics.json cannot be read ({error})")
     if not isinstance(metrics, dict) or "finetune" not in metrics:
-        return Missing(name, "left out", "it is no run of train.py")
-    named, config = named_in(path), read_yaml(path / "config.yaml", dict)
-    # A run that went on by resume=DIR has left the options of that command in .hydra, which are not its own.
+        return Missing(name, "left out", "it is not a run of train.py")
+    named, config = command_line_values(path), read_yaml(path / "config.yaml", dict)
+    # A run resumed by resume=DIR has the options of the resuming command in .hydra, not its own.
     choices = (
         {} if "resume" in named else options(read_yaml(path / ".hydra" / "hydra.yaml", dict), "hydra.runtime.choices")
     )
@@ -156,29 +164,32 @@ def read_run(path: Path, name: str) -> Run | Missing:
     except UserError as error:
         return Missing(name, "damaged", str(error).partition(";")[0].replace(f"{path}/", ""))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return Missing(
-            name, "damaged", f"metrics.json or tasks.csv lacks what train.py writes ({type(error).__name__}: {error})"
-        )
-    if not run.judged:
-        return Missing(name, "left out", "the model that it is judged by was not evaluated; see its evaluation.models")
+        return Missing(name, "damaged", f"metrics.json or tasks.csv is incomplete ({type(error).__name__}: {error})")
+    if not run.evaluated_models:
+        return Missing(name, "left out", "its model was not evaluated; see its evaluation.models")
     return run
 
 
 def check(run: Run) -> None:
-    """Refuses a run whose metrics or outcomes are not whole."""
+    """Checks that the metrics and outcomes of a run are complete.
+
+    Raises:
+        UserError: an outcome is missing or not 0 or 1.
+        KeyError: a metric is missing.
+    """
     int(run.seed)
-    for model in run.judged:
+    for model in run.evaluated_models:
         for way, result in run.metrics[model].items():
-            found = len(run.outcomes.get((model, way), ()))
-            if isinstance(result, dict) and found != result.get("num_tasks", found):
-                raise UserError(f"tasks.csv has {found} of {result['num_tasks']} tasks ({model}, {way})")
+            num_rows = len(run.outcomes.get((model, way), ()))
+            if isinstance(result, dict) and num_rows != result.get("num_tasks", num_rows):
+                raise UserError(f"tasks.csv has {num_rows} of {result['num_tasks']} tasks ({model}, {way})")
         if not run.outcomes[model, "open_loop"].success.isin((0, 1)).all():
-            raise UserError(f"tasks.csv has other outcomes of {model} than 0 and 1")
+            raise UserError(f"tasks.csv has successes of {model} other than 0 and 1")
         run.metrics[model]["expert_error"], run.metrics[model]["open_loop"]["train_test_gap"]
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; what is no text in it is replaced."""
+    """Reads the text of a file; invalid bytes are replaced. Empty if the file cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -186,7 +197,7 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path, kind: type[Content]) -> Content:
-    """The content of a YAML file, which is to be of this kind; empty where it is damaged or missing."""
+    """Reads a YAML file; empty if it is damaged, missing or of another kind."""
     try:
         content = yaml.load(read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, ValueError):
@@ -194,15 +205,15 @@ def read_yaml(path: Path, kind: type[Content]) -> Content:
     return content if isinstance(content, kind) else kind()
 
 
-def named_in(path: Path) -> dict[str, str]:
-    """What the command line of the run set, by setting or group."""
+def command_line_values(path: Path) -> dict[str, str]:
+    """The values that the command line of a run sets, by config key or group."""
     overrides = read_yaml(path / ".hydra" / "overrides.yaml", list)
     parts = [key_and_value(override) for override in overrides if isinstance(override, str) and "=" in override]
     return {name: value for name, value in parts if name}
 
 
 def select(config: Any, key: str, default: Any) -> Any:
-    """A setting inside nested ones by its full name; the default if there is none."""
+    """Looks up a dotted key in a nested config; the default if there is none."""
     for part in key.split("."):
         if not isinstance(config, dict) or part not in config:
             return default
@@ -211,13 +222,13 @@ def select(config: Any, key: str, default: Any) -> Any:
 
 
 def options(config: dict[str, Any], key: str) -> dict[str, Any]:
-    """The options of groups that stand there in a configuration."""
-    found = select(config, key, {})
-    return dict(found) if isinstance(found, dict) else {}
+    """The chosen options of groups under a key of a config."""
+    chosen = select(config, key, {})
+    return dict(chosen) if isinstance(chosen, dict) else {}
 
 
-def complete(runs: list[Run]) -> list[Run]:
-    """Fills in the options of groups that a run does not tell: those of a run with the same settings in the group."""
+def fill_in_options(runs: list[Run]) -> list[Run]:
+    """Fills in missing options of groups with those of another run that has the same config in the group."""
     groups = {group for run in runs for group in run.choices}
     for run in runs:
         for group in groups - set(run.choices) if run.config else ():
@@ -233,52 +244,53 @@ def complete(runs: list[Run]) -> list[Run]:
 
 
 def compares_planners(runs: Sequence[Run]) -> bool:
-    """Whether models were evaluated with other planners than the run's own, too: `compare` of train.py."""
+    """Whether models were also evaluated with other planners than the run's own (`compare` of train.py)."""
     return any("compare" in run.folder.split("/")[:-1] for run in runs)
 
 
 def described_planner(run: Run) -> str:
-    """The planner of a run by its name and what the command line sets for it, as an entry of `compare` has it."""
-    settings = sorted(f"{key}={value}" for key, value in run.named.items() if of_planner(key))
+    """Describes the planner of a run like an entry of `compare`: its name and what the command line sets for it."""
+    settings = sorted(f"{key}={value}" for key, value in run.named.items() if describes_planner(key))
     return " ".join([str(run.choices.get("planner", "")).partition(" ")[0], *settings]).strip()
 
 
-def of_planner(key: str) -> bool:
-    """Whether a setting is told by the description of a planner."""
-    return key.partition(".")[0] in ("planner", "init") and key not in APART
+def describes_planner(key: str) -> bool:
+    """Whether a setting is part of the description of a planner."""
+    return key.partition(".")[0] in ("planner", "init") and key not in SEPARATE_KEYS
 
 
 def varied_keys(runs: Sequence[Run]) -> list[str]:
-    """The settings and groups in which the runs differ, as far as a command line names them.
+    """The config keys and groups in which the runs differ, among those that a command line names.
 
-    Where runs differ that agree in all of these, the seed and a model, something else does it: a file that a command
-    line names, or another version. Such settings then count as well.
+    Runs that agree in all of these, in the seed and in the model must differ in something else: a config file that the
+    command line names, or another version of it. The settings in which they differ are then added.
     """
-    told = of_planner if compares_planners(runs) else lambda key: False
-    named = {key for run in runs for key in run.named if not aside(key) and not told(key)} | set(ALWAYS)
+    in_description = describes_planner if compares_planners(runs) else lambda key: False
+    named = {key for run in runs for key in run.named if not is_ignored(key) and not in_description(key)}
+    named |= set(IDENTIFYING_SETTINGS)
     for group in repeats(runs, sorted(named)):
         flat = [flatten(run.config) for run in group]
-        shared = {key for key in set.intersection(*map(set, flat)) if not aside(key) and not told(key)}
-        named |= {key for key in shared if len({canonical(one[key]) for one in flat}) > 1}
+        shared = {key for key in set.intersection(*map(set, flat)) if not is_ignored(key) and not in_description(key)}
+        named |= {key for key in shared if len({canonical(config[key]) for config in flat}) > 1}
     return sorted(key for key in named if len({run.value(key) for run in runs}) > 1)
 
 
 def repeats(runs: Sequence[Run], keys: Sequence[str]) -> list[list[Run]]:
-    """Runs that agree in these keys, the seed and a model that they are judged by, as far as there are several."""
+    """Groups of two or more runs that agree in these keys, in the seed and in an evaluated model."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        for judged in run.judged:
-            groups.setdefault((judged, run.seed, *(run.value(key) for key in keys)), []).append(run)
+        for model in run.evaluated_models:
+            groups.setdefault((model, run.seed, *(run.value(key) for key in keys)), []).append(run)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def aside(key: str) -> bool:
-    """Whether a setting makes no difference to results."""
-    return is_among(key, ASIDE) or key.startswith("choices.")
+def is_ignored(key: str) -> bool:
+    """Whether a key never distinguishes settings of a sweep: it is an ignored one, or a copy of a chosen option."""
+    return is_among(key, IGNORED_SETTINGS) or key.startswith("choices.")
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings inside nested ones, by their full names."""
+    """Flattens a nested config to dotted keys."""
     flat = {}
     for name, value in config.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
@@ -286,9 +298,9 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def without_repeats(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[Run], list[Missing]]:
-    """The runs less those that repeat another one, and these; of two, that with more models or else the first stays."""
+    """Splits runs into those to keep and those that repeat another; the run with more models is kept, or the first."""
     repeated = {}
     for group in repeats(runs, keys):
-        kept, *others = sorted(group, key=lambda run: -len(run.judged))
+        kept, *others = sorted(group, key=lambda run: -len(run.evaluated_models))
         repeated |= {run.folder: Missing(run.folder, "left out", f"it repeats {kept.folder}") for run in others}
     return [run for run in runs if run.folder not in repeated], list(repeated.values())

@@ -1,4 +1,4 @@
-"""The summary of a sweep: a table on the terminal, and CSV files and pictures in its folder."""
+"""Summarises a sweep: prints its table, and writes CSV files and pictures into its folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,21 +15,21 @@ from gapclose.sweeps.runs import Missing
 from gapclose.sweeps.table import caption, sentences, table_of
 
 NAMED = 10
-"""How many runs without results are named one by one; failures.csv names all."""
+"""How many runs without results are printed; failures.csv has all."""
 
 
 def summarize_sweep(folder: Path, page: Path | None = None) -> SweepResults:
-    """Prints what the finished runs of a sweep have found, and leaves it in the sweep's folder.
+    """Prints the results of the finished runs of a sweep, and writes them into its folder.
 
     Args:
         folder: of the sweep.
-        page: a Markdown page whose generated part is written anew.
+        page: a Markdown page whose generated part is replaced.
 
     Returns:
-        What was read there.
+        The results that were read.
 
     Raises:
-        UserError: there is no finished run, or the page has no place for the results.
+        UserError: no run has finished, or the page lacks the marks for the results.
         OSError: a file cannot be written.
     """
     results = read_results(folder)
@@ -38,10 +38,11 @@ def summarize_sweep(folder: Path, page: Path | None = None) -> SweepResults:
     if not runs:
         print_missing(missing)
         raise UserError(
-            f"There is no finished run below {folder} ({counted(missing)}); give the folder of a sweep of train.py."
+            f"There is no finished run below {folder} ({count_states(missing)}); "
+            "give the folder of a sweep of train.py."
         )
     columns, rows = table_of(settings)
-    title = ", ".join(filter(None, [f"{folder}: {len(runs)} run{'s' * (len(runs) != 1)}", counted(missing)]))
+    title = ", ".join(filter(None, [f"{folder}: {len(runs)} run{'s' * (len(runs) != 1)}", count_states(missing)]))
     print_table(rows, title, columns, caption(settings), grouped=has_control(settings))
     for sentence in sentences(settings):
         print(sentence)
@@ -55,13 +56,13 @@ def summarize_sweep(folder: Path, page: Path | None = None) -> SweepResults:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Writes the file whole or not at all."""
+    """Writes a table to a file, atomically."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
 
 
 def write_missing(folder: Path, missing: Sequence[Missing]) -> None:
-    """Leaves the runs without results in failures.csv; where there are none, no such file."""
+    """Writes the runs without results to failures.csv; removes an older file if there are none."""
     if missing:
         write_csv(folder / "failures.csv", pd.DataFrame(missing).rename(columns={"folder": "run"}))
     elif (folder / "failures.csv").is_file():
@@ -69,15 +70,15 @@ def write_missing(folder: Path, missing: Sequence[Missing]) -> None:
 
 
 def print_missing(missing: Sequence[Missing]) -> None:
-    """Names the runs without results, those that have a reason to tell first."""
-    told = [run for run in missing if run.reason]
-    for run in told[:NAMED]:
+    """Prints the runs without results that have a reason."""
+    explained = [run for run in missing if run.reason]
+    for run in explained[:NAMED]:
         print(f"{run.folder} {run.state}: {run.reason}")
-    if len(told) > NAMED:
-        print(f"… and {len(told) - NAMED} others: failures.csv")
+    if len(explained) > NAMED:
+        print(f"… and {len(explained) - NAMED} others: failures.csv")
 
 
-def counted(missing: Sequence[Missing]) -> str:
-    """How many runs there are of each state."""
+def count_states(missing: Sequence[Missing]) -> str:
+    """Counts the runs in each state, in words."""
     states = [run.state for run in missing]
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))

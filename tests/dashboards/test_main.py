@@ -25,7 +25,7 @@ def call(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_the_specification_can_be_looked_at_without_account_and_network(call):
+def test_the_specification_is_written_without_account_and_network(call):
     code, out, err = call("--project", "walls", "--entity", "team", "--output", "spec.json")
     assert (code, err) == (0, "")
     assert "spec.json" in out
@@ -75,14 +75,14 @@ def test_without_the_extra_one_sentence_says_what_to_install(call, monkeypatch):
         (["--swept", "seed", "no key"], "--swept is 'no key'"),
     ],
 )
-def test_impossible_names_are_refused_in_one_sentence(call, arguments, named):
+def test_invalid_names_are_an_error_in_one_sentence(call, arguments, named):
     code, out, err = call(*arguments, "--output", "spec.json")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert named in err
     assert not Path("spec.json").exists()
 
 
-def test_a_malformed_key_is_called_that(call, monkeypatch):
+def test_a_malformed_key_is_reported_as_malformed(call, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "abc")
     code, _, err = call()
     assert (code, err.count("\n")) == (1, 1)
@@ -90,7 +90,7 @@ def test_a_malformed_key_is_called_that(call, monkeypatch):
     assert "cannot be reached" not in err
 
 
-def test_a_file_that_cannot_be_written_is_named_in_one_sentence(call, tmp_path):
+def test_a_file_that_cannot_be_written_is_an_error_in_one_sentence(call, tmp_path):
     (tmp_path / "file").touch()
     for output in (tmp_path, tmp_path / "file" / "spec.json"):
         code, _, err = call("--output", str(output))

@@ -46,7 +46,7 @@ def test_every_bar_and_point_is_in_the_summary_and_groups_by_a_choice(panels, re
     assert {"finetune", "planner"} <= recorded.run.config["choices"].keys()
 
 
-def test_parallel_coordinates_run_from_what_was_swept_to_success_and_error(panels, recorded):
+def test_parallel_coordinates_go_from_swept_keys_to_success_and_error(panels, recorded):
     (parallel,) = kinds(panels, "Parallel Coordinates Plot")
     columns = [column["accessor"].split(":", 1) for column in parallel["columns"]]
     swept = [name.split(".") for section, name in columns if section == "config"]

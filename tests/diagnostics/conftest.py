@@ -16,7 +16,7 @@ def goal_distance():
 
 @pytest.fixture
 def open_tasks():
-    """Starts and goals on the right of the wall, so near that a few small steps meet nothing."""
+    """Starts and goals on the right of the wall, where a few small steps touch nothing."""
     random = torch.Generator().manual_seed(1)
     start = torch.tensor([1.0, 0.0]) + 0.1 * torch.rand(5, 2, generator=random)
     return Tasks(start, start + 0.2 * torch.randn(5, 2, generator=random))

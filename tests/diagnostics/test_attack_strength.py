@@ -12,7 +12,7 @@ from gapclose.training.radii import FixedRadii, LearnedRadii
 
 
 class Shift(MLPDynamics):
-    """`z' = z + a`: linear, and true away from walls."""
+    """A linear model `z' = z + a`, which is exact away from walls."""
 
     def forward(self, latent, action):
         return latent + action.unsqueeze(1)
@@ -70,7 +70,7 @@ def test_every_member_has_a_true_step_from_its_own_latent(ensemble, wall):
     torch.testing.assert_close(ensemble.encoder.decode(found[0, 0]), states[0, 0] + action[0], atol=1e-5, rtol=0)
 
 
-def test_it_is_repeatable_and_leaves_the_global_randomness_alone(ensemble, wall, test_data):
+def test_the_measurement_is_repeatable_and_keeps_the_global_random_state(ensemble, wall, test_data):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     first, again, other = (strength().measure(ensemble, wall, test_data, seed) for seed in (0, 0, 1))
@@ -78,7 +78,7 @@ def test_it_is_repeatable_and_leaves_the_global_randomness_alone(ensemble, wall,
     assert first == again != other
 
 
-def test_attacks_are_where_the_latents_are(ensemble, wall, test_data):
+def test_attacks_are_on_the_device_of_the_latents(ensemble, wall, test_data):
     places = []
 
     class Moved(ProjectedGradient):
@@ -90,7 +90,7 @@ def test_attacks_are_where_the_latents_are(ensemble, wall, test_data):
     assert places == [test_data.states.device] * 3
 
 
-def test_clipping_is_the_simulators_doing_and_not_the_models_error(linear, wall):
+def test_clipped_actions_do_not_count_as_model_error(linear, wall):
     # As fast as the expert, that is at the bounds: half of the perturbed actions lie beyond them.
     actions = torch.tensor([0.25, -0.25]).expand(4, 3, 2)
     start = torch.tensor([0.5, 1.0]) + 0.1 * torch.rand(4, 1, 2, generator=torch.Generator().manual_seed(0))
@@ -100,7 +100,7 @@ def test_clipping_is_the_simulators_doing_and_not_the_models_error(linear, wall)
     assert all(entry["mean"] > 1e-3 for entries in found["loss"].values() for entry in entries)
 
 
-def test_radii_are_multiplied_for_the_measurement_alone(ensemble, wall, test_data):
+def test_the_radii_of_the_attack_itself_are_not_changed(ensemble, wall, test_data):
     measured = strength([2, 2])
     found = measured.measure(ensemble, wall, test_data, 0)
     assert all(first == second for first, second in found["loss"].values())

@@ -12,13 +12,13 @@ CPU = torch.device("cpu")
 
 
 class Leaning(OracleWorldModel):
-    """The truth, but for an error of `x` (where a step starts) along y."""
+    """The true dynamics, except for an error along y that equals `x` at the start of the step."""
 
     def step(self, latent, action):
         return super().step(latent, action) + torch.stack((0 * latent[..., 0], latent[..., 0]), -1)
 
 
-def test_a_known_error_field_is_found(wall):
+def test_a_known_error_field_is_measured(wall):
     grid = Grid.over(wall, 8)
     found = ErrorMaps(8, 3).over_arena(Leaning(wall), wall, grid, CPU, torch.Generator().manual_seed(0))
     expected = (grid.centres()[..., 0].square() / 2).where(grid.possible, torch.nan)
@@ -26,7 +26,7 @@ def test_a_known_error_field_is_found(wall):
     assert (found.disagreement[grid.possible] == 0).all()
 
 
-def test_the_truth_has_no_error_and_an_ensemble_a_finite_one(wall, ensemble):
+def test_the_true_dynamics_have_no_error_and_an_ensemble_has_a_finite_one(wall, ensemble):
     grid = Grid.over(wall, 8)
     for model, expected in ((OracleWorldModel(wall), 0.0), (ensemble, None)):
         found = ErrorMaps(8, 3).over_arena(model, wall, grid, CPU, torch.Generator().manual_seed(0))
@@ -36,7 +36,7 @@ def test_the_truth_has_no_error_and_an_ensemble_a_finite_one(wall, ensemble):
     assert (found.disagreement[grid.possible] > 0).all()
 
 
-def test_the_grid_knows_the_wall_and_counts_where_states_lie():
+def test_the_grid_excludes_the_wall_and_counts_states():
     wall = Wall(wall_thickness=1.0, door=(-1.0, 1.0))
     grid = Grid.over(wall, 8)  # Cells of half a unit; the wall fills the middle two columns beside the door.
     assert grid.possible.tolist() == [[not (c in (3, 4) and r not in (2, 3, 4, 5)) for c in range(8)] for r in range(8)]
@@ -49,7 +49,7 @@ def test_the_grid_knows_the_wall_and_counts_where_states_lie():
     }
 
 
-def test_states_that_rest_against_the_wall_count_on_their_side():
+def test_states_that_touch_the_wall_count_on_their_own_side():
     wall = Wall(wall_thickness=1.0, door=(-1.0, 1.0))
     grid = Grid.over(wall, 8)
     counts = grid.counts(torch.tensor([[-0.5, 1.75], [0.5, 1.75], [0.0, 1.75]]))
@@ -57,14 +57,14 @@ def test_states_that_rest_against_the_wall_count_on_their_side():
     assert counts[7, 3:5].sum() == 1  # No state of the world's: where it was imagined.
 
 
-def test_there_is_no_grid_where_a_state_is_more_than_a_position(wall, monkeypatch):
+def test_there_is_no_grid_if_a_state_is_more_than_a_position(wall, monkeypatch):
     monkeypatch.setattr(Wall, "state_dim", 4)
     assert Grid.over(Wall(), 8) is None
 
 
 @pytest.fixture
 def execution():
-    """Two tasks of two steps; one imagines to be inside the wall, and to leave the arena."""
+    """Two tasks of two steps; in one the imagined states are inside the wall and outside the arena."""
     states = torch.tensor([[[-1.0, 0.0], [-0.9, 0.0], [-0.8, 0.0]], [[-0.3, 1.0], [-0.1, 1.0], [-0.1, 1.0]]])
     imagined = states.clone()
     imagined[1, 1:] = torch.tensor([[0.0, 1.0], [0.0, 3.0]])
@@ -78,7 +78,7 @@ def test_errors_along_plans_are_those_of_single_steps(wall, execution):
     assert found["imagined"].error.isnan().tolist() == [[False, False], [False, True]]
     grid = Grid.over(wall, 40)
     arena = ErrorMaps(40, 1).over_arena(Leaning(wall), wall, grid, CPU, torch.Generator())
-    metrics = error_metrics(arena, found, execution, wall, grid, seen=execution.states[0])
+    metrics = error_metrics(arena, found, execution, wall, grid, training_states=execution.states[0])
     assert metrics["real"]["mean"] == pytest.approx((1 + 0.81 + 0.09 + 0.01) / 2 / 4)
     assert metrics["impossible"]["mean"] == 0.5
     assert metrics["unvisited_real"]["mean"] == metrics["unvisited_imagined"]["mean"] == 0.5
@@ -92,21 +92,21 @@ def test_without_a_grid_there_are_the_errors_along_plans(wall, execution):
     assert metrics["real"]["mean"] == 0
 
 
-def test_a_large_batch_of_steps_is_that_of_its_parts(wall, ensemble, monkeypatch):
+def test_a_large_batch_of_steps_equals_its_parts(wall, ensemble, monkeypatch):
     states = torch.rand(3, 5, 2, generator=torch.Generator().manual_seed(0)) + 0.5
     whole = single_steps(ensemble, wall, states, 0.1 * states)
     monkeypatch.setattr("gapclose.diagnostics.error_maps.AT_ONCE", 4)
     torch.testing.assert_close(single_steps(ensemble, wall, states, 0.1 * states), whole)
 
 
-def test_the_rank_correlation_asks_for_order_only():
+def test_the_rank_correlation_depends_only_on_the_order():
     x = torch.tensor([1.0, 2.0, torch.nan, 4.0])
     assert rank_correlation(x, x.exp()) == pytest.approx(1)
     assert rank_correlation(x, -x) == pytest.approx(-1)
     assert rank_correlation(x, torch.ones(4)) != rank_correlation(x, torch.ones(4))  # NaN
 
 
-def test_its_interval_resamples_tasks():
+def test_the_interval_of_the_rank_correlation_resamples_tasks():
     random = torch.Generator().manual_seed(0)
     x = torch.rand(30, 5, generator=random)
     found = rank_correlation_over_tasks(x, x + 0.5 * torch.rand(30, 5, generator=random))
@@ -118,7 +118,7 @@ def test_its_interval_resamples_tasks():
     assert copied["ci95"] == pytest.approx(single["ci95"], abs=0.02)
 
 
-def test_disagreement_is_compared_everywhere(wall, ensemble, execution):
+def test_disagreement_is_compared_over_the_arena_and_along_plans(wall, ensemble, execution):
     plans = along_plans(ensemble, wall, execution)
     grid = Grid.over(wall, 8)
     arena = ErrorMaps(8, 3).over_arena(ensemble, wall, grid, CPU, torch.Generator().manual_seed(0))

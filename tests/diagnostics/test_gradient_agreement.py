@@ -18,18 +18,18 @@ def agreement(open_landscape):
     return measure
 
 
-def test_the_truth_agrees_with_itself(agreement, wall):
+def test_the_true_gradient_agrees_with_itself(agreement, wall):
     truth = OracleWorldModel(wall)
     found = agreement(truth, truth)
     assert found["cosine"]["mean"] == pytest.approx(1)
     assert found["share_negative"]["mean"] == found["without_gradient"]["mean"] == found["erased"]["mean"] == 0
 
 
-def test_the_truth_in_the_latents_of_a_right_model_agrees_with_it(agreement, wall, point_model):
+def test_an_exact_model_agrees_with_the_true_dynamics(agreement, wall, point_model):
     assert agreement(point_model(), TrueDynamics(wall, point_model()))["cosine"]["mean"] == pytest.approx(1)
 
 
-def test_a_model_that_negates_actions_leads_the_wrong_way(wall, point_model, goal_distance):
+def test_the_gradient_of_a_model_that_negates_actions_has_the_wrong_sign(wall, point_model, goal_distance):
     # From far away, where what the actions do does not change the direction of the goal.
     tasks = Tasks(torch.tensor([[0.5, 0.0]] * 3), torch.tensor([[2.0, 2.0]] * 3))
     landscapes = [
@@ -43,7 +43,7 @@ def test_a_model_that_negates_actions_leads_the_wrong_way(wall, point_model, goa
     assert found["share_negative"]["mean"] == 1
 
 
-def test_sequences_that_the_world_ignores_count_for_themselves(point_model, goal_distance):
+def test_sequences_without_a_true_gradient_are_counted_separately(point_model, goal_distance):
     wall = Wall()
     # Pushed into the corner of arena and wall; the other task is free.
     tasks = Tasks(torch.tensor([[2.0, 2.0], [1.0, 0.0]]), torch.tensor([[-1.0, -1.0], [1.2, 0.2]]))
@@ -58,6 +58,6 @@ def test_sequences_that_the_world_ignores_count_for_themselves(point_model, goal
     assert found["cosine"]["num_tasks"] == found["share_negative"]["num_tasks"] == 1
 
 
-def test_it_is_finite_for_an_ensemble(agreement, wall, ensemble):
+def test_the_agreement_of_an_ensemble_is_finite(agreement, wall, ensemble):
     found = agreement(ensemble, TrueDynamics(wall, ensemble))
     assert all(entry["num_tasks"] == 5 and -1 <= entry["mean"] <= 1 for entry in found.values())

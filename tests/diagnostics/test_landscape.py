@@ -7,8 +7,8 @@ from gapclose.diagnostics.action_sequences import (
     Path,
     descend,
     initial_sequences,
-    path_along,
-    spread,
+    path_with_gradients,
+    subsample,
     uniform_sequences,
 )
 from gapclose.diagnostics.landscape import (
@@ -52,7 +52,7 @@ def test_the_curvature_at_the_bounds_is_that_inside(open_landscape, point_model)
     torch.testing.assert_close(curvature, torch.full((5, 3), QUADRATIC), rtol=2e-3, atol=0)
 
 
-def test_the_gradient_of_a_quadratic_cost_varies_alike_at_every_distance(open_landscape, point_model):
+def test_the_gradient_of_a_quadratic_cost_varies_equally_at_every_distance(open_landscape, point_model):
     search = open_landscape(point_model()).search()
     variation = gradient_variation(search, inside(search), [0.01, 0.1, 0.4], 64, seeded())
     # Of a random direction in 12 dimensions, two lie in the space that matters.
@@ -69,7 +69,7 @@ def test_steps_end_at_the_bounds(open_landscape, point_model):
     assert ((variation > 0.1 * QUADRATIC) & (variation <= QUADRATIC)).all()
 
 
-def test_roughness_is_finite_for_an_ensemble_and_one_member_and_the_truth(open_landscape, ensemble, point_model, wall):
+def test_roughness_is_finite_for_ensemble_member_and_true_dynamics(open_landscape, ensemble, point_model, wall):
     for model in (ensemble, point_model(), OracleWorldModel(wall), TrueDynamics(wall, ensemble)):
         search = open_landscape(model).search()
         found = Roughness([0.1, 1.0], 2, 3).measure(search, inside(search, 2), seeded())
@@ -85,30 +85,28 @@ def planner(**settings):
     return GradientPlanner(action_low=low, action_high=-low, **settings)
 
 
-def test_a_path_holds_every_iterate_of_the_planners_descent(open_landscape, point_model):
+def test_a_path_contains_every_iterate_of_the_planners_descent(open_landscape, point_model):
     landscape = open_landscape(point_model())
     search = landscape.search()
     starts = initial_sequences(search, Knots(2), 2)[:, 0]
-    path = path_along(landscape, descend(planner(optimizer="sgd", lr=0.3), landscape, starts, seeded()))
+    path = path_with_gradients(landscape, descend(planner(optimizer="sgd", lr=0.3), landscape, starts, seeded()))
     assert path.actions.shape == (5, 6, 6, 2)
     torch.testing.assert_close(path.actions[:, 0], starts)
     torch.testing.assert_close(path.gradients, search.gradient(path.actions[:, :-1])[1])
     torch.testing.assert_close(path.actions[:, 1:], (path.actions[:, :-1] - 0.3 * path.gradients).clamp(-1, 1))
-    assert spread(path, 3).shape == (5, 3, 6, 2)
+    assert subsample(path, 3).shape == (5, 3, 6, 2)
     assert (variation_along(path) <= QUADRATIC * 1.01).all()
 
 
-def test_gradients_along_a_path_are_those_at_the_end_of_a_search_though_weights_change_during_it(
-    open_landscape, ensemble
-):
+def test_gradients_along_a_path_use_the_weights_at_the_end_of_a_search(open_landscape, ensemble):
     goal = GoalDistance("last")
     final, changing = (
         open_landscape(ensemble, Objective({"goal": goal, "disagreement": Disagreement(50.0, initial_share=share)}))
         for share in (1.0, 0.0)
     )
     starts = initial_sequences(final.search(), Knots(2), 1)[:, 0]
-    path = path_along(changing, descend(planner(), changing, starts, seeded()))
-    torch.testing.assert_close(path.gradients, path_along(final, path.actions).gradients)
+    path = path_with_gradients(changing, descend(planner(), changing, starts, seeded()))
+    torch.testing.assert_close(path.gradients, path_with_gradients(final, path.actions).gradients)
     assert not torch.allclose(path.actions, descend(planner(), final, starts, seeded()))
 
 
@@ -117,7 +115,7 @@ def test_a_descent_that_does_not_move_has_no_variation():
     assert variation_along(still).isnan().all()
 
 
-def test_tasks_start_differently_and_models_alike(open_landscape, point_model, ensemble):
+def test_initial_sequences_differ_between_tasks_and_not_between_models(open_landscape, point_model, ensemble):
     drawn = [
         initial_sequences(open_landscape(m).search(random=seeded()), Knots(2), 3) for m in (point_model(), ensemble)
     ]
@@ -126,13 +124,13 @@ def test_tasks_start_differently_and_models_alike(open_landscape, point_model, e
     assert len({tuple(sequence.flatten().tolist()) for sequence in drawn[0].flatten(0, 1)}) == 15
 
 
-def test_a_plane_holds_the_paths_that_span_it():
+def test_a_plane_contains_the_paths_that_span_it():
     axes = torch.linalg.qr(torch.randn(3, 8, 2, generator=seeded()))[0].mT.unflatten(2, (4, 2))
     paths = [torch.einsum("nic,ncta->nita", torch.randn(3, 5, 2, generator=seeded(i)), axes) for i in (1, 2)]
     for path in paths:
         path[:, 0] = 0
     plane = Plane.through(paths)
-    torch.testing.assert_close(plane.share_held(paths), torch.ones(3))
+    torch.testing.assert_close(plane.share_in_plane(paths), torch.ones(3))
     for path in paths:
         torch.testing.assert_close(plane.at(plane.project(path)), path, atol=1e-5, rtol=0)
     gram = torch.einsum("ncta,ndta->ncd", plane.axes, plane.axes)

@@ -41,13 +41,13 @@ def test_there_is_a_table_for_each_question_with_a_cell_for_each_column():
     assert [len(table.rows) for table in tables] == [2, 7, 6, 1, 4, 1]
 
 
-def test_what_there_is_not_is_left_out():
+def test_missing_results_are_left_out():
     tables = list(reports(metrics(ensemble=False, maps=False)))
     assert [table.title[0] for table in tables] == list("01234")
     assert tables[3].rows[0][4:] == ["–", "0.20 [0.10, 0.30]", "–", "–"]
 
 
-def test_without_gradients_of_the_simulator_there_are_models_alone_and_no_question_of_agreement():
+def test_without_gradients_of_the_simulator_there_is_no_table_of_agreement_and_no_oracle():
     found = metrics()
     del found["model"]["gradients"]
     found["oracle"] = {}
@@ -56,7 +56,7 @@ def test_without_gradients_of_the_simulator_there_are_models_alone_and_no_questi
     assert [len(table.rows) for table in tables] == [1, 7, 3, 1, 1]
 
 
-def test_an_estimate_is_shown_with_its_interval_and_no_number_as_a_dash():
+def test_an_estimate_is_shown_with_its_interval_and_a_missing_number_as_a_dash():
     assert cell(estimated(0.254)) == "0.25 [0.1, 0.3]"
     assert cell(estimated(NAN, NAN, NAN), ".2f") == "–"
     assert number(None) == number(math.nan) == "–"

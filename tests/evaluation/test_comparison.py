@@ -39,7 +39,7 @@ def objective(disagreement=0.0):
     return Objective(dict(goal=GoalDistance(), disagreement=Disagreement(disagreement)))
 
 
-def test_all_planners_get_the_same_tasks_and_stand_in_the_order_given(parts, planners, ensemble):
+def test_all_planners_get_the_same_tasks_and_keep_their_order(parts, planners, ensemble):
     comparison, executions = compare(ensemble, planners, objective=objective(), **parts)
     assert list(comparison["planners"]) == list(executions) == ["multistart", "gradient", "cem"]
     for name, ways in executions.items():
@@ -52,7 +52,7 @@ def test_all_planners_get_the_same_tasks_and_stand_in_the_order_given(parts, pla
     json.dumps(comparison, allow_nan=False)
 
 
-def test_a_planner_fares_in_a_comparison_as_it_does_alone(parts, planners, ensemble):
+def test_a_planner_has_the_same_results_in_a_comparison_as_alone(parts, planners, ensemble):
     comparison, executions = compare(ensemble, planners, objective=objective(30.0), **parts)
     for name, mpc in planners.items():
         gap, alone = measure_gap(ensemble, mpc, objective=objective(30.0), planner_name=name, **parts)
@@ -62,7 +62,7 @@ def test_a_planner_fares_in_a_comparison_as_it_does_alone(parts, planners, ensem
             assert comparison["planners"][name][way]["model_calls"] == gap[way]["model_calls"]
 
 
-def test_the_budget_ends_in_what_was_measured_and_its_seconds_increase(parts, planners, wall):
+def test_the_budget_ends_with_the_measured_success_and_its_seconds_increase(parts, planners, wall):
     comparison, _ = compare(OracleWorldModel(wall), planners, objective=objective(), **parts, ways=("open_loop",))
     for name, points in dict(multistart=2 + 1 + 3 + 1, gradient=4 + 1, cem=5 + 1).items():
         result = comparison["planners"][name]["open_loop"]
@@ -74,7 +74,7 @@ def test_the_budget_ends_in_what_was_measured_and_its_seconds_increase(parts, pl
         assert rates[-1] == pytest.approx(result["success_rate"])
 
 
-def test_the_budget_says_what_would_have_succeeded_had_the_search_ended_earlier(wall):
+def test_the_budget_has_the_success_rate_after_each_iteration(wall):
     tasks = Tasks(torch.tensor([[0.5, 0.0], [0.5, 1.0]]), torch.tensor([[1.5, 0.0], [1.0, 1.0]]))
     right = torch.tensor([0.25, 0.0]).expand(2, 4, 2)
     actions = torch.stack((0 * right, right / 2, right))  # both stay; the second arrives; the first arrives
@@ -83,20 +83,20 @@ def test_the_budget_says_what_would_have_succeeded_had_the_search_ended_earlier(
 
 
 @pytest.mark.parametrize("way", ["open_loop", "mpc"])
-def test_only_the_ways_that_are_asked_for_are_executed(parts, planners, ensemble, way):
+def test_only_the_requested_ways_are_executed(parts, planners, ensemble, way):
     comparison, executions = compare(ensemble, planners, objective=objective(), **parts, ways=(way,))
     for name in planners:
         assert list(executions[name]) == list(comparison["planners"][name]) == [way]
         assert ("budget" in comparison["planners"][name][way]) == (way == "open_loop")
 
 
-def test_an_automatic_price_is_chosen_for_the_model_and_told(parts, planners, ensemble):
+def test_an_automatic_disagreement_weight_is_chosen_for_the_model_and_reported(parts, planners, ensemble):
     comparison, _ = compare(ensemble, planners, objective=objective("auto"), **parts, ways=("open_loop",))
     calibrated = objective("auto").calibrated(ensemble, parts["held_out"].validation.pieces(12))
     assert comparison["disagreement_weight"] == calibrated.weight("disagreement") != 0
 
 
-def test_the_policy_alone_is_compared_where_it_proposes(parts, planners, ensemble, wall):
+def test_the_policy_alone_is_measured_if_planners_start_from_it(parts, planners, ensemble, wall):
     planners["gradient"].planner.init = PolicyRollouts()
     planners["gradient"].planner.init.policy = GoalConditionedPolicy(2, wall.action_low, wall.action_high, hidden_dim=4)
     compared = compare(ensemble, planners, objective=objective(), **parts)[0]["planners"]

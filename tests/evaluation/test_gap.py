@@ -53,7 +53,7 @@ def test_the_metrics_are_those_computed_by_hand():
 
 
 @pytest.mark.parametrize("expert_error", [None, 0.0])
-def test_there_is_no_ratio_to_no_error(expert_error):
+def test_without_an_expert_error_there_is_no_ratio(expert_error):
     assert evaluate(execution_of([[1.0, 0.0]], [(1.0,)]), Wall(), expert_error)["train_test_gap"] is None
 
 
@@ -74,12 +74,12 @@ def test_the_interval_of_the_success_rate_is_wilsons(successes, n, interval):
     assert metrics["success_rate_ci95"] == pytest.approx(interval, abs=5e-5)
 
 
-def test_the_metrics_are_plain_numbers_that_json_takes():
+def test_the_metrics_can_be_written_as_json():
     metrics = evaluate(execution_of([[1.0, 0.0]], [(1.0,)]), Wall(), 0.1)
     assert json.loads(json.dumps(metrics)) == metrics
 
 
-def test_tasks_that_were_over_before_they_began_have_no_nan_in_their_metrics():
+def test_tasks_that_start_at_their_goal_have_no_nan_in_their_metrics():
     metrics = evaluate(execution_of([[1.0, 0.0]], [()]), Wall(), 0.1)
     json.dumps(metrics, allow_nan=False)
 
@@ -99,7 +99,7 @@ def objective(disagreement):
     return Objective(dict(goal=GoalDistance(), disagreement=Disagreement(disagreement)))
 
 
-def test_what_is_held_out_is_the_last_fifth_of_the_trajectories(parts, trajectories):
+def test_the_last_fifth_of_the_trajectories_is_held_out(parts, trajectories):
     held_out = parts["held_out"]
     assert torch.equal(held_out.validation.states, trajectories.states[16:18])
     assert torch.equal(held_out.test.actions, trajectories.actions[18:])
@@ -117,7 +117,7 @@ def test_a_gap_has_the_error_on_expert_data_and_the_metrics_of_every_way_to_exec
 
 
 @pytest.mark.parametrize("way", ["open_loop", "mpc"])
-def test_a_way_on_its_own_is_measured_as_it_is_among_others(parts, ensemble, way):
+def test_a_single_way_has_the_same_results_as_among_others(parts, ensemble, way):
     _, both = measure_gap(ensemble, objective=objective(0.0), seed=0, **parts)
     gap, alone = measure_gap(ensemble, objective=objective(0.0), seed=0, ways=[way], **parts)
     assert list(alone) == [way]
@@ -125,7 +125,7 @@ def test_a_way_on_its_own_is_measured_as_it_is_among_others(parts, ensemble, way
     assert torch.equal(alone[way].actions, both[way].actions)
 
 
-def test_where_disagreement_has_a_price_open_loop_is_measured_without_it_too(parts, ensemble):
+def test_with_a_disagreement_term_open_loop_is_also_measured_without_it(parts, ensemble):
     _, priced = measure_gap(ensemble, objective=objective(30.0), seed=0, **parts)
     _, free = measure_gap(ensemble, objective=objective(0.0), seed=0, **parts)
     assert list(priced) == ["open_loop", "open_loop_without_disagreement", "mpc"]
@@ -133,7 +133,7 @@ def test_where_disagreement_has_a_price_open_loop_is_measured_without_it_too(par
     assert not torch.equal(priced["open_loop"].actions, free["open_loop"].actions)
 
 
-def test_an_automatic_price_is_that_of_the_model_and_is_told(parts, ensemble):
+def test_an_automatic_disagreement_weight_is_that_of_the_model_and_is_reported(parts, ensemble):
     weight = objective("auto").calibrated(ensemble, parts["held_out"].validation.pieces(5)).weight("disagreement")
     gap, executions = measure_gap(ensemble, objective=objective("auto"), seed=0, ways=["open_loop"], **parts)
     _, fixed = measure_gap(ensemble, objective=objective(weight), seed=0, ways=["open_loop"], **parts)
@@ -143,12 +143,12 @@ def test_an_automatic_price_is_that_of_the_model_and_is_told(parts, ensemble):
 
 
 @pytest.mark.parametrize("price", [0.0, 30.0])
-def test_the_price_is_told_also_if_it_is_fixed(parts, ensemble, price):
+def test_a_fixed_disagreement_weight_is_reported_too(parts, ensemble, price):
     gap, _ = measure_gap(ensemble, objective=objective(price), seed=0, ways=[], **parts)
     assert gap["disagreement_weight"] == price
 
 
-def test_where_the_model_is_adapted_mpc_is_measured_with_and_without(parts, ensemble):
+def test_mpc_is_measured_with_and_without_adaptation(parts, ensemble):
     mpc, wall = parts["mpc"], parts["simulator"]
     adapting = parts | dict(mpc=MPC(mpc.planner, replan_every=2, adaptation=GradientAdaptation(steps=3, lr=0.1)))
     gap, executions = measure_gap(ensemble, objective=objective(0.0), seed=0, **adapting)
@@ -172,7 +172,7 @@ def test_the_oracle_has_no_gap(parts):
             assert gap[way]["goal_distance"] == pytest.approx(gap[way]["imagined_goal_distance"])
 
 
-def test_the_seed_alone_decides_the_measurement(parts, ensemble):
+def test_the_measurement_depends_only_on_the_seed(parts, ensemble):
     def measured(seed):
         _, executions = measure_gap(ensemble, objective=objective(0.0), seed=seed, **parts)
         return [execution.states for execution in executions.values()]
@@ -183,7 +183,7 @@ def test_the_seed_alone_decides_the_measurement(parts, ensemble):
     assert not any(torch.equal(a, b) for a, b in zip(first, measured(1)))
 
 
-def test_where_a_policy_proposes_it_is_measured_alone_too(parts, ensemble):
+def test_a_policy_that_planners_start_from_is_measured_alone_too(parts, ensemble):
     wall, init = parts["simulator"], PolicyRollouts()
     init.policy = GoalConditionedPolicy(2, wall.action_low, wall.action_high, hidden_dim=4)
     planner = GradientPlanner(

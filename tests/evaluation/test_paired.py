@@ -26,7 +26,7 @@ OUTCOMES = st.tuples(st.integers(1, 3), st.integers(2, 12)).flatmap(
 )
 
 
-def test_with_one_seed_the_test_is_mcnemars():
+def test_with_one_seed_the_p_value_is_that_of_mcnemars_test():
     # Twelve pairs: 7 gained, 1 lost, 4 alike.
     one = np.array([[1] * 7 + [0] + [1, 1, 0, 0]])
     other = np.array([[0] * 7 + [1] + [1, 1, 0, 0]])
@@ -34,7 +34,7 @@ def test_with_one_seed_the_test_is_mcnemars():
 
 
 @given(OUTCOMES)
-def test_a_comparison_the_other_way_round_says_the_opposite(pair):
+def test_swapping_the_models_reverses_the_comparison(pair):
     one, other = compare_rates(*pair), compare_rates(*pair[::-1])
     assert one.difference.mean == pytest.approx(-other.difference.mean)
     assert (one.difference.low, one.difference.high) == pytest.approx((-other.difference.high, -other.difference.low))
@@ -44,7 +44,7 @@ def test_a_comparison_the_other_way_round_says_the_opposite(pair):
     assert 0 <= one.p_value <= 1
 
 
-def test_a_seed_repeated_is_no_further_evidence():
+def test_repeating_a_seed_does_not_lower_the_p_value():
     random = np.random.default_rng(0)
     one, other = random.integers(0, 2, (1, 80)), random.integers(0, 2, (1, 80))
     single, repeated = compare_rates(one, other), compare_rates(one.repeat(3, 0), other.repeat(3, 0))
@@ -54,7 +54,7 @@ def test_a_seed_repeated_is_no_further_evidence():
     assert repeated.p_value >= single.p_value
 
 
-def test_seeds_that_contradict_each_other_are_no_evidence_however_many_tasks_there_are():
+def test_seeds_that_contradict_each_other_have_a_high_p_value_for_any_number_of_tasks():
     one = np.array([[1] * 300, [1] * 300, [0] * 300])
     assert gains(one, 1 - one)[:2] == (300, 0)
     assert compare_rates(one, 1 - one).p_value > 0.3
@@ -67,7 +67,7 @@ def test_without_tasks_in_common_the_crossed_test_is_the_t_test_over_seeds():
     assert crossed_test(differences) == pytest.approx(ttest_rel(means, np.zeros(5)).pvalue)
 
 
-def test_errors_are_better_where_they_are_lower():
+def test_lower_errors_are_better():
     random = np.random.default_rng(2)
     control = random.exponential(size=(3, 50))
     found = compare_errors(0.5 * control, control)
@@ -78,7 +78,7 @@ def test_errors_are_better_where_they_are_lower():
     assert found.gained is found.p_value is None
 
 
-def test_a_control_without_error_leaves_no_ratio():
+def test_there_is_no_ratio_to_a_control_without_error():
     found = compare_errors(np.ones((1, 4)), np.zeros((1, 4)))
     assert np.isnan(found.ratio.mean)
     assert found.better == 0
@@ -101,16 +101,16 @@ def test_models_of_a_run_are_compared_in_the_ways_that_both_have():
     )
     found = compare_models(table.sample(frac=1, random_state=0), "finetuned", "baseline")
     assert list(found) == ["open_loop"]
-    told = json.loads(json.dumps(entries(found)))["open_loop"]
-    assert told["num_tasks"] == 4
-    assert (told["success"]["gained"], told["success"]["lost"], told["success"]["p_value"]) == (2, 0, 0.5)
-    assert told["success"]["difference"] == 0.5
-    assert told["world_model_error"]["ratio"] == pytest.approx(0.375)
-    assert told["world_model_error"]["probability_better"] == 1
+    written = json.loads(json.dumps(entries(found)))["open_loop"]
+    assert written["num_tasks"] == 4
+    assert (written["success"]["gained"], written["success"]["lost"], written["success"]["p_value"]) == (2, 0, 0.5)
+    assert written["success"]["difference"] == 0.5
+    assert written["world_model_error"]["ratio"] == pytest.approx(0.375)
+    assert written["world_model_error"]["probability_better"] == 1
     assert compare_models(table[table.model != "finetuned"], "finetuned", "baseline") == {}
 
 
-def test_a_sentence_says_who_is_better_and_how_sure_that_is():
+def test_a_sentence_says_which_model_is_better_and_with_which_p_value():
     one, other = np.ones((1, 60)), np.zeros((1, 60))
     error = compare_errors(np.arange(60.0)[None], 1 + np.arange(60.0)[None])
     sentence = in_words("online", "continue", compare_rates(one, other), error)
@@ -118,7 +118,7 @@ def test_a_sentence_says_who_is_better_and_how_sure_that_is():
     assert "] on the same 60 tasks; 60 tasks gained, 0 lost (McNemar p < 0.0001); " in sentence
     assert sentence.endswith("; probability of a lower model error > 0.999.")
     assert in_words("a", "b", compare_rates(other, one), None).startswith("a loses to b: ")
-    assert in_words("a", "b", compare_rates(one, one), None).startswith("a is not told apart from b: ")
+    assert in_words("a", "b", compare_rates(one, one), None).startswith("a is not clearly different from b: ")
 
 
 def test_p_values_are_corrected_for_their_number():
@@ -127,5 +127,5 @@ def test_p_values_are_corrected_for_their_number():
     assert corrected([0.02]) == [0.02]
 
 
-def test_a_probability_is_told_as_precisely_as_resamples_can():
+def test_a_probability_has_the_precision_of_the_resamples():
     assert [probability(value) for value in (0.0, 0.5, 0.9991, 1.0)] == ["< 0.001", "0.500", "> 0.999", "> 0.999"]

@@ -30,7 +30,7 @@ def execution_of(n=3, steps=4, executed=None, error=0.1):
 
 
 def picture(path):
-    """The pixels of a PNG that is whole and not blank."""
+    """The pixels of a PNG, checked to be complete and not blank."""
     with Image.open(path) as image:
         assert image.format == "PNG"
         image.load()
@@ -55,7 +55,7 @@ def test_plans_are_drawn_with_a_panel_for_each_entry(tmp_path, wall):
 
 
 def test_figures_are_drawn_where_a_simulator_has_them(wall, monkeypatch):
-    """Of goals, and of imagined and executed ends; and of fewer tasks than where there are only paths."""
+    """Figures of goals and of imagined and executed ends, for fewer tasks than where there are only paths."""
     execution = execution_of(n=8)
     figure, (plain, figured) = plt.subplots(1, 2)
     draw_plans(plain, execution, wall, "a")
@@ -111,7 +111,7 @@ def test_success_and_error_are_drawn_by_epoch(tmp_path, epochs):
 
 
 def drawn_epochs(monkeypatch, *arguments):
-    """The curves of success and of error by their labels, and how they are drawn."""
+    """The styles of the curves of success and of error, by label."""
     drawn = {}
     monkeypatch.setattr(plots, "save", lambda figure, path: drawn.update(figure=figure))
     plot_epochs(*arguments, None)
@@ -130,7 +130,7 @@ def test_the_held_out_tasks_have_a_curve_where_they_were_planned_each_epoch(monk
     assert success["held-out tasks"].get_linestyle() != "None"
 
 
-def test_epochs_are_drawn_with_what_there_is(monkeypatch):
+def test_epochs_are_drawn_from_either_kind_of_tasks_alone(monkeypatch):
     entries = [{"epoch": i, "success_rate": 0.5, "world_model_error": 1.0} for i in (0, 3)]
     assert [set(panel) for panel in drawn_epochs(monkeypatch, [], entries)] == 2 * [{"held-out tasks"}]
     assert [set(panel) for panel in drawn_epochs(monkeypatch, entries, [])] == 2 * [{"new training tasks"}]
@@ -183,7 +183,7 @@ def test_the_animation_has_a_frame_for_each_state_and_a_tile_for_each_task(tmp_p
     assert os.listdir(tmp_path) == ["plans.gif"]
 
 
-def test_frames_of_tasks_that_rest_are_shown_as_long_as_those_that_move(tmp_path, wall):
+def test_frames_without_movement_have_the_same_duration_as_others(tmp_path, wall):
     execution = execution_of(n=1, steps=6)
     execution.states[:, 3:] = execution.states[:, 3:4]
     with Image.open(animate(execution, wall, tmp_path / "plans.gif")) as gif:

@@ -20,13 +20,13 @@ from gapclose.evaluation.statistics import (
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_that_of_scipy(counts):
+def test_wilsons_interval_equals_that_of_scipy(counts):
     successes, n = counts
     interval = binomtest(successes, n).proportion_ci(method="wilson")
     assert wilson(successes / n, n) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
 
-def test_the_mean_is_that_of_all_values_and_lies_inside_its_interval():
+def test_the_mean_is_over_all_values_and_inside_its_interval():
     values = np.random.default_rng(0).exponential(size=(3, 50))
     mean, low, high = mean_interval(values)
     assert mean == pytest.approx(values.mean())
@@ -38,7 +38,7 @@ def test_the_mean_is_that_of_all_values_and_lies_inside_its_interval():
 @pytest.mark.parametrize(
     ("between_seeds", "between_tasks", "too_wide"), [(0.0, 0.0, 3**0.5), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0)]
 )
-def test_the_interval_is_as_wide_as_the_mean_varies(between_seeds, between_tasks, too_wide):
+def test_the_width_of_the_interval_matches_the_variation_of_the_mean(between_seeds, between_tasks, too_wide):
     random = np.random.default_rng(1)
 
     def draw():
@@ -51,7 +51,7 @@ def test_the_interval_is_as_wide_as_the_mean_varies(between_seeds, between_tasks
     assert np.mean(widths) / (2 * 1.96 * true_deviation) == pytest.approx(too_wide, rel=0.3)
 
 
-def test_the_difference_of_what_fails_on_the_same_tasks_is_known_better_than_each():
+def test_the_interval_of_a_difference_is_narrow_if_both_fail_on_the_same_tasks():
     tasks = np.random.default_rng(2).normal(size=(1, 60)).repeat(3, 0)
     noise = 0.1 * np.random.default_rng(3).normal(size=(3, 60))
     one, other = mean_interval(tasks), mean_interval(tasks + 0.3 + noise)
@@ -60,7 +60,7 @@ def test_the_difference_of_what_fails_on_the_same_tasks_is_known_better_than_eac
     assert one.high > other.low
 
 
-def test_seeds_that_agree_count_once_and_seeds_that_do_not_count_each():
+def test_equal_seeds_do_not_narrow_the_interval_and_independent_seeds_do():
     outcomes = np.random.default_rng(4).integers(0, 2, size=(1, 100))
     same = rate_interval(outcomes.repeat(4, 0))
     assert same[1:] == pytest.approx(wilson(outcomes.mean(), 100), abs=0.01)
@@ -69,18 +69,18 @@ def test_seeds_that_agree_count_once_and_seeds_that_do_not_count_each():
 
 
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_of_one_seed_the_interval_is_that_of_its_metrics(counts):
+def test_the_interval_of_one_seed_is_that_in_its_metrics(counts):
     successes, n = counts
     assert rate_interval((np.arange(n) < successes)[None]) == Estimate(successes / n, *wilson(successes / n, n))
 
 
 @pytest.mark.parametrize("outcome", [0, 1])
-def test_where_all_outcomes_are_equal_the_tasks_count(outcome):
+def test_if_all_outcomes_are_equal_the_number_of_trials_is_that_of_tasks(outcome):
     assert rate_interval(np.full((3, 100), outcome)) == Estimate(outcome, *wilson(outcome, 100))
 
 
 @pytest.mark.parametrize("outcome", [0, 1])
-def test_a_difference_of_equal_outcomes_has_a_width(outcome):
+def test_the_interval_of_a_difference_of_equal_outcomes_is_not_empty(outcome):
     same = np.full((3, 100), outcome)
     difference, low, high = rate_difference(same, same)
     assert difference == 0
@@ -88,7 +88,7 @@ def test_a_difference_of_equal_outcomes_has_a_width(outcome):
     assert high - low < 0.15
 
 
-def test_the_difference_of_rates_is_narrower_where_outcomes_go_together():
+def test_the_interval_of_a_difference_is_narrower_for_correlated_outcomes():
     tasks = np.random.default_rng(6).integers(0, 2, size=(1, 200))
     better = np.maximum(tasks, np.random.default_rng(7).random((1, 200)) < 0.1)
     together, apart = rate_difference(better, tasks), rate_difference(better, 1 - tasks)
@@ -97,7 +97,7 @@ def test_the_difference_of_rates_is_narrower_where_outcomes_go_together():
     assert together.high - together.low < 0.6 * (apart.high - apart.low)
 
 
-def test_a_ratio_is_that_of_the_means_and_knows_pairs():
+def test_a_ratio_is_that_of_the_means_and_its_interval_uses_pairs():
     control = np.random.default_rng(8).exponential(size=(3, 60))
     mean, low, high = ratio_interval(0.5 * control, control)
     assert (mean, low, high) == pytest.approx((0.5, 0.5, 0.5))
@@ -118,7 +118,7 @@ def test_tasks_without_a_value_are_left_out():
     assert estimate(torch.tensor([1.0, torch.nan, 1.0])) == {"mean": 1.0, "ci95": [1.0, 1.0], "num_tasks": 2}
 
 
-def test_of_one_value_there_is_no_interval_and_of_none_no_mean():
+def test_one_value_has_no_interval_and_no_values_have_no_mean():
     one, none = estimate(torch.tensor([2.0])), estimate(torch.tensor([torch.nan]))
     assert (one["mean"], one["num_tasks"], none["num_tasks"]) == (2.0, 1, 0)
     assert all(map(math.isnan, [*one["ci95"], none["mean"], *none["ci95"]]))

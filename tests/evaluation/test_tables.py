@@ -83,7 +83,7 @@ def test_a_model_that_diverged_has_a_row_and_a_sentence_too(value):
     assert f"under planning from {cell} to 0.097 and" in both
 
 
-def test_what_was_measured_between_the_ends_stands_between_them():
+def test_epochs_between_the_first_and_the_last_are_in_order():
     run = {"baseline": "before", "finetuned": "after"}
     each = [{"epoch": 2, "open_loop": "second"}, {"epoch": 1, "open_loop": "first"}]
     assert held_out_by_epoch(run, 3) == {0: "before", 3: "after"}
@@ -159,7 +159,7 @@ def test_the_table_of_a_comparison_fits_into_120_columns_and_explains_its_column
     assert all(word in text for word in [*names, *COMPARISON_COLUMNS, "exploitation:", "calls:"])
 
 
-def test_a_model_is_named_once_and_set_apart_from_the_next():
+def test_a_model_is_named_once_and_has_its_own_section():
     lines = printed(results_rows({"baseline": gap_of(), "oracle": gap_of()}))
     assert sum("baseline" in line for line in lines) == 1
     assert sum("├" in line for line in lines) == 1
@@ -180,7 +180,7 @@ def test_the_sentence_says_what_finetuning_changed():
     assert "distance to the goal from 0.8 to 0.2 (-75.0 %)" in sentence
 
 
-def test_the_sentence_does_not_gloss_over_a_change_for_the_worse():
+def test_the_sentence_reports_a_change_for_the_worse():
     sentence = what_changed(metrics(success=0.1, error=0.16, distance=0.88))
     assert "from 48 % to 10 %" in sentence
     assert "(+100.0 %)" in sentence
@@ -195,7 +195,7 @@ def test_without_finetuning_the_sentence_says_what_is_wrong():
     assert "true dynamics the same planner reaches 97 %" in sentence
 
 
-def test_the_sentence_says_what_the_models_there_are_tell():
+def test_the_sentence_uses_only_the_models_that_were_evaluated():
     everything = metrics(success=1.0, error=0.001, distance=0.2)
     sentences = {}
     for missing in ("baseline", "finetuned", "oracle"):

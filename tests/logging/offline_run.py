@@ -70,7 +70,7 @@ class OfflineRun(NamedTuple):
 
 
 def read(folder: Path) -> OfflineRun:
-    """The run in an offline folder."""
+    """Reads the run in an offline folder."""
     found: dict[str, Any] = dict(
         run=None, config={}, axes={}, best={}, history=[], summary={}, artifacts=[], exit_code=None
     )
@@ -96,7 +96,7 @@ def read(folder: Path) -> OfflineRun:
 
 
 def runs_of(folder: Path) -> list[OfflineRun]:
-    """All offline folders of the run of train.py in a folder, the earliest first."""
+    """Reads all offline folders of the run of train.py in a folder, the earliest first."""
     return [finished(path) for path in sorted((folder / "wandb").glob("offline-run-*"))]
 
 

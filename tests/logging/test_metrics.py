@@ -17,7 +17,7 @@ def test_flatten_joins_names_and_names_the_ends_of_intervals():
     }
 
 
-def test_an_epoch_counts_as_passed_for_what_is_measured_at_its_end():
+def test_an_epoch_counts_as_completed_for_metrics_measured_at_its_end():
     row = epoch_row({"finetune/loss": 1.0, "rollouts/success_rate": 0.5, "held_out/expert_error": 0.1}, 4)
     axes = {name: value for name, value in row.items() if name in AXES.values()}
     assert axes == {"finetune/epoch": 5, "rollouts/epoch": 4, "held_out/epoch": 5}
@@ -35,7 +35,7 @@ GAP = {"expert_error": 0.1, "open_loop": {"success_rate": 0.5}, "mpc": {"success
         ({"finetuned": GAP}, []),
     ],
 )
-def test_the_ends_of_finetuning_are_points_unless_each_epoch_is_one(metrics, epochs):
+def test_start_and_end_of_finetuning_are_points_unless_each_epoch_is_one(metrics, epochs):
     rows = held_out_rows(metrics, 8)
     assert [row["held_out/epoch"] for row in rows] == epochs
     assert all(row["held_out/open_loop/success_rate"] == 0.5 for row in rows)
@@ -50,5 +50,5 @@ def test_the_error_along_the_horizon_is_the_mean_over_tasks():
     assert rows == [{"horizon/baseline": 5.0, "horizon/step": 1}, {"horizon/baseline": 2.0, "horizon/step": 2}]
 
 
-def test_what_has_a_best_value_has_an_axis():
+def test_every_curve_with_a_best_value_has_an_axis():
     assert {name.partition("/")[0] for name in GOALS} <= AXES.keys()

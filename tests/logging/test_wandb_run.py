@@ -40,13 +40,13 @@ def table(path):
     return [dict(zip(content["columns"], row)) for row in content["data"]]
 
 
-def test_it_says_nothing_and_ends_well(recorded):
+def test_the_run_prints_nothing_about_wandb_and_ends_successfully(recorded):
     assert "wandb" not in (recorded.answer.out + recorded.answer.err).lower()
     assert "Warning" not in recorded.answer.err
     assert recorded.run.exit_code == 0
 
 
-def test_a_run_says_what_it_is(recorded):
+def test_a_run_has_a_name_a_group_tags_and_its_command(recorded):
     run = recorded.run.run
     assert run.project == "gapclose"
     assert run.display_name.startswith("online ensemble ")
@@ -75,7 +75,7 @@ def test_each_curve_has_points_over_the_axis_of_its_group(recorded, name):
     assert defined.get(name, defined[f"{name.partition('/')[0]}/*"]) == axis
 
 
-def test_no_curve_is_without_an_axis(recorded):
+def test_every_curve_has_an_axis(recorded):
     numbers = {name for row in recorded.run.history for name, value in row.items() if isinstance(value, int | float)}
     media = ("_step", "results", "tasks", "pictures", "plans")
     assert {name.partition("/")[0] for name in numbers} - set(media) <= set(AXES)
@@ -112,7 +112,7 @@ def test_tables_hold_numbers(recorded):
     assert sum(of_baseline) / 4 == metrics["baseline"]["open_loop"]["success_rate"]
 
 
-def test_pictures_and_moving_plans(recorded):
+def test_pictures_and_animated_plans_are_logged(recorded):
     media = recorded.run.media()
     pictures = {f"pictures/{name}" for name in ("plans", "error_along_horizon", "finetuning_epochs")}
     assert set(media) == pictures | {"plans/baseline", "plans/finetuned", "results", "tasks"}
@@ -140,7 +140,7 @@ def test_the_model_comes_from_the_baseline_and_the_data(recorded):
         assert content.size == path.stat().st_size
 
 
-def test_a_model_that_was_given_is_named_by_its_content_whatever_its_file_is_called(call, recorded):
+def test_a_given_model_is_named_by_its_content_not_by_its_file(call, recorded):
     given = "epoch=3-step=10.ckpt"
     shutil.copy(recorded.folder / "checkpoints/last.ckpt", given)
     settings = [f"data_dir={recorded.folder.parent / 'data'}", f"base_checkpoint='{given}'", "hydra.run.dir=run"]
@@ -161,7 +161,7 @@ def test_the_summary_is_there_even_if_artifacts_fail(call, monkeypatch, recorded
     assert run.summary["finetuned/mpc/success_rate"] == metrics_of(Path("run"))["finetuned"]["mpc"]["success_rate"]
 
 
-def test_what_is_kept_for_a_later_sync_lies_in_the_run(recorded):
+def test_files_for_a_later_sync_are_in_the_folder_of_the_run(recorded):
     for artifact in recorded.run.artifacts:
         for content in artifact.manifest.contents:
             assert Path(content.local_path).is_file()
@@ -169,7 +169,7 @@ def test_what_is_kept_for_a_later_sync_lies_in_the_run(recorded):
 
 
 def interrupting(epoch):
-    """A start of an epoch of rollouts that Ctrl-C interrupts in one epoch."""
+    """Interrupts the start of one epoch of rollouts like Ctrl-C."""
     start_epoch = PlannerRollouts.on_train_epoch_start
 
     def start(self, trainer, module):
@@ -180,7 +180,7 @@ def interrupting(epoch):
     return start
 
 
-def test_a_resumed_run_goes_on_under_its_id_and_repeats_no_epoch(call, monkeypatch, recorded):
+def test_a_resumed_run_keeps_its_id_and_repeats_no_epoch(call, monkeypatch, recorded):
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(PlannerRollouts, "on_train_epoch_start", interrupting(1))
@@ -237,7 +237,7 @@ def test_each_job_of_a_sweep_is_a_run_and_a_failed_one_is_finished_as_failed(cal
     assert [digests[name] == of_other[name] for name in digests.keys() & of_other.keys()] == [True]
 
 
-def test_without_finetuning_nothing_is_made_and_no_epoch_is_measured(call, recorded):
+def test_without_finetuning_there_is_no_finetuned_model_and_no_epoch(call, recorded):
     settings = [text for text in SETTINGS if not text.startswith("finetune")]
     arguments = [*settings, f"data_dir={recorded.folder.parent / 'data'}", "hydra.run.dir=run"]
     assert call("train", *arguments).code == 0
@@ -253,7 +253,7 @@ IDENTITY = Identity("0123abcd", "name", None, "none", [], "python train.py")
 
 
 @pytest.mark.parametrize("key", ["malformed", "a" * 40])
-def test_a_run_stays_offline_if_the_key_or_the_server_is_no_good(tmp_path, monkeypatch, caplog, key):
+def test_a_run_stays_offline_with_an_invalid_key_or_an_unreachable_server(tmp_path, monkeypatch, caplog, key):
     monkeypatch.setenv("WANDB_API_KEY", key)
     if key != "malformed":
 
@@ -284,14 +284,14 @@ def test_the_mode_is_that_of_the_setting_then_of_the_environment(monkeypatch, va
     assert wandb_run.mode(offline) == expected
 
 
-def test_a_disabled_run_leaves_nothing(call, monkeypatch, recorded):
+def test_a_disabled_run_writes_nothing(call, monkeypatch, recorded):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert call("train", *SETTINGS, f"data_dir={recorded.folder.parent / 'data'}", "hydra.run.dir=run").code == 0
     assert not list(Path("run").glob("wandb/*run-*"))
     assert "The logger failed" not in Path("run/train.log").read_text()
 
 
-def test_a_run_that_must_be_online_and_cannot_is_refused_in_one_sentence(tmp_path, monkeypatch):
+def test_a_run_that_must_be_online_but_cannot_is_an_error_in_one_sentence(tmp_path, monkeypatch):
     def unreachable(**_):
         raise wandb.errors.CommError("no route to host")
 

@@ -20,7 +20,7 @@ NUM_TASKS, STEPS = 4, 8
 
 
 def executed(simulator, ghost: bool) -> Execution:
-    """Straight at the goal, which is beyond the wall for all tasks but the last; a ghost imagines to get there."""
+    """Walks straight to the goal, which is behind the wall for all tasks but the last; a `ghost` imagines to arrive."""
     start = torch.tensor([[-1.0, 1.5], [-1.2, 1.2], [-1.0, -1.5], [-1.0, 0.0]])
     goal = torch.tensor([[1.0, 1.4], [0.8, 1.2], [1.0, -1.5], [1.0, 0.0]])
     straight = ((goal - start) / STEPS).unsqueeze(1).expand(-1, STEPS, -1)
@@ -33,14 +33,14 @@ def executed(simulator, ghost: bool) -> Execution:
 
 
 def diverged(execution: Execution) -> Execution:
-    """The same with a model whose imagined states are no numbers from the third step on, and end infinitely far."""
+    """The same with a model whose imagined states are NaN from the third step on and end at infinity."""
     imagined = execution.imagined.clone()
     imagined[:, 3:] = torch.nan
     return execution._replace(imagined=imagined, promised=torch.full_like(execution.promised, torch.inf))
 
 
 def gap(success, error):
-    """The metrics of one model; without an error it is one that diverged."""
+    """The metrics of one model; a model without an error has diverged."""
     result = {
         "planner": "multistart",
         "num_tasks": NUM_TASKS,
@@ -56,14 +56,14 @@ def gap(success, error):
 
 
 def metrics_of(models=("baseline", "finetuned", "oracle"), **changed):
-    """metrics.json of train.py."""
+    """Content of metrics.json of train.py."""
     gaps = {"baseline": gap(0.25, 0.4), "finetuned": gap(1.0, 0.001), "oracle": gap(1.0, 0.0)}
     common = {"env": "wall", "data": "expert", "model": "mlp", "finetune": "online", "seed": 0}
     return common | {"wall_clock_seconds": 12.0, "gradient_steps": 30} | {name: gaps[name] for name in models} | changed
 
 
 class WithFigures(Wall):
-    """A wall whose states are drawn with a bar and a flag beside their position."""
+    """A wall whose states are drawn with a figure: a bar and a flag."""
 
     def figure(self, state):
         bar = torch.tensor([[[0.0, 0.0], [0.3, 0.0]], [[0.3, 0.0], [0.3, 0.1]]])
@@ -77,7 +77,7 @@ def flagged():
 
 @pytest.fixture
 def make_run(tmp_path, wall):
-    """Makes the folder of a run with these models; a baseline without an error is one that diverged."""
+    """Makes the folder of a run with these models; a baseline without an error has diverged."""
 
     def make(
         name="run",
@@ -122,7 +122,7 @@ def make_run(tmp_path, wall):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium without a window; the tests are left out where there is none."""
+    """Headless Chromium; tests are skipped if it is not installed."""
     found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     path = next(found, None)
     if path is None:
@@ -136,7 +136,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, tmp_path, request):
-    """Opens a page, and waits for its charts, unless they do not matter.
+    """Opens a page and, unless told otherwise, waits for its charts.
 
     A picture of it is kept in $GAPCLOSE_SCREENSHOTS, or else in the test's folder.
 

@@ -12,11 +12,11 @@ OUTPUT = "() => document.querySelector('#player output').textContent"
 
 
 def position(page, selector=NOW):
-    """Where a mark of the drawing is."""
+    """The position of a mark in the drawing."""
     return page.eval_on_selector(selector, "mark => [mark.cx.baseVal.value, mark.cy.baseVal.value]")
 
 
-def test_it_loads_without_network_or_errors_and_shows_a_ghost_beside_what_finetuning_made_of_it(make_run, visit):
+def test_the_page_loads_without_network_or_errors_and_shows_the_models_before_and_after_side_by_side(make_run, visit):
     path = write_report(make_run())
     seen = visit(path)
     assert seen.problems == []
@@ -27,8 +27,8 @@ def test_it_loads_without_network_or_errors_and_shows_a_ghost_beside_what_finetu
     assert right.startswith("✓ Goal reached.")
     middle = 500
     assert position(seen.page)[0] < middle < position(seen.page, ".panel[data-side=left] .now.imagined")[0]
-    assert seen.page.locator(".panel[data-side=left] .parting").is_visible()
-    assert not seen.page.locator(".panel[data-side=right] .parting").is_visible()
+    assert seen.page.locator(".panel[data-side=left] .separation").is_visible()
+    assert not seen.page.locator(".panel[data-side=right] .separation").is_visible()
     groups = seen.page.eval_on_selector_all("#player .task optgroup", "all => all.map(group => group.label)")
     assert groups == ["missed → reached (3)", "reached → reached (1)"]
 
@@ -48,12 +48,12 @@ def test_figures_move_with_what_they_show(make_run, visit, flagged):
         assert found == pytest.approx([x, y], abs=1)
 
 
-def test_a_model_that_diverged_is_shown_as_such(make_run, visit):
+def test_a_diverged_model_is_shown_as_diverged(make_run, visit):
     seen = visit(write_report(make_run(baseline=gap(0.0, None))))
     assert seen.problems == []
     caption = seen.page.inner_text(".panel[data-side=left] figcaption")
     assert "promised to end infinitely far from the goal" in caption
-    assert re.search("part at step [123]", caption)
+    assert re.search("separate at step [123]", caption)
 
 
 def test_the_player_plays_scrubs_and_changes_tasks_models_and_ways(make_run, visit):
@@ -79,7 +79,7 @@ def test_the_player_plays_scrubs_and_changes_tasks_models_and_ways(make_run, vis
     assert page.inner_text(".panel[data-side=left] figcaption").startswith("✓")
 
 
-def test_the_keyboard_suffices(make_run, visit):
+def test_the_player_can_be_used_by_keyboard(make_run, visit):
     page = visit(write_report(make_run()), charts=False).page
     page.focus("#player")
     end = position(page)
@@ -101,7 +101,7 @@ def test_the_keyboard_suffices(make_run, visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(make_run, visit, scheme):
+def test_the_page_fits_a_phone(make_run, visit, scheme):
     page = visit(write_report(make_run()), viewport={"width": 360, "height": 640}, color_scheme=scheme).page
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     ink, paper = (
@@ -117,7 +117,7 @@ def channels(color):
     return [int(channel) for channel in color.removeprefix("rgb(").removesuffix(")").split(",")]
 
 
-def test_in_print_there_are_no_controls_and_it_is_light(make_run, visit):
+def test_the_printed_page_is_light_and_has_no_controls(make_run, visit):
     page = visit(write_report(make_run()), color_scheme="dark").page
     page.emulate_media(media="print")
     assert not page.locator("#player .play").is_visible()
@@ -128,13 +128,13 @@ def test_in_print_there_are_no_controls_and_it_is_light(make_run, visit):
     )
 
 
-def test_one_model_alone_has_one_drawing(make_run, visit):
+def test_a_single_model_has_one_drawing(make_run, visit):
     seen = visit(write_report(make_run(models=("oracle",), finetune="none")), charts=False)
     assert seen.problems == []
     assert seen.page.locator(".panel:visible").count() == 1
 
 
-def test_an_old_browser_is_told_so(browser, make_run):
+def test_an_old_browser_shows_a_warning(browser, make_run):
     page = browser.new_page()
     page.add_init_script("delete window.DecompressionStream")
     page.goto(write_report(make_run()).resolve().as_uri())

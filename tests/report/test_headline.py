@@ -16,22 +16,22 @@ def test_the_headline_names_success_before_and_after():
     assert "25 % of the plans reached their goal before, 100 % after" in headline(metrics_of())
 
 
-def test_what_is_told_follows_from_the_models():
+def test_the_parts_of_the_story_depend_on_the_evaluated_models():
     titles = [title for title, _ in story(metrics_of())]
     assert titles == ["What went wrong", "What was done", "What changed", "What remains"]
     assert [title for title, _ in story(metrics_of(["baseline"], finetune="none"))] == ["What went wrong"]
     assert "40,000 times" in headline(metrics_of(["baseline"], finetune="none"))
-    assert [title for title, _ in story(metrics_of(["finetuned"]))] == ["What was done", "What came of it"]
+    assert [title for title, _ in story(metrics_of(["finetuned"]))] == ["What was done", "The result"]
     assert "true dynamics" in headline(metrics_of(["oracle"]))
 
 
-def test_more_error_than_before_is_said_and_infinite_error_does_not_break_it():
+def test_a_larger_error_is_reported_and_infinite_errors_are_handled():
     worse = story(metrics_of(finetuned=gap(0.2, 0.8)))
     assert "100 % more" in dict(worse)["What changed"]
-    assert "mended a model that had diverged: 0 %" in headline(metrics_of(baseline=gap(0.0, None)))
+    assert "repaired a model that had diverged: 0 %" in headline(metrics_of(baseline=gap(0.0, None)))
     assert "did not close the gap" in headline(metrics_of(finetuned=gap(0.0, None)))
     broken = metrics_of(baseline=gap(0.0, None), finetuned=gap(0.0, None))
     assert "infinite" in dict(story(broken))["What went wrong"]
-    assert "promised to end is beyond all numbers" in dict(story(broken))["What went wrong"]
+    assert "distance to the goal that it promised is infinite" in dict(story(broken))["What went wrong"]
     assert "errs by infinite (before: infinite)" in dict(story(broken))["What changed"]
     assert headline(broken)

@@ -13,7 +13,7 @@ def objective():
     return Objective({"goal": GoalDistance()})
 
 
-def test_there_are_errors_of_learned_models_and_costs_of_all_at_the_plans(wall, ensemble, objective):
+def test_maps_have_errors_of_learned_models_and_costs_of_all_models(wall, ensemble, objective):
     executions = {name: {"open_loop": executed(wall, True)} for name in ("baseline", "oracle")}
     found = make_maps({"baseline": ensemble, "oracle": OracleWorldModel(wall)}, executions, wall, objective, seed=0)
     assert found["errors/baseline"].shape == (40, 40)
@@ -30,7 +30,7 @@ def test_there_are_errors_of_learned_models_and_costs_of_all_at_the_plans(wall, 
     assert 0 <= found["cost/task"] < 3
 
 
-def test_the_map_does_not_depend_on_what_was_drawn_before(wall, ensemble, objective):
+def test_maps_do_not_depend_on_the_global_random_state(wall, ensemble, objective):
     executions = {"baseline": {"open_loop": executed(wall, True)}}
     torch.rand(3)
     one = make_maps({"baseline": ensemble}, executions, wall, objective, seed=0)
@@ -41,7 +41,7 @@ def test_the_map_does_not_depend_on_what_was_drawn_before(wall, ensemble, object
         np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_an_engine_and_the_truth_alone_have_no_maps(wall, engine, ensemble, objective):
+def test_an_engine_and_the_oracle_alone_have_no_maps(wall, engine, ensemble, objective):
     executions = {"baseline": {"open_loop": executed(wall, True)}}
     assert make_maps({"baseline": ensemble}, executions, engine, objective, seed=0) == {}
     oracle = {"oracle": executions["baseline"]}

@@ -1,7 +1,7 @@
 import numpy as np
 
 from gapclose.report import player as of_player
-from gapclose.report.player import MARGIN, WIDTH, Drawing, parting, player
+from gapclose.report.player import MARGIN, WIDTH, Drawing, player_data, separation_steps
 from gapclose.report.record import Plans, World
 from tests.report.conftest import NUM_TASKS, STEPS, diverged, executed
 
@@ -19,9 +19,9 @@ def test_the_world_fills_the_drawing_and_y_points_down(wall):
     assert place.height == WIDTH
 
 
-def test_what_is_shown_are_the_plans(wall):
+def test_the_data_of_the_player_are_the_plans(wall):
     world, plans = world_and_plans(wall)
-    data = player(world, plans, replan_every=5)
+    data = player_data(world, plans, replan_every=5)
     ghost = data["models"]["baseline"]["ways"]["open_loop"]
     assert (data["left"], data["right"], data["way"]) == ("baseline", "finetuned", "open_loop")
     assert len(ghost["states"]) == NUM_TASKS
@@ -33,7 +33,7 @@ def test_what_is_shown_are_the_plans(wall):
 
 
 def test_figures_are_shown_where_there_are_any(wall, flagged):
-    plain, figured = (player(*world_and_plans(simulator), None) for simulator in (wall, flagged))
+    plain, figured = (player_data(*world_and_plans(simulator), None) for simulator in (wall, flagged))
     ghosts = [data["models"]["baseline"]["ways"]["open_loop"] for data in (plain, figured)]
     assert plain["figure"] is ghosts[0]["figures"] is ghosts[0]["imaginedFigures"] is None
     assert len(figured["figure"]) == NUM_TASKS
@@ -45,32 +45,32 @@ def test_figures_are_shown_where_there_are_any(wall, flagged):
         assert np.abs(first - np.array(ghosts[1][where][0]).reshape(-1, 2)).max() <= 1  # Stored in half precision.
 
 
-def test_a_ghost_parts_from_the_truth_at_the_wall(wall):
+def test_an_imagined_path_through_the_wall_separates_from_the_real_one_there(wall):
     world, plans = world_and_plans(wall)
-    parts = parting(plans["baseline"]["open_loop"], world)
+    steps = separation_steps(plans["baseline"]["open_loop"], world)
     imagined, states = plans["baseline"]["open_loop"].imagined[0], plans["baseline"]["open_loop"].states[0]
     distance = np.linalg.norm(imagined - states, axis=-1)
-    assert distance[parts[0]] > 0.125 >= distance[parts[0] - 1]
-    assert parts[3] == -1
-    assert (parting(plans["finetuned"]["open_loop"], world) == -1).all()
+    assert distance[steps[0]] > 0.125 >= distance[steps[0] - 1]
+    assert steps[3] == -1
+    assert (separation_steps(plans["finetuned"]["open_loop"], world) == -1).all()
 
 
-def test_a_model_that_diverged_parts_where_its_states_are_no_numbers_and_promises_none(wall):
+def test_a_diverged_model_separates_at_its_first_state_that_is_not_a_number_and_promises_nothing(wall):
     world, plans = world_and_plans(wall)
     plans["baseline"]["open_loop"] = Plans.of(diverged(executed(wall, False)), wall)
-    assert (parting(plans["baseline"]["open_loop"], world) == 3).all()
-    ghost = player(world, plans, None)["models"]["baseline"]["ways"]["open_loop"]
+    assert (separation_steps(plans["baseline"]["open_loop"], world) == 3).all()
+    ghost = player_data(world, plans, None)["models"]["baseline"]["ways"]["open_loop"]
     assert ghost["promised"] == [None] * NUM_TASKS
     assert None not in ghost["distance"]
 
 
-def test_a_page_holds_no_more_than_it_may_but_always_the_telling_task(wall, monkeypatch):
+def test_a_page_has_a_limited_number_of_tasks_and_always_the_example_task(wall, monkeypatch):
     world, plans = world_and_plans(wall)
     monkeypatch.setattr(of_player, "MOST_NUMBERS", 1)
     last = {
         name: {"open_loop": ways["open_loop"]._replace(error=ways["open_loop"].error[::-1])}
         for name, ways in plans.items()
     }
-    data = player(world, last, None)
-    assert data["tasks"][data["task"]] == of_player.telling_task(world, last)
+    data = player_data(world, last, None)
+    assert data["tasks"][data["task"]] == of_player.example_task(world, last)
     assert len(data["tasks"]) <= 2

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from gapclose.errors import UserError
-from gapclose.report.record import PLANS, Plans, World, read_arrays, read_plans, telling_task, write_plans
+from gapclose.report.record import PLANS, Plans, World, example_task, read_arrays, read_plans, write_plans
 from tests.report.conftest import executed
 
 
-def test_plans_come_back_as_they_were_written(tmp_path, wall):
+def test_plans_are_read_as_they_were_written(tmp_path, wall):
     execution = executed(wall, ghost=True)
     write_plans(tmp_path / PLANS, {"oracle": {"mpc": execution}, "baseline": {"open_loop": execution}}, wall)
     world, plans = read_plans(tmp_path / PLANS)
@@ -22,7 +22,7 @@ def test_plans_come_back_as_they_were_written(tmp_path, wall):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_figures_come_back_where_there_are_any(tmp_path, wall, flagged):
+def test_figures_are_read_if_the_simulator_has_any(tmp_path, wall, flagged):
     for simulator in (wall, flagged):
         execution = executed(simulator, ghost=True)
         write_plans(tmp_path / PLANS, {"baseline": {"open_loop": execution}}, simulator)
@@ -37,7 +37,7 @@ def test_figures_come_back_where_there_are_any(tmp_path, wall, flagged):
             np.testing.assert_allclose(world.goal_figure, simulator.figure(execution.tasks.goal).numpy(), atol=2e-3)
 
 
-def test_a_file_that_is_damaged_or_pickled_is_refused_in_a_sentence(tmp_path):
+def test_a_damaged_or_pickled_file_is_an_error_in_one_sentence(tmp_path):
     (tmp_path / "damaged.npz").write_bytes(b"PK nothing")
     np.savez(tmp_path / "pickled.npz", bad=np.array([{}], object))
     for name in ("damaged", "pickled"):
@@ -55,16 +55,16 @@ def plans_of(success, error, outside=()):
     return {"open_loop": Plans(0 * imagined, imagined, done, error, np.array(success), np.ones(n), np.ones(n))}
 
 
-def test_the_telling_task_was_missed_then_reached_by_the_plan_that_was_farthest_off(wall):
+def test_the_example_task_was_missed_then_reached_by_the_plan_that_was_farthest_off(wall):
     world = World(wall.outline().numpy(), np.float32(0.25), np.zeros((4, 2)), np.zeros((4, 2)))
     before = plans_of([False, False, False, True], [1, 3, 9, 20])
     after = plans_of([True, True, False, True], [0, 0, 0, 0])
-    assert telling_task(world, {"baseline": before, "finetuned": after}) == 1
+    assert example_task(world, {"baseline": before, "finetuned": after}) == 1
     leaving = plans_of([False, False, False, True], [1, 3, 9, 20], outside=[1])
-    assert telling_task(world, {"baseline": leaving, "finetuned": after}) == 0
-    assert telling_task(world, {"baseline": before, "oracle": after}) == 1
-    assert telling_task(world, {"finetuned": before}) == 2
-    assert telling_task(world, {"oracle": plans_of([True] * 3, [0, 2, 1])}) == 1
+    assert example_task(world, {"baseline": leaving, "finetuned": after}) == 0
+    assert example_task(world, {"baseline": before, "oracle": after}) == 1
+    assert example_task(world, {"finetuned": before}) == 2
+    assert example_task(world, {"oracle": plans_of([True] * 3, [0, 2, 1])}) == 1
 
 
 def test_a_simulator_without_a_success_radius_has_none(wall, monkeypatch):

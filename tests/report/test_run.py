@@ -20,7 +20,7 @@ VOID = {"meta", "link", "input", "br"}
 
 
 class Structure(HTMLParser):
-    """Checks that elements are closed in the order in which they were opened, and collects what they refer to."""
+    """Checks that elements are properly nested, and collects references, identifiers and headings."""
 
     def __init__(self, text):
         super().__init__()
@@ -42,8 +42,8 @@ class Structure(HTMLParser):
             self.headings.append(data.strip())
 
 
-def held(text, name):
-    """What page.js unpacks."""
+def unpacked(text, name):
+    """Unpacks data as page.js does."""
     packed = re.search(rf'id="{name}-data">([^<]*)<', text).group(1)
     return gzip.decompress(base64.b64decode(packed)).decode()
 
@@ -57,13 +57,13 @@ def test_the_page_is_well_formed_self_contained_and_small(make_run):
     assert structure.references == ["data:,"]
     assert not re.search(r"""(src|href|url|import|fetch)\s*[=(]\s*["']?(https?:)?//""", text)
     assert path.stat().st_size < 5e6
-    assert held(text, "plotly").lstrip().startswith("/**\n* plotly.js")
+    assert unpacked(text, "plotly").lstrip().startswith("/**\n* plotly.js")
     assert not list(path.parent.glob(".report*"))
 
 
-def test_the_page_holds_what_the_run_left(make_run, wall):
+def test_the_page_contains_the_data_of_the_run(make_run, wall):
     text = write_run_report(make_run(overrides=("finetune=online", "note='a b'"))).read_text()
-    player, figures = json.loads(held(text, "player")), json.loads(held(text, "figures"))
+    player, figures = json.loads(unpacked(text, "player")), json.loads(unpacked(text, "figures"))
     states = player["models"]["baseline"]["ways"]["open_loop"]["states"]
     expected = executed(wall, True).states.numpy()
     world = World.of(executed(wall, True), wall)
@@ -80,36 +80,36 @@ def test_the_page_holds_what_the_run_left(make_run, wall):
         assert cell in text
 
 
-def test_a_model_that_diverged_has_a_report_that_a_browser_can_read(make_run):
+def test_the_report_of_a_diverged_model_has_valid_data(make_run):
     folder = make_run(baseline=gap(0.0, None))
     maps = read_arrays(folder / MAPS)
     maps["errors/baseline"][:], maps["cost/baseline"][:] = np.nan, np.inf
     write_arrays(folder / MAPS, maps)
     text = write_run_report(folder).read_text()
-    json.loads(held(text, "player"), parse_constant=pytest.fail)
-    json.loads(held(text, "figures"), parse_constant=pytest.fail)
+    json.loads(unpacked(text, "player"), parse_constant=pytest.fail)
+    json.loads(unpacked(text, "figures"), parse_constant=pytest.fail)
     assert "<td>–</td>" in text
 
 
-EVERYTHING = {"Where the model errs", "What the planner sees", "How errors add up", "How it learned"}
+EVERYTHING = {"One-step errors", "The planning cost", "Error along the horizon", "Finetuning"}
 
 
 @pytest.mark.parametrize(
     ("models", "without", "missing"),
     [
         (("baseline", "finetuned", "oracle"), [], set()),
-        (("baseline", "oracle"), [], {"How it learned"}),
+        (("baseline", "oracle"), [], {"Finetuning"}),
         (("oracle",), [MAPS], EVERYTHING),
-        (("finetuned",), [MAPS], {"Where the model errs", "What the planner sees"}),
-        (("baseline", "finetuned"), [PLANS, MAPS], EVERYTHING - {"How it learned"}),
+        (("finetuned",), [MAPS], {"One-step errors", "The planning cost"}),
+        (("baseline", "finetuned"), [PLANS, MAPS], EVERYTHING - {"Finetuning"}),
         (
             ("baseline", "finetuned"),
             [PLANS, MAPS, "config.yaml", ".hydra/overrides.yaml"],
-            EVERYTHING - {"How it learned"},
+            EVERYTHING - {"Finetuning"},
         ),
     ],
 )
-def test_sections_stand_where_there_is_data(make_run, models, without, missing):
+def test_sections_without_data_are_left_out(make_run, models, without, missing):
     folder = make_run(models=models, finetune="online" if "finetuned" in models else "none")
     for name in without:
         (folder / name).unlink()
@@ -127,10 +127,10 @@ def test_lightnings_curves_are_shown_if_they_were_logged(make_run):
     (folder / "version_0" / "metrics.csv").write_text("\n".join(lines))
     text = write_run_report(folder).read_text()
     assert "Training" in Structure(text).headings
-    assert json.loads(held(text, "figures"))[-1]["data"][0]["name"] == "finetune/loss"
+    assert json.loads(unpacked(text, "figures"))[-1]["data"][0]["name"] == "finetune/loss"
 
 
-def test_an_empty_log_and_a_run_of_unknown_duration_have_a_report_too(make_run):
+def test_a_run_with_an_empty_log_and_unknown_duration_has_a_report(make_run):
     folder = make_run()
     (folder / "metrics.csv").touch()
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -141,7 +141,7 @@ def test_an_empty_log_and_a_run_of_unknown_duration_have_a_report_too(make_run):
     assert "<dt>took</dt>" not in text
 
 
-def test_a_resumed_run_does_not_pretend_that_resuming_makes_it_again(make_run):
+def test_the_report_of_a_resumed_run_does_not_give_the_resuming_command(make_run):
     assert "resume=somewhere" not in write_run_report(make_run(overrides=("resume=somewhere",))).read_text()
 
 
@@ -155,7 +155,7 @@ def call(monkeypatch, capsys, *arguments):
     return code, capsys.readouterr()
 
 
-def test_the_command_makes_a_report_again_from_the_folder(make_run, monkeypatch, capsys):
+def test_the_command_writes_the_same_report_again(make_run, monkeypatch, capsys):
     folder = make_run()
     code, printed = call(monkeypatch, capsys, folder)
     assert code == 0
@@ -165,7 +165,7 @@ def test_the_command_makes_a_report_again_from_the_folder(make_run, monkeypatch,
     assert (folder / "report.html").read_bytes() == before
 
 
-def test_a_file_for_a_folder_and_a_folder_for_the_report_are_said_in_one_sentence(make_run, monkeypatch, capsys):
+def test_a_file_for_the_run_and_a_folder_for_the_report_are_errors_in_one_sentence(make_run, monkeypatch, capsys):
     folder = make_run()
     code, printed = call(monkeypatch, capsys, folder / "metrics.json")
     assert (code, printed.err.count("\n")) == (1, 1)
@@ -180,19 +180,19 @@ def test_a_file_for_a_folder_and_a_folder_for_the_report_are_said_in_one_sentenc
     ("name", "content", "sentence"),
     [
         ("metrics.json", "{", "cannot be read"),
-        ("metrics.json", "[]", "not of train.py"),
-        ("metrics.json", '{"open_loop": {}}', "not of train.py"),
+        ("metrics.json", "[]", "not from train.py"),
+        ("metrics.json", '{"open_loop": {}}', "not from train.py"),
         (PLANS, "damaged", "damaged"),
         (MAPS, "", "damaged"),
         ("metrics.json", None, "not finished"),
-        ("metrics.json", '{"finetune": "none", "baseline": {"mpc": {}}}', "lacks what train.py writes (KeyError"),
+        ("metrics.json", '{"finetune": "none", "baseline": {"mpc": {}}}', "is incomplete (KeyError"),
         ("config.yaml", "a: [1", "cannot be read"),
         ("config.yaml", "- 1", "cannot be read"),
         (".hydra/overrides.yaml", "- [", "cannot be read"),
         ("metrics.csv", 'step,loss\n1,"2', "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_sentence(make_run, monkeypatch, capsys, name, content, sentence):
+def test_unreadable_files_are_errors_in_one_sentence(make_run, monkeypatch, capsys, name, content, sentence):
     folder = make_run()
     (folder / name).unlink(missing_ok=True)
     if content is not None:

@@ -1,4 +1,4 @@
-"""Sweeps as train.py leaves them, made by hand."""
+"""Makes the folders that train.py leaves of a sweep, without running it."""
 
 import json
 
@@ -7,14 +7,14 @@ import pytest
 import yaml
 
 from gapclose.evaluation.outcomes import COLUMNS, write_outcomes
-from gapclose.sweeps.results import settings_of
+from gapclose.sweeps.results import collect_settings
 from gapclose.sweeps.runs import read_runs, varied_keys
 
 
 def leave_run(
     folder, overrides, seed, success, error, finetune="online", ways=("open_loop", "mpc"), models=None, defaults=()
 ):
-    """What train.py leaves of a run: with these successes and errors of each task.
+    """Writes the files that train.py leaves of a run, with given successes and errors of each task.
 
     Args:
         folder: of the sweep.
@@ -24,7 +24,7 @@ def leave_run(
         error: of each task.
         finetune: mode.
         ways: to execute.
-        models: that are evaluated.
+        models: the evaluated models.
         defaults: settings and groups that no command line names, written like overrides.
     """
     run = folder / f"run{len(list(folder.glob('run*')))}"
@@ -50,15 +50,15 @@ def leave_run(
     return run
 
 
-def found_in(folder):
-    """The settings of the sweep in a folder."""
+def read_settings(folder):
+    """Reads the settings of the sweep in a folder."""
     runs, _ = read_runs(folder)
-    return settings_of(runs, varied_keys(runs))
+    return collect_settings(runs, varied_keys(runs))
 
 
 @pytest.fixture
 def methods(tmp_path):
-    """A sweep of methods in two scenes, one of them without a control."""
+    """A sweep of methods under two conditions, one of them without a control."""
     folder = tmp_path / "methods"
     for seed in (0, 1):
         control = ["finetune=continue", "model=mlp", "data_dir=somewhere", "sweep=wall"]

@@ -1,11 +1,11 @@
 import math
 
 from gapclose.sweeps.effects import SEED, comparable, crossed, effects, learned, main_effect, pair_means
-from tests.sweeps.conftest import found_in, leave_run
+from tests.sweeps.conftest import leave_run, read_settings
 
 
 def leave_rates(folder, rates):
-    """Runs by what is set (with the seed last), each with a success rate in tenths."""
+    """Leaves runs with the given settings (the seed last) and success rates in tenths."""
     for settings, rate in rates.items():
         *settings, seed = settings.split()
         success = [1] * rate + [0] * (10 - rate)
@@ -17,53 +17,53 @@ def means(effect):
 
 
 def test_main_effects_are_means_over_everything_else(grid):
-    effect = main_effect(found_in(grid), "planner.horizon", "model error")
+    effect = main_effect(read_settings(grid), "planner.horizon", "model error")
     assert means(effect) == {25: 13.125, 50: 26.25, 150: 78.75}
     assert all(value.low < value.mean < value.high for value in effect.values())
 
 
-def test_a_value_that_was_tried_in_easier_scenes_alone_does_not_look_better(tmp_path):
+def test_a_value_tried_only_in_easier_conditions_does_not_look_better(tmp_path):
     leave_rates(tmp_path, {"model=mlp r.x=1 0": 0, "model=ensemble r.x=1 0": 10, "model=ensemble r.x=2 0": 10})
-    settings = found_in(tmp_path)
+    settings = read_settings(tmp_path)
     assert means(main_effect(settings, "r.x", "success")) == {1: 1.0, 2: 1.0}
     assert len(comparable(settings, "r.x")) == 2
 
 
-def test_values_are_compared_on_the_same_surroundings_only_and_no_mean_leaves_the_range(tmp_path):
+def test_values_are_compared_only_under_the_same_conditions(tmp_path):
     rates = {"a=x b=1 0": 2, "a=y b=1 0": 4, "a=x b=2 0": 0, "a=y b=2 0": 2, "a=z b=2 0": 9}
     leave_rates(tmp_path, rates)
-    assert means(main_effect(found_in(tmp_path), "a", "success")) == {"x": 0.1, "y": 0.3}
+    assert means(main_effect(read_settings(tmp_path), "a", "success")) == {"x": 0.1, "y": 0.3}
 
 
-def test_a_value_in_other_surroundings_does_not_take_the_key_away(tmp_path):
-    """`c` and `d` are compared nowhere with `a` and `b`."""
+def test_values_under_other_conditions_do_not_prevent_an_effect_of_the_key(tmp_path):
+    """`c` and `d` never occur under the conditions of `a` and `b`."""
     rates = {"a=a b=1 0": 2, "a=b b=1 0": 4, "a=a b=2 0": 2, "a=b b=2 0": 4, "a=c b=3 0": 9, "a=d b=3 0": 9}
     leave_rates(tmp_path, rates)
-    assert means(main_effect(found_in(tmp_path), "a", "success")) == {"a": 0.2, "b": 0.4}
+    assert means(main_effect(read_settings(tmp_path), "a", "success")) == {"a": 0.2, "b": 0.4}
 
 
-def test_a_seed_that_failed_with_one_value_counts_with_none(tmp_path):
-    """The harder seed has failed with y in the one scene."""
+def test_a_seed_that_failed_with_one_value_is_left_out_for_all(tmp_path):
+    """The harder seed has failed with y in one of the two conditions."""
     whole = {"a=x b=2 0": 8, "a=x b=2 1": 0, "a=y b=2 0": 8, "a=y b=2 1": 0}
     leave_rates(tmp_path, {"a=x b=1 0": 8, "a=x b=1 1": 0, "a=y b=1 0": 8} | whole)
-    x, y = means(main_effect(found_in(tmp_path), "a", "success")).values()
+    x, y = means(main_effect(read_settings(tmp_path), "a", "success")).values()
     assert x == y
 
 
-def test_what_matters_most_comes_first_and_seeds_are_compared_with_one_another(grid, tmp_path):
-    assert [(key, len(effect)) for key, effect in effects(found_in(grid)).items()] == [
+def test_effects_are_sorted_by_size_and_include_the_seed(grid, tmp_path):
+    assert [(key, len(effect)) for key, effect in effects(read_settings(grid)).items()] == [
         ("planner.horizon", 3), ("env.action_max", 2), (SEED, 2)
     ]  # fmt: skip
     leave_rates(tmp_path / "few", {"a=x 0": 2, "a=x 1": 6, "a=y 0": 4})
-    found = effects(found_in(tmp_path / "few"))
+    found = effects(read_settings(tmp_path / "few"))
     assert {key: means(effect) for key, effect in found.items()} == {
         SEED: {0: 0.2, 1: 0.6}, "a": {"x": 0.2, "y": 0.4}
     }  # fmt: skip
 
 
-def test_of_pairs_there_are_means_where_both_have_been_tried(tmp_path):
+def test_pairs_of_values_have_means_where_both_were_tried(tmp_path):
     leave_rates(tmp_path, {"a=x b=1 0": 2, "a=x b=one 0": 4, "a=y b=1 0": 6})
-    settings = found_in(tmp_path)
+    settings = read_settings(tmp_path)
     table = pair_means(settings, "a", "b", "success")
     assert table.columns.tolist() == [1, "one"]
     assert table.loc["x"].tolist() == [0.2, 0.4]
@@ -71,9 +71,9 @@ def test_of_pairs_there_are_means_where_both_have_been_tried(tmp_path):
     assert not crossed(settings, "a", "b")
 
 
-def test_the_true_dynamics_stand_aside_unless_there_is_nothing_else(tmp_path):
+def test_the_true_dynamics_are_left_out_unless_there_is_nothing_else(tmp_path):
     leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.5, 0.5], "none", models=["baseline", "oracle"])
-    settings = found_in(tmp_path)
+    settings = read_settings(tmp_path)
     (baseline,) = learned(settings)
     assert baseline.method["finetune"] == "none"
     truth = [setting for setting in settings if setting is not baseline]

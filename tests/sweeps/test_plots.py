@@ -5,22 +5,22 @@ import pytest
 
 from gapclose.sweeps import plots as sweep_plots
 from gapclose.sweeps.plots import draw_sweep, plot_methods
-from tests.sweeps.conftest import found_in, leave_run
+from tests.sweeps.conftest import leave_run, read_settings
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that are saved, by the file's name."""
+    """The saved figures, by file name."""
     kept = {}
     monkeypatch.setattr(sweep_plots, "save", lambda figure, path: kept.update({path.name: figure}) or path)
     return kept
 
 
-def test_a_method_has_one_line_in_the_picture_whatever_scenes_lack_it(tmp_path, drawn):
+def test_a_method_has_the_same_line_in_all_conditions(tmp_path, drawn):
     leave_run(tmp_path, ["finetune=continue", "model=mlp"], 0, [1, 0], [1.0, 1.0], "continue")
     leave_run(tmp_path, ["finetune=online", "model=mlp"], 0, [1, 1], [0.5, 0.5])
     leave_run(tmp_path, ["finetune=online", "model=ensemble"], 0, [1, 1], [0.25, 0.25])
-    plot_methods(found_in(tmp_path), tmp_path / "methods.png")
+    plot_methods(read_settings(tmp_path), tmp_path / "methods.png")
     panels = drawn["methods.png"].axes
     assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["online", "continue"]
     heights = [sorted(round(y) for line in axes.containers for y in line[0].get_ydata()) for axes in panels]
@@ -28,11 +28,11 @@ def test_a_method_has_one_line_in_the_picture_whatever_scenes_lack_it(tmp_path, 
 
 
 @pytest.mark.parametrize("diverged", [1e30, float("inf")])
-def test_a_model_that_diverges_has_an_arrow_and_leaves_the_scale_to_the_others(tmp_path, drawn, diverged):
+def test_a_diverged_model_has_an_arrow_and_does_not_change_the_scale(tmp_path, drawn, diverged):
     leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [diverged, 1.0], "continue")
     for mode, error in (("online", 0.5), ("adversarial", 2.0)):
         leave_run(tmp_path, [f"finetune={mode}"], 0, [1, 1], [error, error], mode)
-    plot_methods(found_in(tmp_path), tmp_path / "methods.png")
+    plot_methods(read_settings(tmp_path), tmp_path / "methods.png")
     success, error = drawn["methods.png"].axes
     (arrow,) = [line for line in error.lines if line.get_marker() == ">"]
     names = [tick.get_text() for tick in success.get_yticklabels()]
@@ -42,7 +42,7 @@ def test_a_model_that_diverges_has_an_arrow_and_leaves_the_scale_to_the_others(t
 
 
 def test_heat_maps_show_the_mean_of_each_pair_of_values(grid, tmp_path, drawn):
-    assert list(draw_sweep(found_in(grid), tmp_path)) == ["Main effects", "action_max against horizon"]
+    assert list(draw_sweep(read_settings(grid), tmp_path)) == ["Main effects", "action_max against horizon"]
     success, error = drawn["heatmap_action_max_horizon.png"].axes[:2]
     assert [tick.get_text() for tick in success.get_xticklabels()] == ["25", "50", "150"]
     assert [tick.get_text() for tick in success.get_yticklabels()] == ["0.1", "0.25"]
@@ -51,11 +51,11 @@ def test_heat_maps_show_the_mean_of_each_pair_of_values(grid, tmp_path, drawn):
     assert error.images[0].norm.vmin == pytest.approx(7.5)
 
 
-def test_main_effects_leave_room_for_the_names_of_planners_and_the_scale_to_errors_that_do_not_diverge(tmp_path, drawn):
+def test_main_effects_have_room_for_names_of_planners_and_a_scale_without_diverged_errors(tmp_path, drawn):
     settings = "planner.num_samples=200 planner.num_elites=20 planner.iterations=10 init=policy"
     for planner, error in ((f"cem {settings}", 0.5), (f"mppi {settings}", 1e30), (f"icem {settings}", 0.2)):
         leave_run(tmp_path, [f"planner={planner}"], 0, [1, 0], [error, error])
-    draw_sweep(found_in(tmp_path), tmp_path)
+    draw_sweep(read_settings(tmp_path), tmp_path)
     figure = drawn["main_effects.png"]
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in figure.axes[1].get_xticklabels()]
@@ -65,30 +65,30 @@ def test_main_effects_leave_room_for_the_names_of_planners_and_the_scale_to_erro
     assert figure.axes[1].get_ylim()[1] < 10
 
 
-def test_main_effects_are_drawn_one_beside_the_other(grid, tmp_path, drawn):
-    draw_sweep(found_in(grid), tmp_path)
+def test_main_effects_are_drawn_side_by_side(grid, tmp_path, drawn):
+    draw_sweep(read_settings(grid), tmp_path)
     panels = drawn["main_effects.png"].axes
     assert [axes.get_xlabel() for axes in panels] == ["", "", "action_max", "horizon"]
 
 
-def test_what_does_not_vary_so_much_has_no_picture(tmp_path):
+def test_pictures_are_drawn_only_of_keys_that_vary(tmp_path):
     leave_run(tmp_path, ["model=mlp", "planner.horizon=10"], 0, [1, 0], [0.1, 0.1])
-    assert draw_sweep(found_in(tmp_path), tmp_path) == {}
+    assert draw_sweep(read_settings(tmp_path), tmp_path) == {}
     leave_run(tmp_path, ["model=ensemble", "planner.horizon=20"], 0, [1, 0], [0.1, 0.1])
-    assert draw_sweep(found_in(tmp_path), tmp_path) == {}
+    assert draw_sweep(read_settings(tmp_path), tmp_path) == {}
     leave_run(tmp_path, ["model=ensemble", "planner.horizon=10"], 0, [1, 0], [0.1, 0.1])
-    assert list(draw_sweep(found_in(tmp_path), tmp_path)) == ["Main effects"]
+    assert list(draw_sweep(read_settings(tmp_path), tmp_path)) == ["Main effects"]
     leave_run(tmp_path, ["model=mlp", "planner.horizon=20"], 0, [1, 0], [0.1, 0.1])
-    assert list(draw_sweep(found_in(tmp_path), tmp_path)) == ["Main effects", "model against horizon"]
+    assert list(draw_sweep(read_settings(tmp_path), tmp_path)) == ["Main effects", "model against horizon"]
 
 
-def test_pictures_of_keys_that_are_varied_no_more_are_removed_and_others_left(grid, tmp_path):
+def test_pictures_of_keys_that_no_longer_vary_are_removed_and_others_are_kept(grid, tmp_path):
     for name in ("heatmap_lr_model.png", "page_heatmap_lr_model.png", "mine.png"):
         (tmp_path / name).touch()
-    draw_sweep(found_in(grid), tmp_path)
+    draw_sweep(read_settings(grid), tmp_path)
     kept = {"heatmap_action_max_horizon.png", "main_effects.png", "page_heatmap_lr_model.png", "mine.png"}
     assert {path.name for path in tmp_path.glob("*.png")} == kept
-    draw_sweep(found_in(grid)[:1], tmp_path)
+    draw_sweep(read_settings(grid)[:1], tmp_path)
     assert {path.name for path in tmp_path.glob("*.png")} == {"page_heatmap_lr_model.png", "mine.png"}
 
 
@@ -98,5 +98,5 @@ def test_pictures_are_drawn_whatever_the_errors_are(tmp_path, error):
     for model in ("mlp", "ensemble"):
         for horizon in (10, 20):
             leave_run(tmp_path, [f"model={model}", f"planner.horizon={horizon}"], 0, [1, 0], [error, error])
-    for picture in draw_sweep(found_in(tmp_path), tmp_path).values():
+    for picture in draw_sweep(read_settings(tmp_path), tmp_path).values():
         assert picture.stat().st_size > 1000

@@ -17,7 +17,7 @@ def run_of(folder, *overrides, seed=0, **settings):
     return leave_run(folder, list(overrides), seed, *OUTCOMES, **settings)
 
 
-def test_runs_are_found_at_any_depth_and_not_inside_runs(tmp_path):
+def test_runs_are_found_at_any_depth_but_not_inside_runs(tmp_path):
     for place in ("", "a", "a/b"):
         run_of(tmp_path / "sweep" / place)
     shutil.copytree(tmp_path / "sweep" / "run0", tmp_path / "sweep" / "run0" / "wandb" / "copy")
@@ -26,7 +26,7 @@ def test_runs_are_found_at_any_depth_and_not_inside_runs(tmp_path):
     assert missing == []
 
 
-def test_a_default_and_the_same_value_on_a_command_line_are_one(tmp_path):
+def test_a_default_equals_the_same_value_on_a_command_line(tmp_path):
     run_of(tmp_path, defaults=["planner.horizon=50", "objective=goal"])
     run_of(tmp_path, "planner.horizon=50", "objective=goal", seed=1)
     run_of(tmp_path, "++planner.horizon=25", defaults=["objective=goal"])
@@ -35,20 +35,20 @@ def test_a_default_and_the_same_value_on_a_command_line_are_one(tmp_path):
     assert [run.value("planner.horizon") for run in runs] == [50, 50, 25]
 
 
-def test_what_makes_no_difference_is_no_key(tmp_path):
+def test_ignored_settings_are_not_varied_keys(tmp_path):
     for seed in (0, 1):
-        aside = [f"data_dir=data{seed}", f"num_threads={1 + seed}", f"evaluation.models=[finetuned,{seed}]"]
-        run_of(tmp_path, *aside, f"logger.project=p{seed}", f"sweep=s{seed}", seed=seed)
+        ignored = [f"data_dir=data{seed}", f"num_threads={1 + seed}", f"evaluation.models=[finetuned,{seed}]"]
+        run_of(tmp_path, *ignored, f"logger.project=p{seed}", f"sweep=s{seed}", seed=seed)
     assert varied_keys(read_runs(tmp_path)[0]) == []
 
 
-def test_other_tasks_make_another_setting(tmp_path):
+def test_runs_on_other_tasks_are_another_setting(tmp_path):
     run_of(tmp_path, defaults=["evaluation.seed=0"])
     run_of(tmp_path, defaults=["evaluation.seed=3"])
     assert varied_keys(read_runs(tmp_path)[0]) == ["evaluation.seed"]
 
 
-def test_runs_that_no_command_line_tells_apart_are_told_apart_by_their_settings(tmp_path):
+def test_runs_with_equal_command_lines_are_distinguished_by_their_configs(tmp_path):
     run_of(tmp_path, "sweep=a", defaults=["planner.iterations=10"])
     run_of(tmp_path, "sweep=b", defaults=["planner.iterations=20", "planner.new=1"])
     runs, _ = read_runs(tmp_path)
@@ -65,7 +65,7 @@ def test_a_run_that_repeats_another_is_left_out_and_named(tmp_path):
     assert (repeated.folder, repeated.reason) == ("run1", "it repeats run0")
 
 
-def test_a_run_that_went_on_by_resume_has_the_options_of_its_own_configuration(tmp_path):
+def test_a_resumed_run_has_the_options_of_its_own_config(tmp_path):
     objective = {"terms": {"goal": {"weight": 1.0}}}
     for seed in (0, 1, 2):
         run = run_of(tmp_path, "model=mlp", "objective=goal", seed=seed)
@@ -86,7 +86,7 @@ def state_of(folder, name="run0"):
     return next((run.state, run.reason) for run in missing if run.folder == name)
 
 
-def test_a_failed_run_is_told_by_its_first_line_and_an_unfinished_one_by_its_want_of_metrics(tmp_path):
+def test_a_failed_run_is_reported_with_the_first_line_of_its_error_and_one_without_metrics_as_unfinished(tmp_path):
     for _ in range(3):
         run_of(tmp_path)
     for number in (0, 1):
@@ -99,7 +99,7 @@ def test_a_failed_run_is_told_by_its_first_line_and_an_unfinished_one_by_its_wan
 
 
 @pytest.mark.parametrize("content", ["{", "", "\x00", '{"finetune": "online"}', '{"finetune": "online", "seed": "x"}'])
-def test_a_run_with_damaged_metrics_is_named_and_the_others_count(tmp_path, content):
+def test_a_run_with_damaged_metrics_is_reported_and_the_others_are_read(tmp_path, content):
     run_of(tmp_path)
     run_of(tmp_path, seed=1)
     (tmp_path / "run0" / "metrics.json").write_text(content)
@@ -133,7 +133,7 @@ def test_outcomes_cut_off_anywhere_never_stop_the_summary(tmp_path_factory, data
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\x00", b""])
-def test_a_run_with_other_outcomes_is_damaged(tmp_path, content):
+def test_a_run_with_another_kind_of_outcomes_is_damaged(tmp_path, content):
     (run_of(tmp_path) / "tasks.csv").write_bytes(content)
     state, reason = state_of(tmp_path)
     assert state == "damaged"
@@ -142,7 +142,7 @@ def test_a_run_with_other_outcomes_is_damaged(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", ["- finetune=onl", "- [", "", "{", "just words", "- 1\n- null\n"])
-def test_a_half_written_command_line_loses_nothing_that_the_configuration_knows(tmp_path, content):
+def test_values_are_read_from_the_config_if_the_command_line_is_damaged(tmp_path, content):
     for seed, horizon in enumerate((25, 50)):
         run = run_of(tmp_path, f"planner.horizon={horizon}", seed=seed)
     (run / ".hydra" / "overrides.yaml").write_text(content)
@@ -155,7 +155,7 @@ FILES = ("config.yaml", "metrics.json", "tasks.csv", "error.txt", ".hydra/overri
 
 
 @given(st.sampled_from(FILES), st.one_of(st.binary(max_size=20), st.text(max_size=20).map(str.encode), st.just(b"5")))
-def test_whatever_stands_in_a_file_of_a_run_the_others_are_read(tmp_path_factory, name, content):
+def test_the_other_runs_are_read_whatever_a_file_of_one_contains(tmp_path_factory, name, content):
     folder = tmp_path_factory.mktemp("odd")
     for seed in (0, 1):
         run_of(folder, "planner.horizon=25", seed=seed)
@@ -168,10 +168,10 @@ def test_whatever_stands_in_a_file_of_a_run_the_others_are_read(tmp_path_factory
 
 def test_runs_of_other_commands_are_left_out(tmp_path):
     (run_of(tmp_path) / "metrics.json").write_text('{"env": "wall", "checkpoint": "a.ckpt"}')
-    assert state_of(tmp_path) == ("left out", "it is no run of train.py")
+    assert state_of(tmp_path) == ("left out", "it is not a run of train.py")
 
 
-def test_a_run_without_the_model_that_it_is_judged_by_is_left_out(tmp_path):
+def test_a_run_that_has_not_evaluated_its_model_is_left_out(tmp_path):
     run_of(tmp_path, models=["baseline"])
     state, reason = state_of(tmp_path)
     assert state == "left out"
@@ -186,23 +186,23 @@ def test_folders_without_runs_are_refused(tmp_path):
 
 
 @given(st.lists(st.one_of(st.integers(), st.floats(allow_nan=False), st.text(max_size=3), st.booleans(), st.none())))
-def test_values_of_all_kinds_have_an_order_in_which_numbers_come_first(values):
+def test_values_of_all_kinds_are_ordered_with_numbers_first(values):
     ordered = sorted((canonical(value) for value in values), key=order)
     numbers = [value for value in ordered if not isinstance(value, str)]
     assert ordered[: len(numbers)] == sorted(numbers)
 
 
-def test_rounding_in_the_last_digits_makes_no_other_value():
+def test_rounding_errors_do_not_make_another_value():
     assert canonical(0.1 + 0.2) == canonical(0.3) == 0.3
     assert canonical(True) == "true"
     assert canonical([1, "a"]) == '[1, "a"]'
 
 
-def test_where_planners_are_compared_each_is_one_value_whatever_it_takes_to_set_it(tmp_path):
-    own, rival = ["init.noise=0.2", "planner.num_starts=8"], ["planner.iterations=10", "init=zeros"]
+def test_where_planners_are_compared_each_is_one_value_of_the_key_planner(tmp_path):
+    own, other = ["init.noise=0.2", "planner.num_starts=8"], ["planner.iterations=10", "init=zeros"]
     for seed, mode in ((0, "online"), (0, "continue")):
         run = run_of(tmp_path, f"finetune={mode}", "planner.horizon=25", *own, seed=seed, finetune=mode)
-        beside = run_of(run / "compare", f"finetune={mode}", "planner=cem", *rival, seed=seed, finetune=mode)
+        beside = run_of(run / "compare", f"finetune={mode}", "planner=cem", *other, seed=seed, finetune=mode)
         shutil.move(beside, run / "compare" / "cem")
         for name, planner in ((run, "multistart"), (run / "compare" / "cem", "cem planner.iterations=10 init=zeros")):
             config = yaml.safe_load((name / "config.yaml").read_text())

@@ -5,20 +5,21 @@ import pandas as pd
 import pytest
 
 from gapclose.errors import UserError
+from gapclose.sweeps import __main__ as sweep_command
 from gapclose.sweeps import summary as sweep
 from gapclose.sweeps.page import BEGIN, END, write_page
-from tests.sweeps.conftest import found_in, leave_run
+from tests.sweeps.conftest import leave_run, read_settings
 
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Calls the command: its exit code, and what it says."""
+    """Calls the command and returns its exit code, stdout and stderr."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
         code = 0
         try:
-            sweep.main()
+            sweep_command.main()
         except SystemExit as stop:
             code = stop.code
         return code, *capsys.readouterr()
@@ -28,7 +29,7 @@ def call(monkeypatch, capsys):
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    """For tests of all else; pictures take their time."""
+    """Draws no pictures, which are slow."""
     monkeypatch.setattr(sweep, "draw_sweep", lambda *_: {})
 
 
@@ -46,7 +47,7 @@ def test_the_command_prints_and_writes_and_leaves_the_rest_of_the_page_alone(met
         assert text.endswith(f"{END}\n\nWords after.\n")
         assert "obsolete" not in text
         assert text.count("| online | 2 | 0.75 [") == 1
-        assert "- mlp: online is not told apart from continue" in text
+        assert "- mlp: online is not clearly different from continue" in text
         assert "6 runs, 1 unfinished" in out
     assert page.with_suffix(".png").stat().st_size > 1000
     table = pd.read_csv(methods / "summary.csv")
@@ -55,7 +56,7 @@ def test_the_command_prints_and_writes_and_leaves_the_rest_of_the_page_alone(met
     assert (methods / "timings.csv").exists()
 
 
-def test_a_plain_sweep_has_a_page_of_one_table_and_its_pictures(grid, tmp_path, call):
+def test_the_page_of_a_plain_sweep_has_one_table_and_pictures(grid, tmp_path, call):
     code, out, _ = call(grid, "--page", tmp_path / "page.md")
     assert code == 0
     assert "horizon" in out
@@ -84,7 +85,7 @@ def test_the_summary_does_not_depend_on_how_often_it_was_interrupted_or_what_run
     assert (resumed / "summary.csv").read_bytes() == whole
 
 
-def test_failures_are_named_and_listed_and_their_list_goes_when_they_are_gone(grid, call, no_pictures):
+def test_failures_are_printed_and_listed_in_a_file_that_is_removed_with_the_last_of_them(grid, call, no_pictures):
     for number in range(12):
         (grid / f"job{number:02}" / ".hydra").mkdir(parents=True)
         (grid / f"job{number:02}" / "error.txt").write_text(f"Number {number} is too large.\n")
@@ -103,14 +104,14 @@ def test_failures_are_named_and_listed_and_their_list_goes_when_they_are_gone(gr
     assert not (grid / "failures.csv").exists()
 
 
-def test_where_nothing_has_finished_that_is_said_in_a_sentence(tmp_path, call):
+def test_a_sweep_without_a_finished_run_is_an_error_in_one_sentence(tmp_path, call):
     (leave_run(tmp_path, ["finetune=online"], 0, [1, 0], [0.5, 0.5]) / "metrics.json").unlink()
     assert call(tmp_path)[::2] == (
         1, f"Error: There is no finished run below {tmp_path} (1 unfinished); give the folder of a sweep of train.py.\n"
     )  # fmt: skip
 
 
-def test_folders_without_runs_and_files_are_refused_in_a_sentence(tmp_path, call):
+def test_files_and_folders_without_runs_are_an_error_in_one_sentence(tmp_path, call):
     (tmp_path / "file").touch()
     for name, begin in (
         ("", "There is no run below"),
@@ -127,7 +128,7 @@ def test_help_names_the_command(call):
     assert call("--help")[1].startswith("usage: python -m gapclose.sweeps ")
 
 
-def test_a_folder_in_the_place_of_the_summary_is_named_and_left_alone(grid, call, no_pictures):
+def test_a_folder_with_the_name_of_the_summary_is_an_error_and_is_kept(grid, call, no_pictures):
     (grid / "summary.csv").mkdir()
     (grid / "summary.csv" / "mine").write_text("precious")
     code, out, err = call(grid)
@@ -140,14 +141,14 @@ def test_a_folder_in_the_place_of_the_summary_is_named_and_left_alone(grid, call
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"# Mine\n", "has no place"),
-        (f"{END}\n{BEGIN}\n".encode(), "has no place"),
-        (b"\xff\xfe", "is no text in UTF-8"),
+        (b"# Mine\n", "has no marks"),
+        (f"{END}\n{BEGIN}\n".encode(), "has no marks"),
+        (b"\xff\xfe", "is not text in UTF-8"),
     ],
 )
-def test_a_page_without_a_place_for_results_is_refused(methods, tmp_path, content, sentence):
+def test_a_page_without_marks_is_refused(methods, tmp_path, content, sentence):
     page = tmp_path / "page.md"
     page.write_bytes(content)
     with pytest.raises(UserError, match=sentence):
-        write_page(page, found_in(methods))
+        write_page(page, read_settings(methods))
     assert page.read_bytes() == content

@@ -53,7 +53,7 @@ def test_checkpoints_are_diagnosed_side_by_side_and_alike_in_every_run(call, dia
     unvisited = [metrics["models"][name]["errors"]["unvisited_real"]["mean"] for name in ("before", "after")]
     assert unvisited[1] < unvisited[0]
     assert {path.stem for path in Path("run").glob("*.png")} == PICTURES | {"disagreement"}
-    for number, title in enumerate(("explained", "attack", "smooth", "errors", "gradients", "disagreement")):
+    for number, title in enumerate(("Outcome of planning", "attack", "smooth", "errors", "gradients", "disagreement")):
         assert f"{number}. " in answer.out
         assert title in answer.out
     assert sorted(path.name for path in (trained / "data").iterdir()) == data
@@ -98,8 +98,8 @@ def test_a_single_network_has_no_disagreement_and_a_state_that_is_no_position_no
         (["diagnostics.error_maps.cells=0"], "cells is 0"),
         (["diagnostics.samples=0"], "diagnostics.samples is 0"),
         (["descent.lr=0"], "descent.lr is 0"),
-        (["descent.iterations=0"], "descents of all models are to be equally long"),
-        (["+descent.seconds=1e-9"], "descents of all models are to be equally long"),
+        (["descent.iterations=0"], "descents of all models must have the same number of iterations"),
+        (["+descent.seconds=1e-9"], "descents of all models must have the same number of iterations"),
         (["radii=learned"], "are learned"),
         (["adaptation=gradient"], "adaptation"),
         (["device=abacus"], "no device abacus"),

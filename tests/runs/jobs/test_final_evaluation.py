@@ -26,8 +26,8 @@ def test_a_run_leaves_a_report_and_what_it_is_made_from(call, trained):
     run = trained / "run"
     page = (run / "report.html").read_text()
     assert "Plans: imagined and executed" in page
-    assert "Where the model errs" in page
-    assert "What the planner sees" in page
+    assert "One-step errors" in page
+    assert "The planning cost" in page
     _, plans = read_plans(run / "plans.npz")
     assert list(plans) == ["baseline", "finetuned", "oracle"]
     success = plans["finetuned"]["mpc"].success.mean()
@@ -60,7 +60,7 @@ def test_with_further_planners_models_fare_as_in_runs_with_these_planners(call):
     assert not missing
     described = [" ".join(["cem", *sorted(settings)]) for settings in (cem[1:], entries[1].split()[1:])]
     assert [run.value("planner") for run in results] == [*described, "gradient"]
-    assert [run.judged for run in results] == [["finetuned"]] * 3
+    assert [run.evaluated_models for run in results] == [["finetuned"]] * 3
     models = ["baseline", "finetuned"]
     alone = ["planner=gradient", "evaluation.models=[baseline,finetuned]", "hydra.run.dir=alone"]
     assert call("train", *shared, *alone).code == 0
