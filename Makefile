@@ -10,7 +10,7 @@ SWEEPS_point_maze = point_maze point_maze_adversarial point_maze_baselines point
 SWEEPS_pusht = pusht pusht_adversarial pusht_baselines pusht_oracle
 SWEEPS = $(SWEEPS_$(TABLE))
 
-.PHONY: demo test lint results $(SWEEPS:%=sweep-%)
+.PHONY: demo test lint docs results $(SWEEPS:%=sweep-%)
 
 demo: $(VENV)/installed
 	$(VENV)/bin/python train.py finetune=online $(ARGS)
@@ -30,6 +30,10 @@ $(SWEEPS:%=sweep-%): sweep-%: $(VENV)/installed
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+# The site in build/site; fails on links that lead nowhere and on docstrings that name what is not there.
+docs: $(VENV)/installed
+	$(VENV)/bin/python docs/site/build.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -43,7 +43,10 @@ class CollectedData:
 
     Args:
         folder: folder of the data files.
-        behaviour, num_trajectories, steps, seed: as in `collect`.
+        behaviour: as in `collect`.
+        num_trajectories: as in `collect`.
+        steps: as in `collect`.
+        seed: as in `collect`.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))

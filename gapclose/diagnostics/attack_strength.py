@@ -51,7 +51,7 @@ class AttackStrength:
         Transitions of one trajectory are correlated, so intervals are those of a mean over trajectories.
 
         Returns:
-           `multiples`; `clean`: the loss without perturbation; `loss`: for each attack the losses under it
+            `multiples`; `clean`: the loss without perturbation; `loss`: for each attack the losses under it
             (`estimate`), one for each multiple; and `error`: the same with the simulator's next states for the
             perturbed inputs as targets, with actions clipped to the bounds as in the simulator. The loss also counts
             that a perturbed start leads elsewhere, which is true of the true dynamics as well; the error does not.

@@ -88,7 +88,9 @@ class MazeSimulator(EngineSimulator):
         maze: the map.
         min_distance: least distance from start to goal through the maze, in cells.
         max_distance: largest such distance; `None` means no limit.
-        engine, frameskip, action_block: as in `EngineSimulator`; the engine's attribute `maze` is the map's name.
+        engine: as in `EngineSimulator`; its attribute `maze` is the map's name.
+        frameskip: as in `EngineSimulator`.
+        action_block: as in `EngineSimulator`.
 
     Attributes:
         position_noise: largest offset of starts and goals from the centre of their cell, along each axis.

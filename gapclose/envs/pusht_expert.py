@@ -33,7 +33,9 @@ class PushTExpert:
     inertia `I` over the mass. Once the block is near its goal, the agent goes to its own goal.
 
     Args:
-        spring, damper, seconds: the controller's gains `k_p` and `k_v`, and its step in seconds.
+        spring: the controller's gain `k_p`.
+        damper: the controller's gain `k_v`.
+        seconds: the controller's step in seconds.
         hold: number of controller steps that each action lasts.
         actions: number `B` of actions per step of the simulator.
         action_max: bound of each action coordinate, in px.

@@ -48,7 +48,8 @@ class GoalDistance(Term):
             `soft_nearest` a smooth minimum over the steps.
         decay: with `all`, the weight of each step relative to that of the next one; below 1, late steps count more.
         temperature: temperature of the smooth minimum, in units of the squared distance; near 0 it is the minimum.
-        weight, initial_share: as in `Term`.
+        weight: as in `Term`.
+        initial_share: as in `Term`.
     """
 
     @validate_call
