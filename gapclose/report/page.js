@@ -15,8 +15,11 @@ async function openPage() {
   const script = document.createElement("script");
   script.textContent = await unpack("plotly-data");
   document.head.append(script);
-  await drawCharts(figures);
-  const redraw = () => drawCharts(figures, true);
+  let changed = false;
+  const redraw = () => {
+    changed = true;
+    drawCharts(figures, true);
+  };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   matchMedia("print").addEventListener("change", redraw);
   let width = innerWidth;
@@ -25,6 +28,10 @@ async function openPage() {
     width = innerWidth;
     redraw();
   });
+  do { // Again, if colours or width have changed meanwhile.
+    changed = false;
+    await drawCharts(figures);
+  } while (changed);
 }
 
 /* Returns the text of an element, which is gzip in base64. */
