@@ -1,5 +1,6 @@
 """Small things that many tests share: a wall, a few trajectories, an ensemble, a model whose optimum is known."""
 
+import gc
 import os
 
 import pytest
@@ -27,6 +28,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # One thread each: pytest has a process for each core, and some tests start further ones.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """What was imported to collect the tests stays: no test has to look for garbage in it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

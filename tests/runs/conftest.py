@@ -7,11 +7,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from gapclose.runs.command_line import entry
-from gapclose.runs.jobs import final_evaluation
 
 TINY = [
     "logger=none",
@@ -72,8 +70,9 @@ def rendered():
 def unrendered(monkeypatch, request):
     """Pictures are drawn, but not rendered: their files hold one pixel. Runs leave no report."""
     if "rendered" not in request.fixturenames:
-        monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: Image.new("RGB", (1, 1)).save(path, "PNG"))
-        monkeypatch.setattr(final_evaluation, "save_report", lambda *_: None)
+        pixel = Image.new("RGB", (1, 1))
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: pixel.save(path, "PNG"))
+        monkeypatch.setattr("gapclose.runs.jobs.final_evaluation.save_report", lambda *_: None)
 
 
 @pytest.fixture

@@ -62,7 +62,12 @@ def test_with_further_planners_models_fare_as_in_runs_with_these_planners(call):
     assert [run.value("planner") for run in results] == [*described, "gradient"]
     assert [run.evaluated_models for run in results] == [["finetuned"]] * 3
     models = ["baseline", "finetuned"]
-    alone = ["planner=gradient", "evaluation.models=[baseline,finetuned]", "hydra.run.dir=alone"]
+    alone = [
+        "planner=gradient",
+        "planner.iterations=3",
+        "evaluation.models=[baseline,finetuned]",
+        "hydra.run.dir=alone",
+    ]
     assert call("train", *shared, *alone).code == 0
     metrics = json.loads(Path("alone/metrics.json").read_text())
     assert [without_times(metrics[model]) for model in models] == [
@@ -72,9 +77,9 @@ def test_with_further_planners_models_fare_as_in_runs_with_these_planners(call):
 
 def test_a_finished_run_is_evaluated_with_planners_that_are_new_and_nothing_else_is_done_again(call):
     shared = [*TINY, "finetune=continue", *TINY_FINETUNE, "evaluation.models=[finetuned]", "hydra.run.dir=run"]
-    assert call("train", *shared, "compare=[gradient]").code == 0
+    assert call("train", *shared, "compare=['gradient planner.iterations=2']").code == 0
     before = {path: path.read_bytes() for path in Path("run").rglob("*.*") if path.suffix in (".json", ".ckpt")}
-    assert call("train", *shared, "compare=[gradient,predictive_sampling]").code == 0
+    assert call("train", *shared, "compare=['gradient planner.iterations=2',predictive_sampling]").code == 0
     after = {path: path.read_bytes() for path in Path("run").rglob("*.*") if path.suffix in (".json", ".ckpt")}
     (added,) = after.keys() - before.keys()
     assert added == Path("run/compare/planner-predictive_sampling/metrics.json")
@@ -82,13 +87,13 @@ def test_a_finished_run_is_evaluated_with_planners_that_are_new_and_nothing_else
 
 
 def test_what_other_settings_of_a_planner_have_measured_is_not_taken_for_its_own(call):
-    settings = [*TINY, "evaluation.models=[baseline]", "compare=[gradient]", "hydra.run.dir=run"]
+    settings = [*TINY, "evaluation.models=[baseline]", "compare=['gradient planner.iterations=2']", "hydra.run.dir=run"]
     assert call("train", *settings).code == 0
-    stored = Path("run/compare/planner-gradient/config.yaml")
+    stored = Path("run/compare/planner-gradient+planner.iterations-2/config.yaml")
     stored.write_text(stored.read_text().replace("lr: 0.1", "lr: 0.7"))
     answer = call("train", *settings)
     assert answer.code == 1
-    assert "run/compare/planner-gradient holds a run of another configuration" in answer.err
+    assert "run/compare/planner-gradient+planner.iterations-2 holds a run of another configuration" in answer.err
 
 
 def test_a_planner_that_is_none_is_refused_before_any_work(call):
