@@ -3,16 +3,21 @@
 The means over tasks are in metrics.json.
 """
 
+from __future__ import annotations
+
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.files import replacing
-from gapclose.planning.execution import Execution
+
+if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
+    from gapclose.envs.simulator import Simulator
+    from gapclose.planning.execution import Execution
 
 COLUMNS = ["model", "way", "task", "success", "goal_distance", "world_model_error"]
 

@@ -3,17 +3,18 @@
 Pictures of a sweep are in `gapclose.sweeps.plots`, charts of the HTML report in `gapclose.report.figures`.
 """
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import numpy as np
-import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -21,10 +22,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from PIL import Image
 
-from gapclose.envs.simulator import Simulator
 from gapclose.evaluation.statistics import Estimate
 from gapclose.files import replacing
-from gapclose.planning.execution import Execution
+
+if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
+    from gapclose.envs.simulator import Simulator
+    from gapclose.planning.execution import Execution
 
 SUCCESS, ERROR = "#1b6ca8", "#d95f02"
 TASKS = ("#1b6ca8", "#d95f02", "#2a9d4a", "#8e44ad", "#b8860b", "#c2185b")
@@ -188,14 +191,15 @@ def animate(execution: Execution, simulator: Simulator, path: Path, shown: int =
     """Writes a GIF of the executed plans of the first tasks, side by side."""
     states, goal = execution.states[:shown].cpu(), execution.tasks.goal[:shown].cpu()
     n, frames = states.shape[:2]
-    pictures = simulator.render(states.flatten(0, 1), goal.repeat_interleave(frames, 0)).unflatten(0, (n, frames))
+    pictures = simulator.render(states.flatten(0, 1), goal.repeat_interleave(frames, 0)).numpy()
+    height, width, channels = pictures.shape[1:]
     columns = min(n, 3)
     rows = -(-n // columns)
-    padding = torch.full((rows * columns - n, *pictures.shape[1:]), 255, dtype=torch.uint8)
-    grid = torch.cat((pictures, padding)).unflatten(0, (rows, columns))
-    grid = torch.nn.functional.pad(grid, (0, 0, 2, 2, 2, 2), value=128)
-    video = grid.permute(2, 0, 3, 1, 4, 5).flatten(3, 4).flatten(1, 2).numpy()
-    images = [Image.fromarray(np.ascontiguousarray(frame)) for frame in video]
+    grid = np.full((rows * columns, frames, height + 4, width + 4, channels), 128, np.uint8)
+    grid[:, :, 2:-2, 2:-2] = 255
+    grid[:n, :, 2:-2, 2:-2] = pictures.reshape(n, frames, height, width, channels)
+    grid = grid.reshape(rows, columns, *grid.shape[1:]).transpose(2, 0, 3, 1, 4, 5)
+    images = [Image.fromarray(frame) for frame in grid.reshape(frames, rows * (height + 4), -1, channels)]
     durations = [100] * (len(images) - 1) + [1500]
     with replacing(path) as temporary:
         images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)

@@ -3,15 +3,19 @@
 Comparisons of two models are in `gapclose.evaluation.paired`.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap, norm
-from torch import Tensor
+
+if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
+    from torch import Tensor
 
 RESAMPLES = 10_000
 LEVEL = 0.95

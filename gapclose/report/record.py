@@ -1,18 +1,23 @@
 """Writes and reads the arrays that a report is made from, in addition to metrics.json: plans.npz and maps.npz."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.files import replacing
-from gapclose.planning.execution import Execution
+
+if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
+    from torch import Tensor
+
+    from gapclose.envs.simulator import Simulator
+    from gapclose.planning.execution import Execution
 
 PLANS, MAPS = "plans.npz", "maps.npz"
 MODELS = ("baseline", "finetuned", "oracle")
