@@ -220,7 +220,7 @@ def test_every_planner_starts_in_its_own_way_unless_told_otherwise(name, planner
     assert configuration(name, f"planner={planner}", "init=colored").init._target_.endswith("Colored")
 
 
-def test_the_price_of_disagreement_is_fixed_by_default_and_chosen_where_that_is_asked_for():
+def test_the_disagreement_weight_is_fixed_by_default_and_computed_by_the_calibrated_objective():
     terms = {name: instantiate(configuration("plan", f"objective={name}").objective).terms for name in OBJECTIVES}
     assert terms["uncertainty_aware"]["disagreement"].weight == 30
     assert terms["calibrated"]["disagreement"].automatic

@@ -16,7 +16,7 @@ def test_a_finished_run_is_left_as_it_is(call, trained):
     assert (trained / "run" / "metrics.json").read_bytes() == before
 
 
-def test_the_price_of_disagreement_is_chosen_anew_for_every_model(call):
+def test_the_automatic_disagreement_weight_is_computed_for_each_model(call):
     assert call("train", *TINY, *TINY_ONLINE, "objective=calibrated", "hydra.run.dir=run").code == 0
     weights = {model: metrics_of("run")[model]["disagreement_weight"] for model in ("baseline", "finetuned")}
     assert weights["baseline"] != weights["finetuned"]

@@ -142,7 +142,7 @@ def test_a_comparison_in_mpc_alone_has_no_budgets(call):
     assert [list(ways) for ways in compared.values()] == [["mpc"], ["mpc"]]
 
 
-def test_the_checkpoint_brings_its_data_and_tells_the_price_that_suits_it(call, trained):
+def test_the_checkpoint_determines_its_data_and_its_automatic_disagreement_weight(call, trained):
     settings = [f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", "planner.horizon=6", "planner.iterations=1"]
     settings += ["num_tasks=2", f"data_dir={trained / 'data'}", "objective=calibrated", "execute=[open_loop]"]
     before = sorted(path.name for path in (trained / "data").iterdir())
