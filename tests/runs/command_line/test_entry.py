@@ -111,7 +111,7 @@ WRONG = [
     ("train", ["evaluation.models=[finetuned,tuned]"], "evaluation.models is [finetuned, tuned]"),
     ("train", ["evaluation.models=[]"], "evaluation.models is []"),
     ("train", ["evaluation.models=finetuned"], "Error: evaluation.models is 'finetuned'"),
-    ("train", ["evaluation.models=[finetuned]"], "finetune=none leaves no such model"),
+    ("train", ["evaluation.models=[finetuned]"], "finetune=none makes no such model"),
     ("train", ["evaluation.each_epoch=maybe"], "Error: evaluation.each_epoch is 'maybe'"),
     ("train", ["objective.terms.goal.at=middle"], "at is 'middle'"),
     ("train", ["evaluation.num_tasks=0"], "Error: evaluation.num_tasks is 0"),
@@ -199,7 +199,7 @@ def test_a_folder_belongs_to_one_run_at_a_time(call):
         answer = call("train", *TINY, "hydra.run.dir=run")
     assert answer.code == 1
     assert is_one_sentence(answer.err)
-    assert "A run is at work in" in answer.err
+    assert "Another run is using" in answer.err
 
 
 def test_plan_does_not_write_into_the_folder_of_a_training_run(call, trained):

@@ -89,7 +89,7 @@ def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch)
     assert "2 runs, 1 failed" in answer.out
     assert call("train", *SWEEP, "seed=0", "planner.num_starts=2,1").code == 0, "an old error counts no more"
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=2,99,1")
-    assert (answer.code, said(answer)[1]) == (1, "failed before, is tried again")
+    assert (answer.code, said(answer)[1]) == (1, "failed before, is repeated")
 
     def break_down(*_):
         raise RuntimeError("A defect\nof two lines.")
@@ -127,7 +127,7 @@ def test_a_job_that_fails_in_one_of_its_processes_ends_the_sweep(call, monkeypat
     assert answer.code == 1
     assert jobs(name="error.txt") == ["0,2", "1,2"][: len(started)]
     assert len(started) == 1 + goes_on
-    sentence = "Error: 2 jobs have failed" if goes_on else "Error: The sweep broke off, as #0 failed in one of its"
+    sentence = "Error: 2 jobs have failed" if goes_on else "Error: The sweep was aborted, as #0 failed in one of its"
     assert answer.err.startswith(sentence)
     assert answer.err.count("\n") == 1
     assert "hydra.sweep.dir=sweep" in answer.err
@@ -145,7 +145,7 @@ def test_a_summary_that_fails_is_named_and_nothing_else_is_lost(call, monkeypatc
     monkeypatch.setattr(summary, "summarize_sweep", fail)
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=99")
     assert summaries == [Path("sweep")], "it is made once"
-    assert f"could not be put together ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.err
+    assert f"could not be summarised ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.err
     assert answer.code == 1
     assert answer.err.startswith("Error: 1 job has failed (sweep/0,99/error.txt): planner.num_starts is 99")
     assert answer.err.count("\n") == 1
@@ -155,7 +155,7 @@ def test_a_sweep_whose_table_cannot_be_written_says_so_and_exits_with_1(call):
     Path("sweep/summary.csv").mkdir(parents=True)
     answer = call("train", *SWEEP, "seed=0")
     assert answer.code == 1
-    assert answer.err.startswith("Error: The results of the jobs could not be put together (sweep/summary.csv cannot")
+    assert answer.err.startswith("Error: The results of the jobs could not be summarised (sweep/summary.csv cannot")
     assert answer.err.count("\n") == 1
 
 
@@ -189,11 +189,11 @@ def test_ctrl_c_ends_all_jobs_and_says_how_to_go_on(call, monkeypatch):
         answer = call("train", *SWEEP, "seed=0,1,2")
     assert (answer.code, answer.err) == (
         130,
-        "Interrupted. Go on with the same command and hydra.sweep.dir=sweep.\n",
+        "Interrupted. Resume with the same command and hydra.sweep.dir=sweep.\n",
     )
     assert not Path("sweep/2,2").exists()
     answer = call("train", *SWEEP, "seed=0,1,2")
-    assert said(answer) == {0: "finished already", 1: "was interrupted, goes on", 2: "starts"}
+    assert said(answer) == {0: "finished already", 1: "was interrupted, resumes", 2: "starts"}
 
 
 def test_a_folder_belongs_to_one_sweep_at_a_time(call):
@@ -201,7 +201,7 @@ def test_a_folder_belongs_to_one_sweep_at_a_time(call):
     with FileLock("sweep/.sweep.lock"):
         answer = call("train", *SWEEP, "seed=0,1")
     assert (answer.code, answer.out) == (1, "")
-    assert answer.err.startswith("Error: A sweep is at work in sweep; ")
+    assert answer.err.startswith("Error: Another sweep is using sweep; ")
     assert answer.err.count("\n") == 1
     assert not Path("data").exists()
 
@@ -228,7 +228,7 @@ def test_what_makes_no_difference_may_be_another_when_a_sweep_goes_on(call, monk
     assert call("train", *SWEEP, "seed=0").code == 0
     answer = call("train", *SWEEP, "num_threads=1", "logger=csv", "data_dir=elsewhere", "seed=0,1")
     assert (answer.code, answer.err) == (0, "")
-    assert said(answer) == {0: "finished already", 1: "was interrupted, goes on"}
+    assert said(answer) == {0: "finished already", 1: "was interrupted, resumes"}
     assert jobs() == ["0,2", "1,2"]
 
 
@@ -240,7 +240,7 @@ def test_a_sweep_whose_planners_grow_evaluates_what_it_has_trained_with_those_th
     grown = "compare=[gradient,predictive_sampling]"
     answer = call("train", *arguments, grown, "seed=0,1")
     assert (answer.code, answer.err) == (0, "")
-    assert said(answer) == {0: "is evaluated with further planners", 1: "starts"}
+    assert said(answer) == {0: "is evaluated with additional planners", 1: "starts"}
     assert first.read_bytes() == before
     assert len(jobs()) == 2
     runs = pd.read_csv("sweep/summary.csv")

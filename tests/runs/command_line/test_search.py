@@ -55,7 +55,7 @@ def test_a_search_goes_on_with_what_it_lacks_and_with_the_trials_that_were_inter
     assert (answer.code, answer.err) == (0, "")
     assert states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert trials()[2].params == interrupted
-    assert "was interrupted, goes on" in answer.out
+    assert "was interrupted, resumes" in answer.out
     assert folders() == {str(*trials()[number].params.values()) for number in (0, 2, 3)}
     assert len(folders()) == 3, "what is drawn after a restart is not what was drawn before"
     answer = call("train", *SEARCH, "hydra.sweeper.n_trials=3")

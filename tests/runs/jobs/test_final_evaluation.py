@@ -94,5 +94,5 @@ def test_what_other_settings_of_a_planner_have_measured_is_not_taken_for_its_own
 def test_a_planner_that_is_none_is_refused_before_any_work(call):
     answer = call("train", *TINY, "compare=[gradient,teleport]")
     assert answer.code == 1
-    assert "Of compare, the entry 'teleport': In 'train': Could not find 'planner/teleport'" in answer.err
+    assert "The entry 'teleport' of compare is invalid: In 'train': Could not find 'planner/teleport'" in answer.err
     assert not Path("data").exists()
