@@ -44,7 +44,7 @@ def reporting_errors() -> Iterator[None]:
     except OSError as error:
         if not error.filename:
             raise
-        fail(f"{describe_file_error(error)}; move or delete it, or choose another path.")
+        fail(f"{describe_file_error(error)}; move it, or choose another path.")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)

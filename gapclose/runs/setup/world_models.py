@@ -34,9 +34,9 @@ def adopt_groups(config: DictConfig, checkpoint_config: DictConfig, overrides: l
     """Copies the groups of `CHECKPOINT_GROUPS`, objective and policy from the checkpoint into the configuration.
 
     Settings of the command line take precedence. Objective and policy are copied as a whole, or not at all if the
-    command line sets a part of them: the objective must fit the model, and the policy's settings are resolved in the
-    checkpoint, so parts of two policies cannot be mixed. Thus, with the same `trainer`, `init=policy` uses the policy
-    that the model was evaluated with.
+    command line sets a part of them: the objective must fit the model, and in the checkpoint the policy's schedule is
+    already resolved from the number of epochs, so it would not follow a change of it. Thus, with the same `trainer`,
+    `init=policy` uses the policy that the model was evaluated with.
 
     Args:
         config: configuration of the run, which is changed.
