@@ -19,7 +19,7 @@ test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 # The table of docs/results/wall.md, and multirun/wall/report.html; likewise with TABLE=point_maze or TABLE=pusht.
-# make -j2 runs two sweeps at a time. Run again, it goes on where it was interrupted.
+# make -j2 runs two sweeps at a time. Run again, it resumes where it was interrupted.
 results: $(SWEEPS:%=sweep-%)
 	$(VENV)/bin/python -m gapclose.sweeps multirun/$(TABLE) --page docs/results/$(TABLE).md
 	$(VENV)/bin/python -m gapclose.report multirun/$(TABLE)

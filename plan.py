@@ -1,4 +1,4 @@
-"""Hydra entry point; `python plan.py --help` explains it."""
+"""Entry point of `python plan.py`; `--help` explains it. The code is in `gapclose.runs.jobs.plan`."""
 
 from gapclose.runs.command_line.entry import plan
 

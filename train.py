@@ -1,4 +1,4 @@
-"""Hydra entry point; `python train.py --help` explains it."""
+"""Entry point of `python train.py`; `--help` explains it. The code is in `gapclose.runs.jobs.train`."""
 
 from gapclose.runs.command_line.entry import train
 

@@ -1,4 +1,4 @@
-"""The time that tensors took."""
+"""Measures how long computations on tensors take."""
 
 import time
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def now(computed: Tensor) -> float:
-    """The time in seconds since some moment, once the tensor's device has done all that was asked of it."""
+    """Returns a monotonic time in seconds, after the tensor's device has finished all pending work."""
     if computed.is_cuda:
         torch.cuda.synchronize(computed.device)
     return time.perf_counter()

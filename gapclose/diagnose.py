@@ -1,4 +1,4 @@
-"""`python -m gapclose.diagnose --help` explains it."""
+"""Entry point of `python -m gapclose.diagnose`; `--help` explains it. The code is in `gapclose.runs.jobs.diagnose`."""
 
 from gapclose.runs.command_line.entry import diagnose
 

@@ -1,4 +1,7 @@
-"""The one exception for what a user can put right, and how a command ends on it."""
+"""The exception for errors that a user can fix, and how a command reports it and exits.
+
+The sentences for errors of other libraries are in `gapclose.explanation`.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -7,14 +10,14 @@ from typing import NoReturn
 
 
 class UserError(ValueError):
-    """Says what was given, what is expected and what to do, in one sentence.
+    """An error that a user can fix. Its message is one sentence: what was given, what is expected, what to do.
 
     The entry points print it without a traceback and exit with code 1.
     """
 
 
 class Interrupted(BaseException):
-    """A run was stopped from outside; says how to go on with it."""
+    """A run was interrupted by Ctrl-C. The message says how to resume it."""
 
 
 def fail(sentence: str) -> NoReturn:
@@ -23,14 +26,17 @@ def fail(sentence: str) -> NoReturn:
     sys.exit(1)
 
 
-def unusable(error: OSError) -> str:
-    """Which file or folder cannot be used, and why."""
+def describe_file_error(error: OSError) -> str:
+    """Returns a phrase that names the file or folder that cannot be used, and why."""
     return f"{error.filename2 or error.filename} cannot be used ({error.strerror})"
 
 
 @contextmanager
-def command() -> Iterator[None]:
-    """Within it a command runs: a `UserError` or a file that cannot be used ends it by `fail`, Ctrl-C with code 130."""
+def reporting_errors() -> Iterator[None]:
+    """Reports the errors of a command that runs in this context, and exits.
+
+    The exit code is 1 for a `UserError` or a file that cannot be used, and 130 for Ctrl-C. Other errors are raised.
+    """
     try:
         yield
     except UserError as error:
@@ -38,7 +44,7 @@ def command() -> Iterator[None]:
     except OSError as error:
         if not error.filename:
             raise
-        fail(f"{unusable(error)}; move away what is in its place, or choose another.")
+        fail(f"{describe_file_error(error)}; move it, or choose another path.")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""Errors that a user can put right, in one sentence."""
+"""Turns errors of Hydra, pydantic, PyTorch and the file system that a user can fix into one sentence."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from gapclose.errors import UserError, unusable
+from gapclose.errors import UserError, describe_file_error
 
 PLUGINS = {
     "'hydra/launcher/joblib'": "sweeps",
@@ -16,17 +16,17 @@ PLUGINS = {
     "'hydra/sweeper/optuna'": "sweeps",
     "'hydra_plugins.hydra_ray_launcher.": "ray",
 }
-"""What Hydra names when a plugin is not installed, and the extra of gapclose that brings it."""
+"""Text in Hydra's message when a plugin is missing, and the extra of gapclose that installs the plugin."""
 
 
 def explain(error: BaseException) -> str | None:
-    """The sentence for an error that a user can put right; none for a defect of the program."""
+    """Returns one sentence for an error that a user can fix, and `None` for a defect of the program."""
     if isinstance(error, UserError):
         return str(error)
     if is_out_of_memory(error) or is_out_of_memory(error.__cause__):
-        asked = re.search(r"allocate ([\d.]+ \w+)", str(error))
+        requested = re.search(r"allocate ([\d.]+ \w+)", str(error))
         return (
-            f"The memory does not suffice{f' ({asked[1]} were asked for at once)' if asked else ''}; lower "
+            f"There is not enough memory{f' ({requested[1]} were requested at once)' if requested else ''}; reduce "
             "planner.horizon, planner.num_samples or planner.num_starts, the number of tasks or trajectories, a batch "
             "size, or the size of the model."
         )
@@ -39,24 +39,27 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValidationError):
         return explain_validation(error, "")
     text = str(error)
-    for named, extra in PLUGINS.items():
-        if named in text:
+    for plugin, extra in PLUGINS.items():
+        if plugin in text:
             return (
-                "This needs a plugin of Hydra that is not installed; get it by pip install 'gapclose[EXTRA]', or in a "
-                "checkout by pip install -e '.[EXTRA]'."
+                "This needs a plugin of Hydra that is not installed; install it with pip install 'gapclose[EXTRA]', or "
+                "in a checkout with pip install -e '.[EXTRA]'."
             ).replace("EXTRA", extra)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        for inner_workings in ("Config search path", "See https://hydra.cc", "To append to your config use"):
-            text = text.partition(inner_workings)[0]
+        for internals in ("Config search path", "See https://hydra.cc", "To append to your config use"):
+            text = text.partition(internals)[0]
         advice = " --help lists all groups and settings." if text.startswith("Could not override") else ""
         return one_line(text) + advice
     if isinstance(error, OSError) and error.filename:
-        return f"{unusable(error)}; choose another place by data_dir=DIR, hydra.run.dir=DIR, or the path that you gave."
+        return (
+            f"{describe_file_error(error)}; choose another path with data_dir=DIR or hydra.run.dir=DIR, or correct the "
+            "path that you gave."
+        )
     return None
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory did not suffice; of PyTorch's errors the text alone says so on a CPU."""
+    """Whether memory ran out. On a CPU, PyTorch raises a plain `RuntimeError`, so its text is searched."""
     texts = ("can't allocate memory", "out of memory")
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
@@ -65,7 +68,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 @contextmanager
 def naming_setting(key: str) -> Iterator[None]:
-    """Within it, arguments of the wrong type or out of range are settings inside this one."""
+    """Raises a validation error in this context as a `UserError` whose settings are named relative to `key`."""
     try:
         yield
     except ValidationError as error:
@@ -73,10 +76,15 @@ def naming_setting(key: str) -> Iterator[None]:
 
 
 def explain_validation(error: ValidationError, key: str) -> str:
-    """One sentence for values of the wrong type or out of range."""
+    """Returns one sentence for values of the wrong type or out of range.
+
+    Args:
+        error: the error.
+        key: config key of the object whose arguments are wrong; empty if unknown.
+    """
     problems: dict[str, list[str]] = {}
     for problem in error.errors():
-        # What follows the argument's name tells the types that would have been possible apart.
+        # Only the argument's name is kept; pydantic adds the member of the union type that it tried.
         name = ".".join(([key] if key else []) + [str(part) for part in problem["loc"][:1]])
         message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
         problems.setdefault(f"{name} is {problem['input']!r}", []).append(message)
@@ -84,6 +92,6 @@ def explain_validation(error: ValidationError, key: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The lines of a message as one, less those that speak of Hydra's inner workings."""
+    """Joins the lines of a message into one, without the lines about Hydra's internals."""
     lines = [line.strip() for line in text.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Writes files atomically: completely or not at all."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what the block writes there takes its place if the block ends without error."""
+    """Yields a temporary path beside `path`. The file written there replaces `path` if the block raises no error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -22,13 +22,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes the file whole or not at all."""
+    """Writes a JSON file atomically; numbers that are not finite become null."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def finite(content: Any) -> Any:
-    """The content with null for every number that JSON cannot hold."""
+    """Returns the content with `None` for every number that is not finite, which JSON cannot represent."""
     if isinstance(content, dict):
         return {name: finite(value) for name, value in content.items()}
     if isinstance(content, list):

@@ -1,23 +1,25 @@
-"""The overrides of a command line: what each is for, and which make no difference to what a run finds."""
+"""Parses the overrides of a command line, and lists the settings that do not affect the results of a run."""
 
 from collections.abc import Sequence
 
-NO_DIFFERENCE = ("sweep", "data_dir", "data.folder", "num_threads", "num_workers", "logger")
-"""Settings and groups that runs with the same results may differ in: folders leave them out of their names, a run goes
-on with others, and tables do not tell runs apart by them."""
+NEUTRAL_SETTINGS = ("sweep", "data_dir", "data.folder", "num_threads", "num_workers", "logger")
+"""Settings and groups that do not affect the results of a run.
+
+They are left out of the names of folders, may change when a run is resumed, and never distinguish runs in tables.
+"""
 
 
 def is_among(key: str, settings: Sequence[str]) -> bool:
-    """Whether a setting or group is one of these, or inside one of them."""
+    """Whether a setting or group is in the list, or is part of a group in it."""
     return key in settings or key.partition(".")[0] in settings
 
 
 def key_and_value(override: str) -> tuple[str, str]:
-    """The setting or group that an override is for, and what it is set to; empty where nothing is."""
+    """Returns the setting or group that an override changes, and its value; an empty string if it has none."""
     key, _, value = override.lstrip("+~").partition("=")
     return key.partition("@")[0], value
 
 
 def key_of(override: str) -> str:
-    """The setting or group that an override is for."""
+    """Returns the setting or group that an override changes."""
     return key_and_value(override)[0]

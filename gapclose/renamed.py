@@ -1,4 +1,4 @@
-"""Names that stored configurations may still use: what was called otherwise when a checkpoint or a run was made."""
+"""Translates old names of classes and settings in stored configurations, so that older checkpoints and runs load."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ TARGETS = {
     "gapclose.runs.stage.AdversarialStage": "gapclose.training.stage.AdversarialStage",
     "gapclose.runs.stage.Stage": "gapclose.training.stage.Stage",
 }
-"""The present name of each class in a configuration that has had another."""
+"""Old names of classes, and their present names."""
 KEYS = {"rivals": "compared"}
-"""The present name of each setting that has had another."""
+"""Old names of settings, and their present names."""
 
 
 def with_present_names(config: Any) -> Any:
-    """A stored configuration, or a part of one, with the names that its classes and settings have today."""
+    """Returns a stored configuration, or a part of one, with the present names of its classes and settings."""
     if isinstance(config, dict):
         return {
             KEYS.get(key, key): TARGETS.get(value, value)

@@ -1,7 +1,7 @@
-"""One seed for a run, and from it one for every purpose in it.
+"""Derives one seed per purpose from the seed of a run.
 
-Everything random draws from a generator of its own, named by seed, purpose and epoch. So nothing depends on the
-order in which other things drew, and a run that is resumed at an epoch draws what the uninterrupted run would have.
+Every source of randomness has its own generator, identified by seed, purpose and epoch. So its draws do not depend on
+the order of other draws, and a resumed run draws the same numbers as an uninterrupted one.
 """
 
 import hashlib
@@ -10,10 +10,10 @@ import torch
 
 
 def derive_seed(*names: int | str) -> int:
-    """A seed that depends on all the names."""
+    """Returns a seed from 0 to 2^63 - 1 that depends on all the names and their order."""
     return int.from_bytes(hashlib.blake2b(repr(names).encode(), digest_size=8).digest()) >> 1
 
 
 def generator(*names: int | str) -> torch.Generator:
-    """A generator on the CPU, seeded with all the names."""
+    """Returns a generator on the CPU, seeded by `derive_seed`."""
     return torch.Generator().manual_seed(derive_seed(*names))

@@ -1,4 +1,4 @@
-"""Types of settings that pydantic does not bring: numbers that are neither infinite nor NaN."""
+"""Types of settings that pydantic lacks: floats in a range, neither infinite nor NaN."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Small things that many tests share: a wall, a few trajectories, an ensemble, a model whose optimum is known."""
+"""Fixtures for many tests: an environment, a few trajectories, an ensemble, a model whose optimum is known."""
 
 import gc
 import os
@@ -25,7 +25,7 @@ __all__ = ["recorded"]
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
-# One thread each: pytest has a process for each core, and some tests start further ones.
+# One thread each: pytest has a process for each core, and some tests start more processes.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
@@ -37,14 +37,14 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def configuration_read_once():
-    """The configuration's files, for all tests: as in the commands, each of which would read them again."""
+    """Reads each configuration file once for all tests instead of once per command."""
     with reading_once():
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def wandb_away_from_home(tmp_path_factory):
-    """W&B finds no key of the user's, and leaves nothing in the home directory."""
+    """Hides the user's key from W&B, and keeps W&B from writing into the home directory."""
     folder = tmp_path_factory.mktemp("wandb")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "NETRC"):
@@ -55,7 +55,7 @@ def wandb_away_from_home(tmp_path_factory):
 
 
 class PointModel(WorldModel):
-    """`z' = z + gain · a`, with one member: every optimum is known."""
+    """`z' = z + gain · a`, with one member, so that optima are known."""
 
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def wall() -> Wall:
 
 
 class Engine(Wall):
-    """The wall as an engine would simulate it: gradients do not pass."""
+    """The wall without gradients, as if a physics engine simulated it."""
 
     differentiable = False
 

@@ -1,4 +1,4 @@
-"""Every option of every config group composes, and what it describes can be made."""
+"""Every option of every config group composes and can be instantiated."""
 
 import os
 import re
@@ -27,7 +27,7 @@ OBJECTIVES = [option.partition("=")[2] for option in OPTIONS if option.startswit
 
 @cache
 def composed(name, overrides):
-    """Takes a fifth of a second each time."""
+    """Cached, as a composition takes a fifth of a second."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(name, overrides=list(overrides))
 
@@ -36,8 +36,8 @@ def configuration(name, *overrides):
     return deepcopy(composed(name, overrides))
 
 
-def needed(option):
-    """What an option cannot do without."""
+def required(option):
+    """Other options that an option requires."""
     return ["env=pusht"] if option == "model=body_frame" else []
 
 
@@ -58,7 +58,7 @@ def test_there_are_options():
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_instantiates(option, tmp_path):
     group, _, choice = option.partition("=")
-    config = configuration("train", option, f"data_dir={tmp_path}", *needed(option))
+    config = configuration("train", option, f"data_dir={tmp_path}", *required(option))
     OmegaConf.resolve(config)
     parts = Parts.build(config)
     assert parts.mpc.planner.horizon >= 1
@@ -81,7 +81,7 @@ def test_every_option_composes_and_instantiates(option, tmp_path):
 
 @pytest.mark.parametrize("experiment", [option for option in OPTIONS if option.startswith("experiment=")])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_an_experiment_takes_any_objective(experiment, objective):
+def test_an_experiment_can_be_combined_with_any_objective(experiment, objective):
     chosen = instantiate(configuration("train", experiment, f"objective={objective}").objective)
     usual = instantiate(configuration("train", f"objective={objective}").objective)
     assert {name: vars(term).get("weight") for name, term in chosen.terms.items()} == {
@@ -90,12 +90,12 @@ def test_an_experiment_takes_any_objective(experiment, objective):
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith(("planner=", "init=", "object"))])
-def test_plan_has_the_options_too(option):
+def test_plan_has_the_same_options(option):
     assert Parts.build(configuration("plan", option)).mpc.planner.horizon == 30
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith(("baseline=", "finetune="))])
-def test_every_training_has_a_window_and_noise_to_set(option):
+def test_every_training_stage_has_settings_for_window_and_input_noise(option):
     group, _, choice = option.partition("=")
     stage = configuration("train", option)[group]
     if choice == "none":
@@ -106,7 +106,7 @@ def test_every_training_has_a_window_and_noise_to_set(option):
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("data=")])
-def test_data_differ_in_their_behaviour_alone(option):
+def test_data_options_differ_only_in_their_behaviour(option):
     data, expert = configuration("plan", option).data, configuration("train").data
     assert set(data) == set(expert)
     assert all(data[name] == expert[name] for name in data if name != "behaviour")
@@ -128,7 +128,7 @@ def test_every_job_of_a_sweep_composes(sweep):
     assert sweep != "sweep=search" or config.evaluation.seed != configuration("train").evaluation.seed
 
 
-def test_every_sweep_has_a_folder_of_its_own():
+def test_every_sweep_has_its_own_folder():
     folders = [re.search(r"dir: (multirun/\S+)", path.read_text())[1] for path in (conf_dir() / "sweep").iterdir()]
     assert len(folders) >= 10
     assert not [
@@ -157,7 +157,7 @@ def options_of(group):
 @pytest.mark.parametrize("radii", options_of("radii"))
 @pytest.mark.parametrize("attack", options_of("attack"))
 @pytest.mark.parametrize("mode", ["adversarial", "online_adversarial"])
-def test_every_attack_has_the_choice_of_all_radii(mode, attack, radii):
+def test_every_attack_can_be_combined_with_all_radii(mode, attack, radii):
     config = configuration("train", f"finetune={mode}", attack, radii, "attack.norm=l2")
     OmegaConf.resolve(config)
     made = instantiate(config.finetune).module.keywords["attack"]
@@ -166,7 +166,7 @@ def test_every_attack_has_the_choice_of_all_radii(mode, attack, radii):
     assert type(made.radii).__name__ == config.radii._target_.rpartition(".")[2]
 
 
-def test_attacks_and_radii_are_those_of_the_paper_by_default():
+def test_attacks_and_radii_have_the_defaults_of_the_paper():
     attack = instantiate(configuration("train", "finetune=adversarial").finetune).module.keywords["attack"]
     assert (attack.steps, attack.step_ratio, attack.norm, attack.keep_best) == (1, 1.25, "linf", False)
     assert attack.radii.current().tolist() == pytest.approx([0.05, 0.02])
@@ -187,14 +187,14 @@ def test_epsilon_scales_all_radii_of_the_attack(mode, radii):
 
 
 @pytest.mark.parametrize("planner", [option for option in OPTIONS if option.startswith("planner=")])
-def test_diagnostics_go_with_every_planner(planner):
+def test_diagnostics_work_with_every_planner(planner):
     config = configuration("diagnose", planner)
     diagnostics = build_diagnostics(config, Parts.build(config))
     assert diagnostics.descent.horizon == diagnostics.planner.horizon == 30
     assert diagnostics.descent.init is diagnostics.planner.init
 
 
-def test_diagnostics_compare_the_attacks_that_training_has():
+def test_diagnostics_compare_the_attacks_of_training():
     diagnose, train = configuration("diagnose"), {name: configuration("train", f"attack={name}") for name in ATTACKS}
     compared = instantiate(diagnose.diagnostics.attack).attacks
     assert list(compared) == ["random", *ATTACKS]
@@ -204,23 +204,23 @@ def test_diagnostics_compare_the_attacks_that_training_has():
     assert compared["pgd"].radii.current().tolist() == pytest.approx([0.05, 0.02])
 
 
-def test_diagnostics_need_nothing_of_mpc():
+def test_diagnostics_have_no_settings_of_mpc():
     config = configuration("diagnose")
     assert not {"mpc", "adaptation", "compile"} & set(config)
     assert Parts.build(config).mpc is None
 
 
-STARTS = dict(gradient="Normal", multistart="Knots", cem="Zeros", icem="Zeros", mppi="Zeros", grad_cem="Zeros")
+INITS = dict(gradient="Normal", multistart="Knots", cem="Zeros", icem="Zeros", mppi="Zeros", grad_cem="Zeros")
 
 
 @pytest.mark.parametrize("name", ["train", "plan", "diagnose"])
-@pytest.mark.parametrize(("planner", "start"), STARTS.items())
-def test_every_planner_starts_in_its_own_way_unless_told_otherwise(name, planner, start):
-    assert configuration(name, f"planner={planner}").init._target_.endswith(start)
+@pytest.mark.parametrize(("planner", "init"), INITS.items())
+def test_every_planner_has_its_default_init_unless_the_command_line_sets_another(name, planner, init):
+    assert configuration(name, f"planner={planner}").init._target_.endswith(init)
     assert configuration(name, f"planner={planner}", "init=colored").init._target_.endswith("Colored")
 
 
-def test_the_price_of_disagreement_is_fixed_by_default_and_chosen_where_that_is_asked_for():
+def test_the_disagreement_weight_is_fixed_by_default_and_computed_by_the_calibrated_objective():
     terms = {name: instantiate(configuration("plan", f"objective={name}").objective).terms for name in OBJECTIVES}
     assert terms["uncertainty_aware"]["disagreement"].weight == 30
     assert terms["calibrated"]["disagreement"].automatic

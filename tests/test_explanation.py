@@ -1,4 +1,4 @@
-"""Errors of others, in a sentence of ours."""
+"""Errors of other libraries are explained in one sentence."""
 
 import numpy as np
 import pytest
@@ -8,18 +8,18 @@ from gapclose.explanation import explain
 
 
 @pytest.mark.parametrize("allocate", [torch.zeros, np.zeros])
-def test_too_little_memory_names_the_settings_to_lower(allocate):
+def test_out_of_memory_names_the_settings_to_reduce(allocate):
     with pytest.raises((RuntimeError, MemoryError)) as error:
         allocate(2**58)
     sentence = explain(error.value)
-    assert sentence.startswith("The memory does not suffice (")
-    assert "lower planner.horizon" in sentence
+    assert sentence.startswith("There is not enough memory (")
+    assert "reduce planner.horizon" in sentence
     assert "\n" not in sentence
 
 
-def test_so_does_that_of_a_gpu():
+def test_out_of_memory_on_a_gpu_names_them_too():
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 8 GiB")
-    assert explain(error).startswith("The memory does not suffice (20.00 GiB were asked for at once); lower ")
+    assert explain(error).startswith("There is not enough memory (20.00 GiB were requested at once); reduce ")
 
 
 def test_other_errors_are_defects_of_the_program():

@@ -6,7 +6,7 @@ import pytest
 from gapclose.files import replacing, write_json
 
 
-def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
+def test_a_file_appears_only_when_it_is_complete(tmp_path):
     path = tmp_path / "new" / "file"
     with replacing(path) as temporary:
         temporary.write_text("whole")
@@ -15,7 +15,7 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(TypeError), replacing(path) as temporary:
@@ -24,7 +24,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_json_is_written_as_it_is_read(tmp_path):
+def test_json_that_is_written_is_read_back_unchanged(tmp_path):
     content = {"env": "wall", "gap": None, "values": [1.5, 2], "nested": {"λ": 0}}
     write_json(tmp_path / "metrics.json", content)
     assert json.loads((tmp_path / "metrics.json").read_text()) == content
@@ -44,7 +44,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert json.loads(path.read_text()) == {"run": 1}
 
 
-def test_what_json_cannot_hold_leaves_the_old_file(tmp_path):
+def test_content_that_json_cannot_represent_leaves_the_old_file(tmp_path):
     path = tmp_path / "metrics.json"
     write_json(path, {"run": 1})
     with pytest.raises(TypeError):

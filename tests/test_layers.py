@@ -20,7 +20,7 @@ def test_no_import_runs_against_the_order(layers, found):
     assert layers["violations"](found) == []
 
 
-def test_the_order_names_what_is_there(layers):
+def test_every_name_in_the_order_exists(layers):
     for package, order in layers["ORDER"].items():
         folder = ROOT / package.replace(".", "/")
         missing = [name for name in order[1:] if not (folder / name).is_dir() and not (folder / f"{name}.py").is_file()]
@@ -55,6 +55,6 @@ def test_an_import_against_the_order_is_found(layers, tmp_path, module, statemen
         for folder in file.relative_to(tmp_path).parents[:-1]:
             (tmp_path / folder / "__init__.py").touch()
         file.write_text(statement if name == module else "")
-    (said,) = layers["violations"](list(layers["imports"](tmp_path)))
-    assert said.startswith(f"gapclose/{module}.py:")
-    assert sentence in said
+    (violation,) = layers["violations"](list(layers["imports"](tmp_path)))
+    assert violation.startswith(f"gapclose/{module}.py:")
+    assert sentence in violation

@@ -13,7 +13,7 @@ names = st.lists(st.one_of(st.integers(-(2**70), 2**70), st.text(max_size=5)), m
 
 
 @given(names)
-def test_a_seed_is_one_that_torch_and_numpy_take_without_loss(given_names):
+def test_a_seed_is_in_the_range_that_torch_and_numpy_accept(given_names):
     seed = derive_seed(*given_names)
     assert 0 <= seed < 2**63
     assert torch.Generator().manual_seed(seed).initial_seed() == seed
@@ -27,7 +27,7 @@ def test_different_names_give_different_seeds(one, other):
 @pytest.mark.parametrize(
     ("one", "other"), [((1, 23), (12, 3)), ((1,), ("1",)), (("ab", "c"), ("a", "bc")), ((0,), (0, 0))]
 )
-def test_names_that_read_alike_are_told_apart(one, other):
+def test_names_that_look_alike_give_different_seeds(one, other):
     assert derive_seed(*one) != derive_seed(*other)
 
 
@@ -45,11 +45,11 @@ def test_another_process_derives_the_same_seed():
     assert int(there.stdout) == here
 
 
-def test_the_seed_of_a_name_stays_what_it_was_when_results_were_published():
+def test_seeds_stay_the_same_as_when_results_were_published():
     assert derive_seed(0, "tasks") == 5085028485891738766
 
 
-def test_generators_of_equal_names_draw_the_same_and_of_others_do_not():
+def test_generators_draw_the_same_numbers_exactly_if_their_names_are_equal():
     draw = torch.rand(5, generator=generator(0, "tasks"))
     torch.rand(3)
     assert torch.equal(draw, torch.rand(5, generator=generator(0, "tasks")))
@@ -57,7 +57,7 @@ def test_generators_of_equal_names_draw_the_same_and_of_others_do_not():
     assert not torch.equal(draw, torch.rand(5, generator=generator(0, "plans")))
 
 
-def test_a_generator_leaves_the_global_one_alone():
+def test_a_generator_does_not_change_the_global_one():
     before = torch.random.get_rng_state()
     torch.rand(5, generator=generator(0, "tasks"))
     assert torch.equal(before, torch.random.get_rng_state())

@@ -12,7 +12,7 @@ from typing import Any
 
 import wandb
 
-from gapclose.errors import UserError, command
+from gapclose.errors import UserError, reporting_errors
 from gapclose.files import replacing
 
 SIGN_IN = "sign in by wandb login (or set WANDB_API_KEY), or write the specification to a file by --output FILE.json"
@@ -34,7 +34,7 @@ def main() -> None:
         "--output", type=Path, metavar="FILE.json", help="write the specification to a file, save nothing online"
     )
     args = parser.parse_args()
-    with command():
+    with reporting_errors():
         build(args.project, args.entity, args.swept, args.output)
 
 

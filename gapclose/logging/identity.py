@@ -11,9 +11,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gapclose.files import replacing
-from gapclose.overrides import NO_DIFFERENCE, is_among, key_of
+from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_of
 
-IGNORED_SETTINGS = (*NO_DIFFERENCE, "finetune", "model", "resume", "evaluation.models", "hydra")
+IGNORED_SETTINGS = (*NEUTRAL_SETTINGS, "finetune", "model", "resume", "evaluation.models", "hydra")
 """Settings that are left out of a run's name: it has them already, or they do not distinguish runs."""
 
 

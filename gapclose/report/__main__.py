@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gapclose.errors import command
+from gapclose.errors import reporting_errors
 from gapclose.report.folder import write_report
 
 
@@ -11,7 +11,7 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(prog="python -m gapclose.report", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of a run of train.py, or of a sweep")
-    with command():
+    with reporting_errors():
         print(f"Open {write_report(parser.parse_args().folder)} in a browser.")
 
 

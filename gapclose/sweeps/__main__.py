@@ -8,7 +8,7 @@ summary.csv, timings.csv and pictures into the folder, and failures.csv if runs 
 import argparse
 from pathlib import Path
 
-from gapclose.errors import command
+from gapclose.errors import reporting_errors
 from gapclose.sweeps.summary import summarize_sweep
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of the sweep")
     parser.add_argument("--page", type=Path, help="Markdown page whose generated part is replaced")
     args = parser.parse_args()
-    with command():
+    with reporting_errors():
         summarize_sweep(args.folder, args.page)
 
 

@@ -11,11 +11,11 @@ import yaml
 
 from gapclose.errors import UserError
 from gapclose.evaluation.outcomes import read_outcomes
-from gapclose.overrides import NO_DIFFERENCE, is_among, key_and_value
+from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_and_value
 from gapclose.progress import track
 
 IGNORED_SETTINGS = (
-    *NO_DIFFERENCE,
+    *NEUTRAL_SETTINGS,
     "compare",
     "seed",
     "resume",

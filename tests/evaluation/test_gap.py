@@ -126,11 +126,11 @@ def test_a_single_way_has_the_same_results_as_among_others(parts, ensemble, way)
 
 
 def test_with_a_disagreement_term_open_loop_is_also_measured_without_it(parts, ensemble):
-    _, priced = measure_gap(ensemble, objective=objective(30.0), seed=0, **parts)
+    _, penalised = measure_gap(ensemble, objective=objective(30.0), seed=0, **parts)
     _, free = measure_gap(ensemble, objective=objective(0.0), seed=0, **parts)
-    assert list(priced) == ["open_loop", "open_loop_without_disagreement", "mpc"]
-    assert torch.equal(priced["open_loop_without_disagreement"].actions, free["open_loop"].actions)
-    assert not torch.equal(priced["open_loop"].actions, free["open_loop"].actions)
+    assert list(penalised) == ["open_loop", "open_loop_without_disagreement", "mpc"]
+    assert torch.equal(penalised["open_loop_without_disagreement"].actions, free["open_loop"].actions)
+    assert not torch.equal(penalised["open_loop"].actions, free["open_loop"].actions)
 
 
 def test_an_automatic_disagreement_weight_is_that_of_the_model_and_is_reported(parts, ensemble):
@@ -142,10 +142,10 @@ def test_an_automatic_disagreement_weight_is_that_of_the_model_and_is_reported(p
     assert torch.equal(executions["open_loop"].actions, fixed["open_loop"].actions)
 
 
-@pytest.mark.parametrize("price", [0.0, 30.0])
-def test_a_fixed_disagreement_weight_is_reported_too(parts, ensemble, price):
-    gap, _ = measure_gap(ensemble, objective=objective(price), seed=0, ways=[], **parts)
-    assert gap["disagreement_weight"] == price
+@pytest.mark.parametrize("weight", [0.0, 30.0])
+def test_a_fixed_disagreement_weight_is_reported_too(parts, ensemble, weight):
+    gap, _ = measure_gap(ensemble, objective=objective(weight), seed=0, ways=[], **parts)
+    assert gap["disagreement_weight"] == weight
 
 
 def test_mpc_is_measured_with_and_without_adaptation(parts, ensemble):

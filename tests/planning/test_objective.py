@@ -279,11 +279,11 @@ def test_an_unknown_value_of_at_is_refused_and_the_known_ones_are_listed():
 
 @pytest.mark.parametrize("weight", [30.0, "auto"])
 def test_disagreement_needs_an_ensemble(ensemble, point_model, weight):
-    priced = objective(disagreement=weight)
-    priced.require(ensemble)
+    penalised = objective(disagreement=weight)
+    penalised.require(ensemble)
     with pytest.raises(UserError, match="the disagreement of an ensemble, but the model has a single member"):
-        priced.require(point_model())
-    for free in (objective(disagreement=0.0), priced.without("disagreement")):
+        penalised.require(point_model())
+    for free in (objective(disagreement=0.0), penalised.without("disagreement")):
         free.require(point_model())
 
 

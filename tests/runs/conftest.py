@@ -1,4 +1,4 @@
-"""The entry points, called in this process with tiny settings."""
+"""Calls the entry points in this process with tiny settings."""
 
 import json
 import sys
@@ -33,19 +33,19 @@ TINY_POLICY += ["policy.training.epochs=3", "policy.training.steps_per_epoch=5"]
 
 
 def metrics_of(folder):
-    """What a run has left in its metrics.json."""
+    """The content of a run's metrics.json."""
     return json.loads((Path(folder) / "metrics.json").read_text())
 
 
 def without_times(content):
-    """Metrics less what differs between equal runs."""
+    """Metrics without times, which differ between equal runs."""
     if isinstance(content, dict):
         return {name: without_times(value) for name, value in content.items() if not name.endswith("_seconds")}
     return [without_times(value) for value in content] if isinstance(content, list) else content
 
 
 def finetuned_weights(folder):
-    """The weights that the finetuning of a run left behind."""
+    """The weights after the last epoch of finetuning."""
     return torch.load(Path(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
@@ -54,7 +54,7 @@ def is_one_sentence(text):
 
 
 class Answer(NamedTuple):
-    """What a command answered."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -63,12 +63,12 @@ class Answer(NamedTuple):
 
 @pytest.fixture
 def rendered():
-    """Asked for by a test that looks into pictures or needs a report, which take half of the time of a tiny run."""
+    """Requested by tests of pictures or the report, which take half of the time of a tiny run."""
 
 
 @pytest.fixture(autouse=True)
 def unrendered(monkeypatch, request):
-    """Pictures are drawn, but not rendered: their files hold one pixel. Runs leave no report."""
+    """Pictures are drawn, but not rendered: their files have one pixel. Runs write no report."""
     if "rendered" not in request.fixturenames:
         pixel = Image.new("RGB", (1, 1))
         monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: pixel.save(path, "PNG"))
@@ -77,7 +77,7 @@ def unrendered(monkeypatch, request):
 
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
-    """Calls an entry point with command-line arguments, in an empty folder unless the test changes it."""
+    """Calls an entry point with command-line arguments in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *arguments: str) -> Answer:

@@ -42,12 +42,12 @@ def test_with_an_oracle_the_table_shows_the_share_of_the_way_to_it_that_is_close
 
 
 def test_settings_inside_a_method_define_another_method_not_another_condition(tmp_path):
-    price = "objective.terms.disagreement.weight"
-    plain = dict(defaults=["radii=fixed", f"{price}=30"])
+    weight = "objective.terms.disagreement.weight"
+    plain = dict(defaults=["radii=fixed", f"{weight}=30"])
     leave_run(tmp_path, ["finetune=continue"], 0, [1, 0], [1.0, 1.0], "continue", **plain)
     leave_run(tmp_path, ["finetune=online", "sweep=wall"], 0, [1, 1], [0.5, 0.5], **plain)
     leave_run(tmp_path, ["finetune=online", "finetune.rollouts.tasks=failures"], 0, [1, 1], [0.4, 0.4], **plain)
-    leave_run(tmp_path, ["finetune=none", f"{price}=300"], 0, [1, 1], [0.3, 0.3], "none", defaults=["radii=fixed"])
+    leave_run(tmp_path, ["finetune=none", f"{weight}=300"], 0, [1, 1], [0.3, 0.3], "none", defaults=["radii=fixed"])
     settings = read_settings(tmp_path)
     assert list(by_condition(settings)) == ["all"]
     assert all("success" in setting.comparisons for setting in settings if setting.method["finetune"] != "continue")

@@ -1,1 +1,1 @@
-"""The command line: entry points, multiruns, searches, and how they end."""
+"""The command line: entry points, composition of configurations, multiruns and searches, and error messages."""

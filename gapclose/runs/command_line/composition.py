@@ -1,4 +1,4 @@
-"""How configurations are composed: each command's once, and from files that are read once."""
+"""Makes Hydra compose the configuration of a command only once, and read each configuration file only once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Lets Hydra read each configuration file once for all that it composes, such as the jobs of a sweep.
+    """Makes Hydra read each configuration file once for all compositions in this context, such as those of a sweep.
 
     Parsing takes a third of the time of a composition. Hydra also copies all that plugins have registered for each
     composition, and for --help once more for each group, which is most of the time that it takes; the list of places
@@ -40,11 +40,11 @@ def reading_once() -> Iterator[None]:
 
 @contextmanager
 def composing_once() -> Iterator[None]:
-    """Lets Hydra run on the configuration that it has composed to find out whether the command is a multirun.
+    """Makes Hydra reuse the configuration that it composes to find out whether the command is a multirun.
 
-    Hydra composes a configuration to read `hydra.mode` in it, forgets it, and composes an equal one, with the mode as
-    one more override, to run on. That takes a quarter of a second. The first composition lacks the mode and two
-    checks: they are made up for here.
+    Hydra composes the configuration once to read `hydra.mode`, and again, with the mode as an additional override, to
+    run the job. The second composition takes a quarter of a second. The first one lacks the mode and two checks, which
+    are added here.
     """
     load, first = ConfigLoaderImpl.load_configuration, {}
 
@@ -56,7 +56,7 @@ def composing_once() -> Iterator[None]:
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        if not validate_sweep_overrides:  # Only Hydra.get_mode asks for no validation.
+        if not validate_sweep_overrides:  # Only Hydra.get_mode composes without validation.
             config = load(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
             first[config_name, *overrides] = config
             return config

@@ -1,4 +1,7 @@
-"""What the command-line entry points share: the configuration folder, and errors in one sentence."""
+"""The entry points of the commands train, plan and diagnose. They report errors in one sentence.
+
+What the commands do is in `gapclose.runs.jobs`.
+"""
 
 import gc
 import logging
@@ -27,20 +30,20 @@ from gapclose.runs.command_line.composition import composing_once, reading_once
 
 
 def conf_dir() -> Path:
-    """The folder of the Hydra configuration: inside the installed package, or beside it in a checkout."""
+    """Returns the folder of the Hydra configuration: inside the installed package, or beside it in a checkout."""
     package = Path(gapclose.__file__).parent
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
 def run_dir(resume: str | None) -> str:
-    """The Hydra run directory: that of the run to resume, or a new one named by time and process."""
+    """Returns the Hydra run directory: that of the run to resume, or a new one named by time and process."""
     if resume is not None and (Path(resume) / "config.yaml").is_file():
         return resume
     return f"outputs/{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
 
 
 def output_subdir(resume: str | None) -> str | None:
-    """Where Hydra leaves the command line below the run's folder; nowhere if that has the one that started the run."""
+    """Returns Hydra's subfolder for the command line; `None` for a resumed run, to keep the original command line."""
     return ".hydra" if resume is None else None
 
 
@@ -65,19 +68,19 @@ def diagnose() -> None:
 
 @dataclass
 class Job:
-    """What Hydra calls with the configuration of a run, perhaps in a process of a launcher, which it is pickled for.
+    """The function that Hydra calls with the configuration of a run. Launchers pickle it for other processes.
 
     Attributes:
-        name: of the module in `gapclose.runs.jobs` that runs it.
-        composed: whether this process has had a configuration to run.
+        name: name of the module in `gapclose.runs.jobs` that runs the job.
+        started: whether the job was called in this process, so that its configuration could be composed.
     """
 
     name: str
-    composed: bool = False
+    started: bool = False
 
     def __call__(self, cfg: DictConfig) -> Any:
-        self.composed = True
-        quiet()
+        self.started = True
+        silence_warnings()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return multirun.run_job(self.run, cfg, skip=self.name == "train")
         try:
@@ -88,21 +91,21 @@ class Job:
             fail(explain(error))
 
     def run(self, cfg: DictConfig) -> Any:
-        """Imported only now: --help and a misspelt setting are answered at once, and so is a job that has finished."""
+        """Runs the job. Imports its module only now, so that --help, errors in settings and finished jobs are fast."""
         module = import_module(f"gapclose.runs.jobs.{self.name}")
-        if not gc.get_freeze_count():  # What was imported stays; looking for garbage in it takes a third of a second.
+        if not gc.get_freeze_count():  # Imports stay: to search them for garbage takes a third of a second each time.
             gc.freeze()
         return module.run(cfg)
 
 
-def quiet() -> None:
-    """Silences what Lightning and Hydra say at every start, which is nothing that a user could act on."""
+def silence_warnings() -> None:
+    """Silences the warnings of Lightning and Hydra that appear at every start and that a user cannot act on."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         ".*LeafSpec.*is deprecated",
         ".*smaller than the logging interval",
         "Checkpoint directory .* exists",
-        r"\n'hydra/launcher/ray' is validated against ConfigStore schema",  # The plugin's is called the same.
+        r"\n'hydra/launcher/ray' is validated against ConfigStore schema",  # The plugin has a schema of this name.
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -110,43 +113,46 @@ def quiet() -> None:
 def launch(name: str) -> None:
     """Composes the configuration `name` from the command line and runs `gapclose.runs.jobs.<name>` on it.
 
-    What a user can put right is printed as one sentence, and the exit code is 1; Ctrl-C exits with 130. Jobs of a
-    multirun go on after one that fails; at the end there is a table of what they have found, and one sentence about
-    those that failed.
+    An error that a user can fix is printed as one sentence, and the exit code is 1. Ctrl-C exits with 130. A failed job
+    does not stop the other jobs of a multirun; at the end, a table shows the results, and one sentence the failures.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the sentence is ours.
-    quiet()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Makes Hydra raise its errors, so that they can be explained here.
+    silence_warnings()
     job = Job(name)
     with multirun.Sweep() as sweep:
         try:
-            broken = start(job, sweep)
+            aborted = run_hydra(job, sweep)
             if sweep.folder:
-                sweep.finish(summary=name == "train", broken=broken)
+                sweep.finish(summary=name == "train", aborted=aborted)
         except (Interrupted, KeyboardInterrupt) as interruption:
             print(sweep.resume_hint() or str(interruption) or "Interrupted.", file=sys.stderr)
             sys.exit(130)
 
 
-def start(job: Job, sweep: multirun.Sweep) -> str | None:
-    """Composes the configuration and runs the job, or all jobs of the sweep; returns why not all of them, if so."""
+def run_hydra(job: Job, sweep: multirun.Sweep) -> str | None:
+    """Composes the configuration and runs the job, or all jobs of a sweep.
+
+    Returns:
+        Why a sweep was aborted, or `None`.
+    """
     try:
         with composing_once(), reading_once():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=job.name)(job)()
     except Exception as error:
-        sentence = explain(error if sweep.folder or job.composed else misspelt(job.name) or error)
+        sentence = explain(error if sweep.folder or job.started else fixed_settings_error(job.name) or error)
         if sentence is None and sweep.folder:
-            return sweep.broken(error)
-        if sentence is None and job.composed:
+            return sweep.abort_message(error)
+        if sentence is None and job.started:
             raise
-        # What Hydra cannot make a configuration of is the command line's fault, whatever the error's type.
+        # No configuration could be composed: the command line is wrong, whatever the type of the error.
         fail(sentence or one_line(str(error)))
 
 
-def misspelt(name: str) -> Exception | None:
-    """What is wrong with the settings beside the ranges of a ready-made sweep; none if there is no sweep, or nothing.
+def fixed_settings_error(name: str) -> Exception | None:
+    """Returns the error in the settings of a ready-made sweep that have a single value, or `None`.
 
-    Hydra reads in the configuration that it is one. Where it cannot make one, it takes the command for that of a
-    single run, and would say of the ranges that these have none.
+    Such a command becomes a sweep by a setting in the configuration. If the configuration cannot be composed, Hydra
+    takes the command for a single run, and complains about values such as `seed=0,1` instead of the actual error.
     """
     given = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
     if not any(key_of(argument) == "sweep" for argument in given):

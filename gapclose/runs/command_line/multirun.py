@@ -1,4 +1,4 @@
-"""Multiruns that go on where they were interrupted, with a folder for each job and a lock on that of the sweep."""
+"""Multiruns: a folder for each job, resumption of interrupted sweeps, and a report of failed jobs at the end."""
 
 import logging
 import os
@@ -19,40 +19,40 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from gapclose.cores import cores
-from gapclose.errors import UserError, fail, unusable
+from gapclose.errors import UserError, describe_file_error, fail
 from gapclose.explanation import explain, one_line
 from gapclose.files import replacing
-from gapclose.overrides import NO_DIFFERENCE
+from gapclose.overrides import NEUTRAL_SETTINGS
 from gapclose.runs.command_line.search import check_search, continue_study
 from gapclose.runs.setup.optimized_metric import optimized_value
-from gapclose.runs.storage.run_folder import COMPARISON_SETTINGS, finished, first_process, job_folder
+from gapclose.runs.storage.run_folder import COMPARISON_SETTINGS, is_finished, is_first_process, job_folder
 
 log = logging.getLogger(__name__)
 
 ERROR = "error.txt"
-"""Where a job that has failed says why; the next attempt at it takes it away."""
+"""File with the error of a failed job, in its folder; the next attempt deletes it."""
 
 
 def parallel_jobs(num_threads: int | None) -> int:
-    """How many jobs with so many threads each have cores of their own; with `num_threads=null` each has one."""
+    """Returns the number of jobs that the cores suffice for; `num_threads=null` counts as one thread per job."""
     return max(1, cores() // (num_threads or 1))
 
 
-def no_difference(job: str) -> list[str]:
-    """Settings and groups that jobs of train.py, plan.py or diagnose may differ in without being others."""
-    return [*NO_DIFFERENCE, *(COMPARISON_SETTINGS if job == "train" else ())]
+def neutral_settings(job: str) -> list[str]:
+    """Returns the settings and groups that do not affect the results of jobs of `train`, `plan` or `diagnose`."""
+    return [*NEUTRAL_SETTINGS, *(COMPARISON_SETTINGS if job == "train" else ())]
 
 
-OmegaConf.register_new_resolver("no_difference", no_difference, replace=True)
+OmegaConf.register_new_resolver("neutral_settings", neutral_settings, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
 
 class Sweep:
-    """The multirun that a command turns out to be, if it does. Within it, its folder belongs to no other.
+    """The multirun of a command, if it is one. Its folder is locked until the end of the context.
 
     Attributes:
-        folder: of the sweep; none before it begins, or if the command is no multirun.
+        folder: folder of the sweep; `None` before it begins, or if the command is not a multirun.
     """
 
     current: ClassVar[Self | None] = None
@@ -60,7 +60,7 @@ class Sweep:
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.lock: FileLock | None = None
-        self.earlier: dict[Path, int] = {}
+        self.earlier_errors: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
         Sweep.current = self
@@ -70,22 +70,23 @@ class Sweep:
         Sweep.current = None
         if self.lock:
             Path(self.lock.lock_file).unlink(missing_ok=True)
-            if [path.name for path in self.folder.glob("*")] == ["multirun.yaml"]:  # Hydra's, of jobs that it refused.
+            if [path.name for path in self.folder.glob("*")] == ["multirun.yaml"]:  # Hydra has refused all jobs.
                 (self.folder / "multirun.yaml").unlink()
                 with suppress(OSError):
                     self.folder.rmdir()
             self.lock.release()
 
     def begin(self, config: DictConfig) -> None:
-        """Takes the folder, before any job starts.
+        """Checks the sweep and locks its folder, before any job starts.
 
         Raises:
-            UserError: another sweep is at work in it, or jobs would share folders or processes.
+            UserError: another sweep uses the folder, jobs would share a folder, or the launcher or the search is
+                impossible.
         """
-        if not first_process():  # It takes part in the jobs of the first, in the same order.
+        if not is_first_process():  # It takes part in all jobs of the first process.
             return
-        check_names(config)
-        check_processes(config)
+        check_folder_names(config)
+        check_launcher(config)
         searching = "optuna" in config.hydra.sweeper._target_
         if searching:
             check_search(config.hydra.sweeper, config.get("optimized_metric"))
@@ -96,59 +97,64 @@ class Sweep:
             lock.acquire(blocking=False)
         except Timeout as error:
             raise UserError(
-                f"A sweep is at work in {folder}; wait for it, or choose another folder by hydra.sweep.dir=DIR."
+                f"Another sweep is using {folder}; wait until it has finished, or choose another folder with "
+                "hydra.sweep.dir=DIR."
             ) from error
-        self.folder, self.lock, self.earlier = folder, lock, self.errors(folder)
-        # The processes that trainer=ddp starts have this command line, and must come to the same folder.
-        sys.argv.append(self.setting())
+        self.folder, self.lock, self.earlier_errors = folder, lock, self.error_files(folder)
+        # The processes that trainer=ddp starts repeat this command line, and must use the same folder.
+        sys.argv.append(self.folder_setting())
         if searching:
             continue_study(config.hydra.sweeper)
 
-    def setting(self) -> str:
-        """What makes a command go on with this sweep."""
+    def folder_setting(self) -> str:
+        """Returns the override that makes a command resume this sweep."""
         return f"hydra.sweep.dir={self.folder}"
 
     @staticmethod
-    def errors(folder: Path) -> dict[Path, int]:
-        """The error messages below a folder, and when they were written."""
+    def error_files(folder: Path) -> dict[Path, int]:
+        """Returns the error files below a folder, and their modification times."""
         return {path: path.stat().st_mtime_ns for path in sorted(folder.glob(f"**/{ERROR}"))}
 
     def resume_hint(self) -> str | None:
-        """After Ctrl-C; none if this is no multirun."""
-        return self.folder and f"Interrupted. Go on with the same command and {shlex.quote(self.setting())}."
+        """Returns how to resume the sweep after Ctrl-C; `None` if the command is not a multirun."""
+        return self.folder and f"Interrupted. Resume with the same command and {shlex.quote(self.folder_setting())}."
 
-    def broken(self, error: Exception) -> str:
-        """What to say of an error that is not one of the jobs, such as that of a process that was killed."""
+    def abort_message(self, error: Exception) -> str:
+        """Returns the message for an error outside the jobs, such as that of a process that was killed."""
         return (
-            f"The sweep broke off ({type(error).__name__}: {one_line(str(error))[:200]}); go on with the same command "
-            f"and {shlex.quote(self.setting())}."
+            f"The sweep was aborted ({type(error).__name__}: {one_line(str(error))[:200]}); resume with the same "
+            f"command and {shlex.quote(self.folder_setting())}."
         )
 
-    def finish(self, summary: bool, broken: str | None = None) -> None:
-        """Says what the jobs have found, and which of them failed; exits with code 1 if any did, or the table.
+    def finish(self, summary: bool, aborted: str | None = None) -> None:
+        """Summarises the results, and reports failures.
+
+        Exits with code 1 if a job or the summary has failed, or if the sweep was aborted.
 
         Args:
-            summary: whether to make a table of their results.
-            broken: why not all of them have been run.
+            summary: whether to make the table and the report.
+            aborted: why the sweep was aborted; `None` if all jobs were run.
         """
-        unsummarized = summarize(self.folder) if summary else None
-        failed = [path for path, time in self.errors(self.folder).items() if self.earlier.get(path) != time]
-        try_again = f"the same command with {shlex.quote(self.setting())} tries again."
-        sentences = [broken, f"{failures(failed)}; {try_again}" if failed else None, unsummarized]
+        summary_error = summarize(self.folder) if summary else None
+        failed = [
+            path for path, written in self.error_files(self.folder).items() if self.earlier_errors.get(path) != written
+        ]
+        try_again = f"the same command with {shlex.quote(self.folder_setting())} tries again."
+        sentences = [aborted, f"{describe_failures(failed)}; {try_again}" if failed else None, summary_error]
         if any(sentences):
             fail(" ".join(filter(None, sentences)))
 
 
-def failures(errors: list[Path]) -> str:
-    """How many jobs have left these error messages, and why: the reason that all have, or where the reasons are."""
-    many = "1 job has" if len(errors) == 1 else f"{len(errors)} jobs have"
+def describe_failures(errors: list[Path]) -> str:
+    """Returns how many jobs have failed, with the reason if they share it, and with the error files."""
+    jobs = "1 job has" if len(errors) == 1 else f"{len(errors)} jobs have"
     where = ", ".join(map(str, errors[:3])) + (f" and {len(errors) - 3} more" if len(errors) > 3 else "")
     reason, *others = {path.read_text().partition("\n")[0] for path in errors}
-    return f"{many} failed for the reasons in {where}" if others else f"{many} failed ({where}): {reason.rstrip('.')}"
+    return f"{jobs} failed for the reasons in {where}" if others else f"{jobs} failed ({where}): {reason.rstrip('.')}"
 
 
 def summarize(folder: Path) -> str | None:
-    """Leaves table and report of a sweep; returns why not, if it fails. The jobs have been run all the same."""
+    """Writes the table and the report of a sweep. Returns a message if that fails, and otherwise `None`."""
     from gapclose.report.sweep import write_sweep_report  # Takes seconds.
     from gapclose.sweeps.summary import summarize_sweep
 
@@ -158,17 +164,17 @@ def summarize(folder: Path) -> str | None:
     except UserError as error:
         print(error)
     except Exception as error:
-        in_place = isinstance(error, OSError) and error.filename
-        reason = unusable(error) if in_place else f"{type(error).__name__}: {one_line(str(error))}"
+        is_file_error = isinstance(error, OSError) and error.filename
+        reason = describe_file_error(error) if is_file_error else f"{type(error).__name__}: {one_line(str(error))}"
         return (
-            f"The results of the jobs could not be put together ({reason}); try python -m gapclose.sweeps "
+            f"The results of the jobs could not be summarised ({reason}); try python -m gapclose.sweeps "
             f"{shlex.quote(str(folder))}."
         )
     return None
 
 
 class BeginSweep(Callback):
-    """Tells the current sweep its configuration. Hydra would make warnings of errors, and so they end the program."""
+    """Begins the current sweep. Errors end the program, as Hydra would turn them into warnings."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
@@ -178,8 +184,8 @@ class BeginSweep(Callback):
             fail(explain(error) or f"{type(error).__name__}: {one_line(str(error))}")
 
 
-def check_names(config: DictConfig) -> None:
-    """Refuses to sweep over what the names of the jobs' folders leave out, as they would be the same."""
+def check_folder_names(config: DictConfig) -> None:
+    """Raises `UserError` if jobs differ only in settings that the names of their folders leave out."""
     settings = config.hydra
     if "override_dirname" not in OmegaConf.to_container(settings.sweep, resolve=False)["subdir"]:
         return
@@ -189,27 +195,30 @@ def check_names(config: DictConfig) -> None:
         if override.is_sweep_override() and key in settings.job.config.override_dirname.exclude_keys:
             raise UserError(
                 f"Jobs that differ in {key} alone would share a folder, as its name leaves {key} out; give one value "
-                "of it, or name folders otherwise: 'hydra.sweep.subdir=${hydra.job.num}'."
+                "of it, or other names to the folders: 'hydra.sweep.subdir=${hydra.job.num}'."
             )
 
 
-def check_processes(config: DictConfig) -> None:
-    """Refuses trainer=ddp with launchers whose processes cannot start further ones for the same job."""
+def check_launcher(config: DictConfig) -> None:
+    """Raises `UserError` for trainer=ddp with a launcher whose processes cannot start more processes for a job."""
     launcher = config.hydra.launcher._target_.rpartition(".")[2]
-    if distributed(config) and launcher not in ("BasicLauncher", "SlurmLauncher"):
+    if is_distributed(config) and launcher not in ("BasicLauncher", "SlurmLauncher"):
         raise UserError(
-            "trainer=ddp shares out one job over processes, and this launcher several jobs; leave out one of "
-            "trainer=ddp and hydra/launcher."
+            "trainer=ddp distributes one job over processes, and this launcher distributes several jobs; leave out one "
+            "of trainer=ddp and hydra/launcher."
         )
 
 
-def distributed(config: DictConfig) -> bool:
-    """Whether a job is shared out over processes, by trainer=ddp."""
+def is_distributed(config: DictConfig) -> bool:
+    """Whether a job is distributed over processes by trainer=ddp."""
     return config.trainer.get("strategy") is not None
 
 
 def end_with_parent() -> None:
-    """Ends this process within a second of the launcher that started it; after a SIGKILL it would go on."""
+    """Ends this process within a second after the launcher that started it has ended.
+
+    Otherwise it would keep running if the launcher was killed by SIGKILL.
+    """
     parent = os.getppid()
 
     def watch() -> None:
@@ -222,14 +231,17 @@ def end_with_parent() -> None:
 
 
 def run_job(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> Any:
-    """One job of a multirun: what `run` returns, or none if it fails, which is for the sweep to say at its end.
+    """Runs one job of a multirun, unless it has finished already.
 
-    A job that is shared out over processes ends the sweep, unless its configuration was refused, as in all of them.
+    If a distributed job fails, the sweep ends, unless the configuration was refused, which all processes do alike.
 
     Args:
-        run: the job.
-        cfg: its configuration.
-        skip: whether a job with metrics.json has finished.
+        run: runs the job.
+        cfg: configuration of the job.
+        skip: whether a job with a metrics.json counts as finished.
+
+    Returns:
+        The result of `run`; `None` if it fails. The sweep reports the failure at its end.
     """
     settings = HydraConfig.get()
     if Sweep.current is None and settings.launcher._target_.endswith("JoblibLauncher"):
@@ -237,41 +249,41 @@ def run_job(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
     folder = Path(settings.runtime.output_dir)
     title = f"#{settings.job.num} {settings.job.override_dirname.replace(',', ' ')}"
     try:
-        if skip and finished(folder, cfg):
+        if skip and is_finished(folder, cfg):
             log.info("%s: finished already", title)
             (folder / ERROR).unlink(missing_ok=True)
             return optimized_value(folder, cfg.optimized_metric)
-        if first_process():
-            log.info("%s: %s", title, state(folder, skip))
+        if is_first_process():
+            log.info("%s: %s", title, job_status(folder, skip))
             (folder / ERROR).unlink(missing_ok=True)
         return run(cfg)
     except Exception as error:
-        if first_process():
+        if is_first_process():
             log.error("#%d: failed: %s", settings.job.num, save_error(folder, error))
-        if distributed(cfg) and (explain(error) is None or isinstance(error, (OSError, MemoryError, RuntimeError))):
-            # Other processes may be at this job still, and would mistake what this one does in the next for their own.
-            # Hydra would go on after an Exception.
+        if is_distributed(cfg) and (explain(error) is None or isinstance(error, (OSError, MemoryError, RuntimeError))):
+            # Other processes may still run this job, and would communicate with the next job of this process. After an
+            # exception, Hydra would start that job, so the process exits.
             fail(
-                f"The sweep broke off, as #{settings.job.num} failed in one of its processes ({type(error).__name__}: "
-                f"{one_line(str(error))[:200]}); go on with the same command and "
+                f"The sweep was aborted, as #{settings.job.num} failed in one of its processes "
+                f"({type(error).__name__}: {one_line(str(error))[:200]}); resume with the same command and "
                 f"{shlex.quote(f'hydra.sweep.dir={settings.sweep.dir}')}."
             )
         return None
 
 
-def state(folder: Path, skip: bool) -> str:
-    """What a job's folder says of earlier attempts; `skip` as in `attempt`."""
+def job_status(folder: Path, skip: bool) -> str:
+    """Returns what the job will do, given the files of earlier attempts in its folder; `skip` as in `run_job`."""
     if (folder / ERROR).exists():
-        return "failed before, is tried again"
+        return "failed before, is repeated"
     if (folder / "config.yaml").exists() and not (folder / "metrics.json").exists():
-        return "was interrupted, goes on"
+        return "was interrupted, resumes"
     if skip and (folder / "metrics.json").exists():
-        return "is evaluated with further planners"
+        return "is evaluated with additional planners"
     return "starts"
 
 
 def save_error(folder: Path, error: Exception) -> str:
-    """Leaves the error in the job's folder, with a traceback if it is a defect of the program; returns its sentence."""
+    """Writes the error into the job's folder, with a traceback if it is a defect, and returns its message."""
     sentence = explain(error)
     text = one_line(sentence or f"{type(error).__name__}: {error}")
     with replacing(folder / ERROR) as temporary:

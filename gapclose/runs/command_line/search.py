@@ -1,4 +1,4 @@
-"""Searches: studies of Optuna that go on where they were interrupted."""
+"""Searches with Optuna: checks their settings, and resumes their studies."""
 
 import warnings
 
@@ -9,45 +9,45 @@ from gapclose.runs.setup.optimized_metric import check_metric
 
 
 def check_search(sweeper: DictConfig, metric: str | None) -> None:
-    """Refuses a search that has nothing to go by, or nothing to do.
+    """Checks the settings of a search.
 
     Args:
         sweeper: configuration of the sweeper.
-        metric: what the search goes by.
+        metric: the setting `optimized_metric`.
 
     Raises:
-        UserError: there is no metric, or one that no run has, or no trial.
+        UserError: the metric is null or in no metrics.json, or the number of trials is not positive.
     """
     if metric is None:
         raise UserError(
-            "A search needs a number to go by; give its path in metrics.json, such as "
+            "A search needs a number to optimise; give its path in metrics.json, such as "
             "optimized_metric=finetuned/open_loop/world_model_error."
         )
     from gapclose.runs.setup.evaluation import all_metric_paths  # Takes seconds.
 
     check_metric(metric, all_metric_paths())
     if not isinstance(sweeper.n_trials, int) or sweeper.n_trials < 1:
-        raise UserError(f"hydra.sweeper.n_trials is {sweeper.n_trials}; give a whole number from 1.")
+        raise UserError(f"hydra.sweeper.n_trials is {sweeper.n_trials}; give a positive whole number.")
 
 
 def continue_study(sweeper: DictConfig) -> None:
-    """Makes Optuna's sweeper run what a study still lacks.
+    """Makes Optuna's sweeper run only the trials that a study still lacks.
 
-    It counts the trials that are complete, takes up again those that were running when it was killed, with the same
-    parameters and therefore in the same folders, and draws others than before.
+    Complete trials count. Trials that were running when the search was killed are repeated with the same parameters,
+    hence in the same folders. The sampler gets another seed, so that it does not draw the same parameters again.
 
     Args:
         sweeper: configuration of the sweeper, which is changed.
 
     Raises:
-        UserError: the study was begun in another direction, or the direction is none.
+        UserError: the study has another direction, or the direction is invalid.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = getattr(sweeper.direction, "name", sweeper.direction)  # Hydra's default is an enumeration's.
+    direction = getattr(sweeper.direction, "name", sweeper.direction)  # Hydra's default is an enum.
     try:
-        # A study keeps the direction that it is made with, and the sweeper will ask for its own.
+        # The direction of a study cannot change, and the sweeper will use that of its configuration.
         study = optuna.create_study(
             study_name=sweeper.study_name, storage=sweeper.storage, direction=direction, load_if_exists=True
         )

@@ -1,1 +1,1 @@
-"""What each command does with these objects: train, plan and diagnose."""
+"""The jobs of the commands train, plan and diagnose: what each does, in order, with the objects of `runs.setup`."""

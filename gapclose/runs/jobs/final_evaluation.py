@@ -1,4 +1,4 @@
-"""The end of a run of train.py: evaluates its models and saves metrics, table, pictures and report."""
+"""The last part of a run of train.py: evaluates its models and saves metrics, table, pictures and report."""
 
 import logging
 import shlex
@@ -38,7 +38,7 @@ from gapclose.runs.storage.versions import versions_and_commit
 log = logging.getLogger(__name__)
 
 Executions = dict[str, dict[str, Execution]]
-"""By model and way to execute."""
+"""Executions by model and way to execute."""
 
 
 def evaluate_and_save(
@@ -53,21 +53,29 @@ def evaluate_and_save(
 ) -> None:
     """Evaluates the models on held-out tasks and writes metrics, table, pictures and report.
 
-    Does the same with each planner of `compare`, in a folder below the run's: as if a run with that planner had trained
-    the same models. A finished run is evaluated only with the planners that are new.
+    Does the same with each planner of `compare` in a subfolder, which is like the folder of a run that trained the same
+    models and has this planner. Planners whose results exist already are skipped, and so is that of a finished run.
 
-    `wall_clock_seconds` counts from `began`; of a resumed run, from when it was last resumed.
+    Args:
+        setup: the objects of the run.
+        config: configuration of the run.
+        folder: folder of the run.
+        models: the models to evaluate, by name.
+        trajectories: the data of the run.
+        by_epoch: metrics after each epoch of finetuning, if they were measured.
+        logger: receives the results.
+        began: time when the run started or was last resumed, from which `wall_clock_seconds` counts.
     """
     for name, model in models.items():
         model.to(setup.evaluation.device)
         if config.compile and name != "oracle":
             model.compile_step()
     for entry in missing_comparisons(folder, setup.compared):
-        own, other = comparison_folder(folder, entry), setup.compared[entry]
-        save_overrides(entry, folder, own)
-        OmegaConf.save(other.config, own / "config.yaml")
-        possible = {name: model for name, model in models.items() if name in other.evaluation.models}
-        save_results(setup, other.evaluation, other.config, own, possible, trajectories, [], began)
+        subfolder, comparison = comparison_folder(folder, entry), setup.compared[entry]
+        save_overrides(entry, folder, subfolder)
+        OmegaConf.save(comparison.config, subfolder / "config.yaml")
+        chosen = {name: model for name, model in models.items() if name in comparison.evaluation.models}
+        save_results(setup, comparison.evaluation, comparison.config, subfolder, chosen, trajectories, [], began)
     if not (folder / "metrics.json").exists():
         results = save_results(setup, setup.evaluation, config, folder, models, trajectories, by_epoch, began)
         log_results(logger, results)
@@ -84,11 +92,11 @@ def save_results(
     by_epoch: list[dict[str, Any]],
     began: float,
 ) -> Results:
-    """`evaluate_and_save` for one planner."""
+    """Evaluates the models with one planner and saves the results; the arguments are as in `evaluate_and_save`."""
     simulator = evaluation.simulator
     gaps, executions = {}, {}
     for name, model in models.items():
-        log.info("Evaluating: %s, %s", name, evaluation.planner_name)
+        log.info("Evaluating %s with planner %s", name, evaluation.planner_name)
         gaps[name], executions[name] = evaluation.measure(model, trajectories, evaluation.device)
     of_tasks = outcomes(executions, simulator)
     compared = compare_models(of_tasks, "finetuned", "baseline")
@@ -109,7 +117,7 @@ def save_results(
     write_outcomes(folder / "tasks.csv", of_tasks)
     write_plans(folder / PLANS, executions, simulator)
     pictures = draw_pictures(setup, metrics, executions, folder)
-    # metrics.json marks the run as finished; report and logger may still fail, the one for want of a network.
+    # Written only now, as metrics.json marks the run as finished. Report and logger may still fail.
     write_json(folder / "metrics.json", metrics)
     rows = results_rows(gaps) + published_rows(metrics.get("published", {}))
     print_table(
@@ -125,27 +133,27 @@ def save_results(
     return Results(metrics, gaps, rows, of_tasks, executions, epochs, pictures, files, simulator)
 
 
-def save_overrides(entry: str, folder: Path, own: Path) -> None:
-    """Saves the command line of a run that would have the planner of an entry in the place of its own."""
+def save_overrides(entry: str, folder: Path, subfolder: Path) -> None:
+    """Saves the command line of the run in `folder`, with the planner of an entry of `compare`, in `subfolder`."""
     given = folder / ".hydra" / "overrides.yaml"
     overrides = list(OmegaConf.load(given)) if given.exists() else []
     shared = [text for text in overrides if key_of(text).partition(".")[0] not in ("compare", "planner", "init")]
-    (own / ".hydra").mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create([*shared, *entry_overrides(entry)]), own / ".hydra" / "overrides.yaml")
+    (subfolder / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create([*shared, *entry_overrides(entry)]), subfolder / ".hydra" / "overrides.yaml")
 
 
 def finetuning_cost(setup: TrainSetup) -> dict[str, Any]:
-    """Gradient steps, simulator steps and rollouts of finetuning, for metrics.json."""
-    found: dict[str, Any] = {}
+    """Returns the gradient steps, simulator steps and rollouts of finetuning, for metrics.json."""
+    cost: dict[str, Any] = {}
     if setup.finetune:
-        found["gradient_steps"] = setup.finetune.gradient_steps
+        cost["gradient_steps"] = setup.finetune.gradient_steps
     if setup.rollouts:
-        found |= {"simulator_steps": setup.rollouts.simulator_steps, "rollouts": setup.rollouts.history}
-    return found
+        cost |= {"simulator_steps": setup.rollouts.simulator_steps, "rollouts": setup.rollouts.history}
+    return cost
 
 
 def run_files(setup: TrainSetup, config: DictConfig, folder: Path) -> Files:
-    """The paths of the run's data and models."""
+    """Returns the paths of the run's data and models."""
     simulator = setup.parts.simulator
     given = config.base_checkpoint is not None
     baseline = Path(config.base_checkpoint) if given else baseline_path(config, simulator)

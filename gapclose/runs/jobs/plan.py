@@ -1,4 +1,4 @@
-"""A run of plan.py: plan with a trained world model, execute, show what happens."""
+"""The job of plan.py: plans with a trained world model, executes the plans, and compares prediction and outcome."""
 
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from gapclose.evaluation.tables import (
 )
 from gapclose.files import write_json
 from gapclose.models.world_model import WorldModel
-from gapclose.runs.setup.named_planners import compared
+from gapclose.runs.setup.named_planners import build_compared_planners
 from gapclose.runs.setup.parts import Parts, check_run, pick_device
-from gapclose.runs.setup.world_models import adopt, restore_world_model
+from gapclose.runs.setup.world_models import adopt_groups, restore_world_model
 from gapclose.runs.storage.run_folder import config_and_folder, run_lock
 from gapclose.seeds import generator
 from gapclose.training.checkpoint import read_checkpoint
@@ -40,9 +40,9 @@ def run(cfg: DictConfig) -> None:
     checkpoint = None
     if config.checkpoint is not None:
         checkpoint = read_checkpoint(config.checkpoint)
-        adopt(config, OmegaConf.create(checkpoint["config"]), overrides)
+        adopt_groups(config, OmegaConf.create(checkpoint["config"]), overrides)
     elif choices.model != "oracle":
-        raise UserError("There is nothing to plan with; give the checkpoint=PATH of a model, or model=oracle.")
+        raise UserError("There is nothing to plan with; give a model's checkpoint=PATH, or model=oracle.")
     if config.compile and choices.model == "oracle":
         raise UserError("compile=true compiles a learned model; the oracle has nothing to compile: leave it out.")
     if config.trainer.get("strategy") is not None:
@@ -53,38 +53,41 @@ def run(cfg: DictConfig) -> None:
         num_workers=config.num_workers,
         num_tasks=config.num_tasks,
     )
-    ways = checked_ways(config.execute)
-    everything = {choices.planner: Parts.build(config)} if config.compare is None else compared(config, overrides)
-    if any(of_planner.mpc.adaptation for of_planner in everything.values()):
+    ways = validated_ways(config.execute)
+    if config.compare is None:
+        parts_by_planner = {choices.planner: Parts.build(config)}
+    else:
+        parts_by_planner = build_compared_planners(config, overrides)
+    if any(parts.mpc.adaptation for parts in parts_by_planner.values()):
         if choices.model == "oracle":
             raise UserError("The oracle has nothing to adapt; leave out adaptation, or plan with a learned model.")
         if "mpc" not in ways:
             raise UserError(
                 "The model is adapted between the plans of MPC; add mpc to execute or leave out adaptation."
             )
-    parts = next(iter(everything.values()))
-    simulator, device = parts.simulator, pick_device(config.device)
+    first = next(iter(parts_by_planner.values()))
+    simulator, device = first.simulator, pick_device(config.device)
     if choices.model == "oracle":
         world_model: WorldModel = instantiate(config.model, simulator=simulator)
     else:
         world_model = restore_world_model(config, simulator, checkpoint, config.checkpoint)
-    parts.objective.require(world_model)
-    for of_planner in everything.values():
-        of_planner.planner.require(world_model)
+    first.objective.require(world_model)
+    for parts in parts_by_planner.values():
+        parts.planner.require(world_model)
     tasks = chosen_tasks(config, simulator)
     world_model = world_model.to(device)
     if config.compile:
         world_model.compile_step()
     with run_lock(folder, config):
-        trajectories = parts.data.load(simulator)
-        for of_planner in everything.values():
-            of_planner.train_policy(trajectories, config)
+        trajectories = first.data.load(simulator)
+        for parts in parts_by_planner.values():
+            parts.train_policy(trajectories, config)
         held_out = HeldOut.of(tasks, trajectories, device)
         metrics = {"env": simulator.name, "checkpoint": config.checkpoint, "seed": config.seed}
-        arguments = (simulator, parts.objective, held_out, config.seed)
+        arguments = (simulator, first.objective, held_out, config.seed)
         title = f"{simulator.name}, {len(tasks.start)} tasks"
         if config.compare is None:
-            gap, executions = measure_gap(world_model, parts.mpc, *arguments, choices.planner, ways)
+            gap, executions = measure_gap(world_model, first.mpc, *arguments, choices.planner, ways)
             write_json(folder / "metrics.json", metrics | gap)
             shown = [*ways, *(["mpc_adapted"] if "mpc_adapted" in executions else [])]
             plot_plans({TITLES[way]: executions[way] for way in shown}, simulator, folder / "plans.png")
@@ -93,20 +96,24 @@ def run(cfg: DictConfig) -> None:
             model = (config.checkpoint and Path(config.checkpoint).stem) or "oracle"
             print_table(results_rows({model: gap}), f"{title}, planner {choices.planner}")
         else:
-            planners = {name: of_planner.mpc for name, of_planner in everything.items()}
+            planners = {name: parts.mpc for name, parts in parts_by_planner.items()}
             comparison, executions = compare(world_model, planners, *arguments, ways)
             write_json(folder / "metrics.json", metrics | comparison)
             if "open_loop" in ways:
                 plot_budgets(comparison["planners"], folder / "success_by_seconds.png")
-                open_loop = {name: of_planner["open_loop"] for name, of_planner in executions.items()}
+                open_loop = {name: by_way["open_loop"] for name, by_way in executions.items()}
                 plot_plans(open_loop, simulator, folder / "plans.png")
             rows = comparison_rows(comparison["planners"])
             print_table(rows, title, COMPARISON_COLUMNS, COMPARISON_CAPTION)
     print(f"Everything is in {folder}.")
 
 
-def checked_ways(execute: Any) -> tuple[str, ...]:
-    """The setting `execute`, if it names ways to execute."""
+def validated_ways(execute: Any) -> tuple[str, ...]:
+    """Returns the ways to execute that the setting `execute` names.
+
+    Raises:
+        UserError: it is empty, or names others than those of `WAYS`.
+    """
     ways = tuple(execute) if isinstance(execute, ListConfig) else (execute,)
     if not ways or not set(ways) <= set(WAYS):
         raise UserError(f"execute is {execute}; give a list of {' and '.join(WAYS)}, such as execute=[open_loop].")
@@ -114,19 +121,23 @@ def checked_ways(execute: Any) -> tuple[str, ...]:
 
 
 def chosen_tasks(config: DictConfig, simulator: Simulator) -> Tasks:
-    """The tasks of the settings `start` and `goal`, or else as many random ones as `num_tasks` says."""
+    """Returns the tasks of the settings `start` and `goal`, or `num_tasks` random ones if these are not set.
+
+    Raises:
+        UserError: one of `start` and `goal` is missing, they are not valid states, or their numbers differ.
+    """
     if (config.start is None) != (config.goal is None):
         raise UserError("start and goal belong together; give both, such as start=[-1,1] goal=[1,-1], or neither.")
     if config.start is None:
         return simulator.sample_tasks(config.num_tasks, generator(config.seed, "plan tasks"))
-    tasks = Tasks(*(states_of(config[name], name, simulator) for name in Tasks._fields))
+    tasks = Tasks(*(parse_states(config[name], name, simulator) for name in Tasks._fields))
     if len(tasks.start) != len(tasks.goal):
-        raise UserError(f"There are {len(tasks.start)} starts and {len(tasks.goal)} goals; give as many of each.")
+        raise UserError(f"There are {len(tasks.start)} starts and {len(tasks.goal)} goals; give equally many.")
     return tasks
 
 
-def states_of(value: ListConfig, name: str, simulator: Simulator) -> Tensor:
-    """One state, or a list of states, as `[N, S]`."""
+def parse_states(value: ListConfig, name: str, simulator: Simulator) -> Tensor:
+    """Converts one state, or a list of states, to a tensor `[N, S]`, and validates the states."""
     try:
         states = torch.tensor(OmegaConf.to_container(value), dtype=torch.float32)
     except (TypeError, ValueError) as error:

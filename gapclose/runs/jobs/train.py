@@ -1,4 +1,4 @@
-"""A run of train.py: data, baseline, finetuning, evaluation."""
+"""The job of train.py: collects data, trains the baseline, finetunes it, and evaluates the models."""
 
 import logging
 import shlex
@@ -34,49 +34,49 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Trains, finetunes and evaluates as configured, in the Hydra run directory.
+    """Trains, finetunes and evaluates in the Hydra run directory, or in that of the run to resume.
 
     Returns:
-        The metric that the setting `optimized_metric` names, for sweeps that search.
+        The value of `optimized_metric` for a search; `None` if the setting is null.
     """
     began = time.perf_counter()
     config, folder = config_and_folder(cfg)
-    if "explorer" not in config:  # A run that is resumed by its folder has it from the command that started it.
+    if "explorer" not in config:  # With resume=DIR, the stored configuration has it.
         overrides = HydraConfig.get().overrides.task
         config.explorer = explorer_groups(config, overrides)
         config.compared = compared_planner_groups(config, overrides)
     setup = TrainSetup(config)
-    for entry, other in setup.compared.items():
-        own = comparison_folder(folder, entry)
-        if (own / "config.yaml").exists():
-            require_same_config(stored_config(own), other.config, own)
+    for entry, comparison in setup.compared.items():
+        subfolder = comparison_folder(folder, entry)
+        if (subfolder / "config.yaml").exists():
+            require_same_config(stored_config(subfolder), comparison.config, subfolder)
     with run_lock(folder, config, COMPARISON_SETTINGS):
         if (folder / "metrics.json").exists() and not missing_comparisons(folder, setup.compared):
-            log.info("%s is finished already; delete the folder to run it again.", folder)
+            log.info("The run in %s is finished already; delete the folder to run it again.", folder)
         else:
             try:
                 train(setup, config, folder, began)
             except KeyboardInterrupt as error:
                 command = f"python train.py {shlex.quote(f'resume={folder}')}"
-                raise Interrupted(f"Interrupted. Go on with: {command}") from error
+                raise Interrupted(f"Interrupted. Resume with: {command}") from error
         return optimized_value(folder, config.get("optimized_metric"))
 
 
 def train(setup: TrainSetup, config: DictConfig, folder: Path, began: float) -> None:
-    """Opens the logger for the whole run, and runs all its stages."""
+    """Runs all stages with one logger for the whole run."""
     with recording(config, folder) as logger:
         run_stages(setup, config, folder, logger, began)
 
 
 def run_stages(setup: TrainSetup, config: DictConfig, folder: Path, logger: Logger | None, began: float) -> None:
-    """Loads the data, trains the baseline, finetunes it, and evaluates what there is."""
+    """Loads or collects the data, trains the baseline, finetunes it, and evaluates the models."""
     simulator, world_model = setup.parts.simulator, setup.world_model
     trajectories = setup.parts.data.load(simulator)
     setup.parts.train_policy(trajectories, config, logger)
     if setup.explorer is not setup.parts:
         setup.explorer.train_policy(trajectories, config, logger)
-    for other in setup.compared.values():
-        other.parts.train_policy(trajectories, config)
+    for comparison in setup.compared.values():
+        comparison.parts.train_policy(trajectories, config)
     if config.base_checkpoint is None:
         train_baseline(setup.baseline, world_model, trajectories, simulator, config, logger)
     models = {"baseline": deepcopy(world_model)}

@@ -1,1 +1,1 @@
-"""From a configuration to objects: everything that a run needs, made and checked before any work starts."""
+"""Builds all objects of a run from its configuration, and checks them before any work starts."""

@@ -1,4 +1,7 @@
-"""How a run evaluates its models: on the same held-out tasks, with the same planner, at the end or after each epoch."""
+"""Evaluates the models of a run on the same held-out tasks with the same planner, at the end or after each epoch.
+
+The metrics are in `gapclose.evaluation.gap`.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -28,22 +31,22 @@ MODELS = ("baseline", "finetuned", "oracle")
 
 
 class Evaluation:
-    """Measures models on tasks that training never sees.
+    """Evaluates models on tasks that are not used in training.
 
     Args:
         simulator: executes the plans.
         mpc: MPC and the planner in it.
-        objective: what plans are judged by.
-        planner_name: what the planner is called in the results.
-        num_tasks: how many tasks.
-        seed: of the tasks and of the plans for them.
-        device: where models are evaluated at the end; `auto` is a GPU if there is one.
-        models: those of `MODELS` that are evaluated at the end; what a run does not have is left out.
-        each_epoch: whether the model is evaluated after each epoch of finetuning, too.
+        objective: scores the plans.
+        planner_name: name of the planner in the results.
+        num_tasks: number of tasks.
+        seed: seed of the tasks and of the plans for them.
+        device: device of the evaluation at the end; `auto` is a GPU if there is one.
+        models: which of `MODELS` are evaluated at the end; those that the run does not have are left out.
+        each_epoch: whether the model is also evaluated after each epoch of finetuning.
 
     Raises:
-        UserError: it names other models, or none, or a device that does not exist, or the planner cannot plan with the
-            simulator as its model, which is to be evaluated.
+        UserError: `models` is empty or has unknown names, the device does not exist, or the oracle is to be evaluated
+            and the planner cannot plan with it.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -71,10 +74,10 @@ class Evaluation:
         self.device, self.models, self.each_epoch = pick_device(device), models, each_epoch
 
     def possible_metrics(self, finetuned: bool) -> list[str]:
-        """The paths in metrics.json of the numbers that `measure` finds for the models of a run.
+        """Returns the paths of the numbers that `measure` writes into metrics.json for the models of a run.
 
         Args:
-            finetuned: whether it has a finetuned one.
+            finetuned: whether the run has a finetuned model.
         """
         paths = []
         for model in self.models:
@@ -90,38 +93,38 @@ class Evaluation:
     def measure(
         self, model: WorldModel, trajectories: Trajectories, device: torch.device, ways: Sequence[str] = WAYS
     ) -> tuple[dict[str, Any], dict[str, Execution]]:
-        """The metrics and executions of `measure_gap` for a model that is on the device."""
+        """Returns metrics and executions as `measure_gap` does, for a model on the given device."""
         objective = self.objective
-        if isinstance(model, OracleWorldModel):  # It has no members that could disagree.
+        if isinstance(model, OracleWorldModel):  # It has a single member.
             objective = objective.without("disagreement")
         held_out = HeldOut.of(self.tasks, trajectories, device)
         return measure_gap(model, self.mpc, self.simulator, objective, held_out, self.seed, self.planner_name, ways)
 
 
 def metric_paths(model: str, ways: Sequence[str]) -> list[str]:
-    """The paths in metrics.json of the numbers of a model that is executed in these ways."""
-    names = [name for name in METRICS if name != "train_test_gap" or model != "oracle"]  # Of no error, none.
+    """Returns the paths in metrics.json of the numbers of a model whose plans are executed in these ways."""
+    names = [name for name in METRICS if name != "train_test_gap" or model != "oracle"]  # Its expert error is 0.
     return [f"{model}/expert_error", *(f"{model}/{way}/{name}" for way in ways for name in names)]
 
 
 def all_metric_paths() -> list[str]:
-    """The paths in metrics.json of all numbers that there are in one run or another."""
+    """Returns the paths of all numbers that metrics.json can contain, whatever the settings of the run."""
     ways = [*WAYS, "mpc_adapted", "open_loop_policy_alone", "open_loop_without_disagreement"]
     return [path for model in MODELS for path in metric_paths(model, ways)]
 
 
 class EvaluationEachEpoch(Callback):
-    """Evaluates the model open loop after each epoch. What training draws does not depend on it.
+    """Evaluates the model open loop after each epoch. It does not affect the random numbers of training.
 
     Args:
-        evaluation: measures.
+        evaluation: evaluates the model.
         trajectories: the data of the run.
     """
 
     def __init__(self, evaluation: Evaluation, trajectories: Trajectories) -> None:
         self.evaluation, self.trajectories = evaluation, trajectories
         self.history: list[dict[str, Any]] = []
-        """For each epoch, `epoch` (how many have passed) and the metrics of `measure_gap`."""
+        """One entry per epoch: `epoch`, counted from 1, and the metrics of `measure_gap`."""
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""The number in metrics.json that a search of a sweep optimises: `optimized_metric`."""
+"""The setting `optimized_metric`: the number in metrics.json that a search optimises."""
 
 import json
 from difflib import get_close_matches
@@ -9,11 +9,11 @@ from gapclose.errors import UserError
 
 
 def optimized_value(folder: Path, metric: str | None) -> float | None:
-    """The number in a run's metrics.json that a search goes by.
+    """Returns the number in a run's metrics.json that a search optimises.
 
     Args:
-        folder: of the run.
-        metric: its path, such as `finetuned/open_loop/world_model_error`; none for none.
+        folder: folder of the run.
+        metric: path of the number, such as `finetuned/open_loop/world_model_error`; `None` if nothing is optimised.
     """
     path = folder / "metrics.json"
     if metric is None or not path.exists():  # Only the first process of a distributed run writes it.
@@ -25,15 +25,15 @@ def optimized_value(folder: Path, metric: str | None) -> float | None:
 
 
 def check_metric(metric: str | None, possible: list[str]) -> None:
-    """Refuses to optimise what metrics.json will not have.
+    """Checks that metrics.json will contain the number to optimise.
 
     Args:
-        metric: its path.
-        possible: those of all its numbers.
+        metric: path of the number; `None` if nothing is optimised.
+        possible: paths of all numbers that metrics.json will contain.
 
     Raises:
-        UserError: it is not among them.
+        UserError: the path is not among them.
     """
     if metric is not None and metric not in possible:
-        meant = " or ".join(get_close_matches(metric, possible, cutoff=0.0))
-        raise UserError(f"optimized_metric is {metric}, which will not be measured; give {meant}.")
+        similar = " or ".join(get_close_matches(metric, possible, cutoff=0.0))
+        raise UserError(f"optimized_metric is {metric}, which will not be measured; give {similar}.")

@@ -1,4 +1,4 @@
-"""What all entry points build from the configuration, before any work starts."""
+"""Builds the objects that all commands need from the configuration, and checks the settings of the run."""
 
 from typing import NamedTuple, Self
 
@@ -24,20 +24,24 @@ from gapclose.training.stage import Stage
 
 
 class Parts(NamedTuple):
-    """The objects of the groups `env`, `data`, `objective`, `planner` with `init`, and `mpc` with `adaptation`."""
+    """Objects of the config groups `env`, `data`, `objective`, `planner` with `init`, and `mpc` with `adaptation`."""
 
     simulator: Simulator
     data: CollectedData
     objective: Objective
     planner: Planner
     mpc: MPC | None
-    """None where the configuration has none, as there is nothing to be executed in that way."""
+    """`None` if the configuration has no group `mpc`."""
     policy_training: Stage | None
-    """How the policy of `init=policy` is trained; none if there is no policy."""
+    """Trains the policy of `init=policy`; `None` for any other `init`."""
 
     @classmethod
     def build(cls, config: DictConfig) -> Self:
-        """Makes them, and refuses impossible settings by `UserError` or what `explain` makes a sentence of."""
+        """Builds the objects.
+
+        Raises:
+            UserError: a setting is impossible; likewise the errors of Hydra and pydantic that `explain` handles.
+        """
         simulator = instantiate(config.env)
         bounds = {"action_low": simulator.action_low, "action_high": simulator.action_high}
         init, training = instantiate(config.init), None
@@ -54,14 +58,14 @@ class Parts(NamedTuple):
         return cls(simulator, instantiate(config.data), objective, planner, mpc, training)
 
     def train_policy(self, trajectories: Trajectories, config: DictConfig, logger: Logger | None = None) -> None:
-        """Trains the policy of `init=policy`, or loads it; nothing for any other `init`."""
+        """Trains or loads the policy of `init=policy`; does nothing for any other `init`."""
         if self.policy_training:
             policy = self.planner.init.policy
             train_policy(self.policy_training, policy, trajectories, self.simulator, config, logger)
 
 
 def build_mpc(config: DictConfig, planner: Planner) -> MPC:
-    """MPC with a planner, as the groups `mpc` and `adaptation` describe it."""
+    """Builds MPC with a planner from the groups `mpc` and `adaptation`."""
     adaptation = instantiate(config.adaptation)
     if adaptation and config.compile:
         raise UserError("A compiled model cannot be adapted; leave out compile=true or adaptation.")
@@ -70,7 +74,7 @@ def build_mpc(config: DictConfig, planner: Planner) -> MPC:
 
 @validate_call
 def checked_seed(seed: NonNegativeInt) -> int:
-    """The seed, if it is one."""
+    """Returns the seed if it is valid; otherwise pydantic raises a `ValidationError`."""
     return seed
 
 
@@ -81,13 +85,16 @@ def check_run(
     num_workers: NonNegativeInt | None,
     num_tasks: PositiveInt = 1,
 ) -> None:
-    """Refuses impossible settings of a run, and sets the numbers of threads and worker processes.
+    """Validates settings of a run, and sets the numbers of threads and worker processes.
 
     Args:
-        seed: of the run.
-        num_threads: of PyTorch; none leaves the choice to it.
-        num_workers: processes that simulate, where an engine does; none takes as many as PyTorch has threads.
-        num_tasks: to evaluate on.
+        seed: seed of the run.
+        num_threads: threads of PyTorch; `None` leaves the choice to PyTorch.
+        num_workers: simulation processes of a physics engine; `None` starts as many as PyTorch has threads.
+        num_tasks: number of tasks of the evaluation.
+
+    Raises:
+        ValidationError: a value is of the wrong type or out of range.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
@@ -95,14 +102,14 @@ def check_run(
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is a GPU if there is one.
+    """Returns the device with this name; `auto` is a GPU if there is one.
 
     Raises:
-        UserError: there is no such device.
+        UserError: the device does not exist.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"There is no device {name} here; give cpu, cuda or auto.") from error
+        raise UserError(f"There is no device {name} on this machine; give cpu, cuda or auto.") from error

@@ -1,4 +1,4 @@
-"""What a run of train.py is made of, from its configuration."""
+"""Builds all objects of a run of train.py from its configuration."""
 
 from typing import NamedTuple
 
@@ -21,13 +21,13 @@ from gapclose.training.stage import Stage
 
 
 class TrainSetup:
-    """All objects of a run, made before any work starts, so that impossible settings are refused at once.
+    """All objects of a run. They are built before any work starts, so that impossible settings are refused at once.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
 
     Raises:
-        UserError: for what is wrong with it.
+        UserError: a setting is impossible.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -50,11 +50,11 @@ class TrainSetup:
                     stage.check(self.world_model, config)
         if not self.finetune and set(self.evaluation.models) == {"finetuned"}:
             raise UserError(
-                "evaluation.models is [finetuned], but finetune=none leaves no such model; add baseline or oracle."
+                "evaluation.models is [finetuned], but finetune=none makes no such model; add baseline or oracle."
             )
         check_metric(config.get("optimized_metric"), self.evaluation.possible_metrics(finetuned=bool(self.finetune)))
         self.explorer = self.parts
-        """The parts whose planner makes the rollouts."""
+        """The parts with the planner of the rollouts."""
         if config.explorer is not None:
             with naming_entry(EXPLORER_SETTING, config.finetune.rollouts.planner):
                 self.explorer = Parts.build(with_groups(config, config.explorer))
@@ -71,13 +71,13 @@ class TrainSetup:
                     seed=config.seed,
                 )
         self.compared: dict[str, ComparedPlanner] = {}
-        """What models are evaluated with beside the run's own planner, by entry of `compare`."""
+        """The other planners that the models are evaluated with, by entry of `compare`."""
         for entry, groups in config.compared.items():
             with naming_entry("compare", entry):
                 self.compared[entry] = self.make_compared(config, entry, groups)
 
     def make_evaluation(self, config: DictConfig, parts: Parts) -> Evaluation:
-        """Evaluation with the planner of these parts."""
+        """Builds the evaluation with the planner of these parts."""
         return Evaluation(
             simulator=self.parts.simulator,
             mpc=parts.mpc,
@@ -87,22 +87,22 @@ class TrainSetup:
         )
 
     def make_compared(self, config: DictConfig, entry: str, groups: DictConfig) -> "ComparedPlanner":
-        """Evaluation with another planner, of the models that it can plan with."""
-        own = with_groups(config, groups)
-        own.choices.planner, own.compare, own.compared = entry, None, {}
-        parts = Parts.build(own)
+        """Builds the evaluation with a planner of `compare`; the oracle is left out if it cannot plan with it."""
+        config = with_groups(config, groups)
+        config.choices.planner, config.compare, config.compared = entry, None, {}
+        parts = Parts.build(config)
         if not parts.planner.can_plan_with(OracleWorldModel(parts.simulator)):
-            own.evaluation.models = [name for name in own.evaluation.models if name != "oracle"]
-        return ComparedPlanner(own, parts, self.make_evaluation(own, parts))
+            config.evaluation.models = [name for name in config.evaluation.models if name != "oracle"]
+        return ComparedPlanner(config, parts, self.make_evaluation(config, parts))
 
 
 class ComparedPlanner(NamedTuple):
-    """A planner that models are evaluated with beside the run's own.
+    """A planner of `compare`, with which the models are evaluated in addition to the run's own.
 
     Attributes:
-        config: that of the run, with this planner in the place of its own.
-        parts: of that configuration.
-        evaluation: with this planner.
+        config: configuration of the run with this planner instead of its own.
+        parts: objects of that configuration.
+        evaluation: evaluation with this planner.
     """
 
     config: DictConfig

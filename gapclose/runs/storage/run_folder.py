@@ -14,24 +14,24 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.files import replacing
-from gapclose.overrides import NO_DIFFERENCE
+from gapclose.overrides import NEUTRAL_SETTINGS
 from gapclose.renamed import with_present_names
 
 CHOICES = ("env", "data", "model", "baseline", "planner", "adaptation", "finetune", "attack", "radii")
-"""The groups whose chosen options are part of the results."""
+"""Config groups whose chosen options are stored with the results."""
 COMPARISONS = "compare"
-"""The folder below a run's with the results of the other planners that its models were evaluated with."""
+"""Subfolder of a run with the results of the planners of `compare`."""
 COMPARISON_SETTINGS = ("compare", "compared")
-"""Settings of train.py that name these planners. Nothing else in a run depends on them."""
+"""Settings of train.py with these planners. The other results of a run do not depend on them."""
 MAX_NAME_BYTES = 200
-"""Longest name of a job's folder; file systems allow 255 bytes."""
+"""Maximum length of the name of a job's folder; file systems allow 255 bytes."""
 
 
 def config_and_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
-    """The configuration and the folder of a run: with `resume=DIR` those of the run in DIR, otherwise Hydra's.
+    """Returns the configuration and the folder of a run: those of the run in DIR with `resume=DIR`, otherwise Hydra's.
 
     Raises:
-        UserError: there is no run to resume, or other settings come along with `resume`.
+        UserError: there is no run to resume, or the command line has settings beside `resume`.
     """
     if cfg.get("resume") is not None:
         folder = Path(cfg.resume)
@@ -45,17 +45,17 @@ def config_and_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
     choices = HydraConfig.get().runtime.choices
     config.choices = {group: choices[group] for group in CHOICES if group in choices}
     if choices.get("finetune") == "none":
-        config.finetune = None  # In a sweep, `++finetune.epochs=4` is for the other modes.
+        config.finetune = None  # In a sweep over finetune, `++finetune.epochs=4` is meant for other modes.
     return config, Path(HydraConfig.get().runtime.output_dir)
 
 
 def stored_config(folder: Path) -> DictConfig:
-    """The `config.yaml` of a run, with the names that its classes and settings have today."""
+    """Reads the `config.yaml` of a run, with the present names of its classes and settings."""
     content = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     return OmegaConf.create(with_present_names(content))
 
 
-def first_process() -> bool:
+def is_first_process() -> bool:
     """Whether this is the only process of a run, or the first of a distributed one.
 
     Reads the environment variables that Lightning reads, without importing Lightning, which takes seconds.
@@ -65,27 +65,27 @@ def first_process() -> bool:
     )
 
 
-def finished(folder: Path, cfg: DictConfig) -> bool:
-    """Whether the folder holds a finished run of train.py that has been evaluated with all planners of `compare`.
+def is_finished(folder: Path, cfg: DictConfig) -> bool:
+    """Whether the folder holds a finished run of train.py that was evaluated with all planners of `compare`.
 
     Raises:
-        UserError: it is one of another configuration, or `compare` is no list of planners.
+        UserError: the run has another configuration, or `compare` is not a list of planners.
     """
     if not (folder / "metrics.json").exists():
         return False
     config, stored = config_and_folder(cfg)[0], stored_config(folder)
-    stored.pop("explorer", None)  # It follows from the rest.
+    stored.pop("explorer", None)  # It is determined by the other settings.
     require_same_config(stored, config, folder, COMPARISON_SETTINGS)
     return not missing_comparisons(folder, compare_entries(config.compare) if config.compare is not None else ())
 
 
 def job_folder(settings: str) -> str:
-    """The name of a job's folder: its settings, with a hash where they are too long or no name for a file.
+    """Returns the name of a job's folder: its settings, with a hash if they are too long or unfit for a file name.
 
-    It has no `=` and no comma, which a path on a command line would have to be quoted for.
+    The name has no `=` and no comma, so that its path needs no quotes in an override.
 
     Args:
-        settings: of the command line that make a difference, such as `model=mlp,seed=1`.
+        settings: settings of the command line, without neutral ones, such as `model=mlp,seed=1`.
     """
     setting = r"\w[\w.]*=[\w.-]*"
     plain = re.fullmatch(f"({setting}(,{setting})*)?", settings, flags=re.ASCII)
@@ -96,55 +96,56 @@ def job_folder(settings: str) -> str:
 
 
 def missing_comparisons(folder: Path, planners: Iterable[str]) -> list[str]:
-    """The entries of `compare` whose planners the run in the folder has not been evaluated with."""
+    """Returns the entries of `compare` that the run in the folder has no results for."""
     return [entry for entry in planners if not (comparison_folder(folder, entry) / "metrics.json").exists()]
 
 
 def comparison_folder(folder: Path, entry: str) -> Path:
-    """The folder of a run's results with the planner of an entry of `compare`."""
+    """Returns the folder of a run's results with the planner of an entry of `compare`."""
     return folder / COMPARISONS / job_folder(",".join(entry_overrides(entry)))
 
 
 def compare_entries(compare: Any) -> list[str]:
-    """The entries of the setting `compare`.
+    """Returns the entries of the setting `compare`.
 
     Raises:
-        UserError: it is no list of planners, or names one twice.
+        UserError: the setting is not a list of planners, or has an entry twice.
     """
-    listed = list(compare) if isinstance(compare, ListConfig) else []
-    if not listed or not all(isinstance(entry, str) and entry.strip() for entry in listed):
+    entries = list(compare) if isinstance(compare, ListConfig) else []
+    if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
         raise UserError(f"compare is {compare}; give a list of planners, such as compare=[gradient,cem].")
-    listed = [" ".join(entry.split()) for entry in listed]
-    if len(set(listed)) < len(listed):
-        raise UserError(f"compare names a planner twice ({', '.join(listed)}); name each once.")
-    return listed
+    entries = [" ".join(entry.split()) for entry in entries]
+    if len(set(entries)) < len(entries):
+        raise UserError(f"compare has an entry twice ({', '.join(entries)}); give each once.")
+    return entries
 
 
 def entry_overrides(entry: str) -> list[str]:
-    """An entry of `compare` as settings on a command line."""
+    """Returns an entry of `compare` as overrides of a command line."""
     name, *settings = entry.split()
     return [f"planner={name}", *settings]
 
 
 def require_same_config(stored: DictConfig, config: DictConfig, folder: Path, may_differ: Sequence[str] = ()) -> None:
-    """Compares the configuration that a folder holds with that of the run which is about to use it.
+    """Checks that the configuration stored in a folder is that of the run that is about to use the folder.
 
     Args:
-        stored: the configuration in the folder.
-        config: of the run.
-        folder: for the error message.
-        may_differ: settings to ignore, beside those that never change results.
+        stored: configuration in the folder.
+        config: configuration of the run.
+        folder: the folder, for the error message.
+        may_differ: settings to ignore in addition to `NEUTRAL_SETTINGS`.
 
     Raises:
-        UserError: another setting differs.
+        UserError: any other setting differs.
     """
     stored, config = stored.copy(), config.copy()
     for either in (stored, config):
-        for key in (*NO_DIFFERENCE, *may_differ):
+        for key in (*NEUTRAL_SETTINGS, *may_differ):
             OmegaConf.update(either, key, None, merge=False)
     if stored != config:
         raise UserError(
-            f"{folder} holds a run of another configuration; choose another hydra.run.dir=DIR, or hydra.sweep.dir=DIR."
+            f"{folder} holds a run of another configuration; choose another folder with hydra.run.dir=DIR, or "
+            "hydra.sweep.dir=DIR for a sweep."
         )
 
 
@@ -153,21 +154,24 @@ def run_lock(folder: Path, config: DictConfig, may_differ: Sequence[str] = ()) -
     """Locks the folder for this run and writes the run's `config.yaml` into it.
 
     Args:
-        folder: of the run.
-        config: of the run.
-        may_differ: settings in which an earlier run in the folder may have differed.
+        folder: folder of the run.
+        config: configuration of the run.
+        may_differ: settings that may differ from those of an earlier run in the folder.
 
     Raises:
-        UserError: another run is at work in the folder, or it holds a run of another configuration.
+        UserError: another run uses the folder, or it holds a run of another configuration.
     """
-    if not first_process():  # The first process of a distributed run locks the folder for all of them.
+    if not is_first_process():  # The first process of a distributed run locks the folder for all of them.
         yield
         return
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise UserError(f"A run is at work in {folder}; wait for it, or choose another hydra.run.dir=DIR.") from error
+        raise UserError(
+            f"Another run is using {folder}; wait until it has finished, or choose another folder with "
+            "hydra.run.dir=DIR."
+        ) from error
     try:
         stored = folder / "config.yaml"
         if stored.exists():

@@ -1,4 +1,4 @@
-"""Models that are trained once for all runs that share them: the teacher-forced baseline, and the policy."""
+"""Models that are trained once and shared by runs: the baseline, and the policy of `init=policy`."""
 
 import logging
 import os
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 
 def shared_path(kind: str, groups: tuple[str, ...], config: DictConfig, simulator: Simulator) -> Path:
-    """The file of a shared model, named by everything that determines it.
+    """Returns the file of a shared model. Its name has a hash of all settings that determine the model.
 
     Args:
-        kind: the folder of such models.
-        groups: the settings that determine the model, beside the simulator's.
-        config: of the run.
-        simulator: of the run.
+        kind: name of the folder of such models.
+        groups: settings that determine the model, in addition to the simulator's.
+        config: configuration of the run.
+        simulator: simulator of the run.
     """
     parts = OmegaConf.to_container(config, resolve=True)
     determining = {name: parts[name] for name in groups}
@@ -41,7 +41,7 @@ def shared_path(kind: str, groups: tuple[str, ...], config: DictConfig, simulato
 
 
 def baseline_path(config: DictConfig, simulator: Simulator) -> Path:
-    """The file of the baseline of a run."""
+    """Returns the file of the baseline of a run."""
     determining = ("data", "encoder", "model", "baseline", "trainer", "seed")
     return shared_path("baselines", determining, config, simulator)
 
@@ -54,7 +54,7 @@ def train_baseline(
     config: DictConfig,
     logger: Logger | None,
 ) -> None:
-    """Puts the baseline's weights into the world model: those of an earlier run, or newly trained ones."""
+    """Loads the weights of the baseline into the world model; trains it first if no earlier run has."""
     path = baseline_path(config, simulator)
     train_once(path, stage, world_model, "world_model", trajectories, config, config.seed, logger)
 
@@ -67,7 +67,7 @@ def train_policy(
     config: DictConfig,
     logger: Logger | None = None,
 ) -> None:
-    """Puts the weights of `init=policy` into the policy: those of an earlier run, or newly trained ones."""
+    """Loads the weights of `init=policy` into the policy; trains it first if no earlier run has."""
     path = shared_path("policies", ("data", "policy", "trainer"), config, simulator)
     train_once(path, stage, policy, "policy", trajectories, config, config.policy.seed, logger)
 
@@ -82,23 +82,26 @@ def train_once(
     seed: int,
     logger: Logger | None,
 ) -> None:
-    """Puts the weights of a file into the model, and trains it first if there is no such file.
+    """Loads the weights in a file into the model; trains the model first if the file does not exist.
 
-    Of several runs that ask at once, one trains and the others wait; if it is killed, another goes on from its last
-    epoch.
+    If several runs need the model at the same time, one trains it and the others wait. If that run is killed, another
+    resumes from its last epoch.
 
     Args:
         path: the file.
-        stage: of training.
-        model: is trained in place; a new one, with its initial weights.
-        name: what the LightningModule calls the model.
+        stage: stage of training.
+        model: a new model with its initial weights; it is changed in place.
+        name: attribute of the LightningModule that holds the model.
         trajectories: collected data.
-        config: of the run.
-        seed: of the training.
+        config: configuration of the run.
+        seed: seed of the training.
         logger: receives the metrics.
+
+    Raises:
+        UserError: the file is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The processes of one distributed run train together; only the first holds the lock for them.
+    # The processes of a distributed run train together; the first one holds the lock for all of them.
     lock = FileLock(f"{path}.lock") if rank_zero_only.rank == 0 else nullcontext()
     with lock:
         if not path.exists():
@@ -118,4 +121,4 @@ def train_once(
     try:
         load_weights(model, read_checkpoint(path), path, name)
     except UserError as error:
-        raise UserError(f"The file {path} is damaged; delete it, and the next run trains it anew.") from error
+        raise UserError(f"The file {path} is damaged; delete it, and the next run trains the model again.") from error

@@ -1,4 +1,4 @@
-"""What a run was made with."""
+"""The versions of the software that makes a run."""
 
 import platform
 import subprocess
@@ -12,13 +12,16 @@ PACKAGES = ("torch", "lightning", "numpy")
 
 
 def versions_and_commit() -> dict[str, Any]:
-    """`versions` of gapclose, Python and `PACKAGES`, and the `commit` of the checkout, none outside of one."""
+    """Returns the `versions` of gapclose, Python and `PACKAGES`, and the `commit` of the checkout, for metrics.json."""
     versions = {"gapclose": gapclose.__version__, "python": platform.python_version()}
     return {"versions": versions | {name: version(name) for name in PACKAGES}, "commit": commit()}
 
 
 def commit() -> str | None:
-    """The commit of the checkout that gapclose runs from, `-dirty` if it was changed since; none if there is none."""
+    """Returns the commit of the checkout that gapclose runs from, with `-dirty` if files differ from it.
+
+    Returns `None` outside a checkout, or if git cannot be run.
+    """
     checkout = Path(gapclose.__file__).parents[1]
     if not (checkout / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a command is answered by one sentence and exit code 1, before any work starts."""
+"""Invalid commands are refused in one sentence with exit code 1, before any work starts."""
 
 from pathlib import Path
 
@@ -111,7 +111,7 @@ WRONG = [
     ("train", ["evaluation.models=[finetuned,tuned]"], "evaluation.models is [finetuned, tuned]"),
     ("train", ["evaluation.models=[]"], "evaluation.models is []"),
     ("train", ["evaluation.models=finetuned"], "Error: evaluation.models is 'finetuned'"),
-    ("train", ["evaluation.models=[finetuned]"], "finetune=none leaves no such model"),
+    ("train", ["evaluation.models=[finetuned]"], "finetune=none makes no such model"),
     ("train", ["evaluation.each_epoch=maybe"], "Error: evaluation.each_epoch is 'maybe'"),
     ("train", ["objective.terms.goal.at=middle"], "at is 'middle'"),
     ("train", ["evaluation.num_tasks=0"], "Error: evaluation.num_tasks is 0"),
@@ -169,7 +169,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "named"), WRONG, ids=lambda value: str(value)[:50])
-def test_a_wrong_command_is_answered_by_one_sentence(call, name, arguments, named):
+def test_an_invalid_command_is_refused_in_one_sentence(call, name, arguments, named):
     replaced = tuple(argument.partition("=")[0] + "." for argument in arguments)
     tiny = [setting for setting in (TINY if name == "train" else TINY_PLAN) if not setting.startswith(replaced)]
     oracle = (
@@ -179,8 +179,8 @@ def test_a_wrong_command_is_answered_by_one_sentence(call, name, arguments, name
     assert answer.code == 1
     assert is_one_sentence(answer.err), answer.err
     assert named in answer.err
-    assert not Path("data").exists(), "work had begun"
-    assert not Path("run/config.yaml").exists(), "the folder had been taken"
+    assert not Path("data").exists(), "work has started"
+    assert not Path("run/config.yaml").exists(), "the run has used the folder"
     assert not Path("nowhere").exists()
 
 
@@ -193,13 +193,13 @@ def test_the_folder_of_another_run_is_not_written_into(call, trained):
     assert (trained / "run" / "config.yaml").stat().st_mtime_ns == before[trained / "run" / "config.yaml"]
 
 
-def test_a_folder_belongs_to_one_run_at_a_time(call):
+def test_a_folder_is_used_by_one_run_at_a_time(call):
     Path("run").mkdir()
     with FileLock("run/.lock"):
         answer = call("train", *TINY, "hydra.run.dir=run")
     assert answer.code == 1
     assert is_one_sentence(answer.err)
-    assert "A run is at work in" in answer.err
+    assert "Another run is using" in answer.err
 
 
 def test_plan_does_not_write_into_the_folder_of_a_training_run(call, trained):
@@ -212,7 +212,7 @@ def test_plan_does_not_write_into_the_folder_of_a_training_run(call, trained):
     assert (trained / "run" / "metrics.json").read_bytes() == before
 
 
-def test_resume_takes_no_other_settings(call, trained):
+def test_resume_accepts_no_other_settings(call, trained):
     answer = call("train", f"resume={trained / 'run'}", "seed=4")
     assert answer.code == 1
     assert "leave out seed=4" in answer.err

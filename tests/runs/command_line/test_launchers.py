@@ -1,4 +1,4 @@
-"""Jobs in other processes: of joblib, submitit, Ray, and Optuna with joblib."""
+"""Launchers that run jobs in other processes: joblib, submitit, Ray, and Optuna with joblib."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SWEEP = [*TINY, "model=mlp", "evaluation.models=[baseline]", "hydra.sweep.subdir
 
 @pytest.fixture
 def sweep(call, tmp_path, monkeypatch):
-    """Starts a sweep in a folder of the test; the processes find the package where this one does."""
+    """Starts a sweep in the test's folder; its processes import the same package as this one."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     places = [f"data_dir={tmp_path / 'data'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     return lambda *arguments: call("train", "-m", *SWEEP, *places, *arguments)
@@ -23,7 +23,7 @@ def logs(tmp_path):
 
 
 def check(tmp_path, answer, finished=2):
-    """Of jobs that finish and one that is impossible."""
+    """Checks a sweep with jobs that finish and one that fails."""
     assert answer.code == 1, answer.err
     assert (tmp_path / "sweep" / "99" / "error.txt").read_text().startswith("planner.num_starts is 99")
     assert "1 job has failed" in answer.err
@@ -31,7 +31,7 @@ def check(tmp_path, answer, finished=2):
     assert "Traceback" not in answer.out + answer.err
 
 
-def test_jobs_that_run_at_a_time_train_the_baseline_once_and_finished_ones_are_skipped(sweep, tmp_path):
+def test_parallel_jobs_train_the_baseline_once_and_finished_ones_are_skipped(sweep, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     command = ["planner.num_starts=1,2,99", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2"]
     check(tmp_path, sweep(*command))
@@ -43,7 +43,7 @@ def test_jobs_that_run_at_a_time_train_the_baseline_once_and_finished_ones_are_s
 
 
 @pytest.mark.slow
-def test_optunas_trials_run_at_a_time(sweep, tmp_path):
+def test_trials_of_optuna_run_in_parallel(sweep, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     command = ["sweep=search", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2"]
@@ -61,6 +61,6 @@ def test_submitit_runs_jobs_on_this_machine(sweep, tmp_path):
 
 
 @pytest.mark.slow
-def test_ray_runs_jobs_in_a_cluster_of_its_own(sweep, tmp_path):
+def test_ray_runs_jobs_in_its_own_cluster(sweep, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     check(tmp_path, sweep("planner.num_starts=1,2,99", "hydra/launcher=ray"))

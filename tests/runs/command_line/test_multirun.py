@@ -1,4 +1,4 @@
-"""A multirun goes on where it was interrupted, and says what has become of each job."""
+"""An interrupted multirun resumes, and logs the status of each job."""
 
 import os
 import random
@@ -29,7 +29,7 @@ def jobs(folder="sweep", name="metrics.json"):
 
 
 def said(answer):
-    """What was said about jobs, by their numbers."""
+    """The logged status of each job, by its number."""
     lines = [
         line.partition("][INFO] - #")[2]
         for line in answer.out.splitlines()
@@ -42,7 +42,7 @@ def summary_of(folder):
     return (Path(folder) / "summary.csv").read_bytes()
 
 
-def test_settings_of_some_modes_are_given_to_all_in_a_sweep(call):
+def test_a_sweep_over_modes_accepts_settings_that_only_some_of_them_have(call):
     extra = [
         "++finetune.rollouts.plans_per_epoch=4",
         "++finetune.replay_ratio=0.5",
@@ -53,7 +53,7 @@ def test_settings_of_some_modes_are_given_to_all_in_a_sweep(call):
     assert (answer.code, answer.err) == (0, "")
 
 
-def test_jobs_that_have_finished_are_skipped_before_anything_is_imported_and_new_ones_are_run(call, monkeypatch):
+def test_finished_jobs_are_skipped_without_slow_imports_and_new_ones_are_run(call, monkeypatch):
     answer = call("train", *SWEEP, "seed=0,1")
     assert (answer.code, answer.err, said(answer)) == (0, "", {0: "starts", 1: "starts"})
     before = {path: path.stat().st_mtime_ns for path in Path("sweep").glob("*/metrics.json")}
@@ -69,7 +69,7 @@ def test_jobs_that_have_finished_are_skipped_before_anything_is_imported_and_new
     assert not Path("sweep/.sweep.lock").exists()
 
 
-def test_folders_are_named_by_the_settings_without_those_that_make_no_difference(call):
+def test_folders_are_named_by_the_settings_without_neutral_ones(call):
     command = ["-m", *TINY[1:], "logger=none", "num_threads=1", "hydra.sweep.dir=sweep"]
     few = [setting for setting in command if not setting.startswith(("planner", "baseline", "data", "eval"))]
     answer = call("train", *few, "evaluation.num_tasks=0", "seed=0,1")
@@ -78,7 +78,7 @@ def test_folders_are_named_by_the_settings_without_those_that_make_no_difference
     assert "There is no finished run below sweep" in answer.out
 
 
-def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch):
+def test_a_failed_job_writes_its_error_and_is_repeated(call, monkeypatch):
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=2,99,1")
     assert answer.code == 1
     assert answer.err.startswith("Error: 1 job has failed (sweep/0,99/error.txt): planner.num_starts is 99, more than")
@@ -87,9 +87,9 @@ def test_a_job_that_fails_leaves_its_error_and_is_tried_again(call, monkeypatch)
     assert Path("sweep/0,99/error.txt").read_text().startswith("planner.num_starts is 99")
     assert Path("sweep/0,99/error.txt").read_text().count("\n") == 1
     assert "2 runs, 1 failed" in answer.out
-    assert call("train", *SWEEP, "seed=0", "planner.num_starts=2,1").code == 0, "an old error counts no more"
+    assert call("train", *SWEEP, "seed=0", "planner.num_starts=2,1").code == 0, "an old error does not count"
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=2,99,1")
-    assert (answer.code, said(answer)[1]) == (1, "failed before, is tried again")
+    assert (answer.code, said(answer)[1]) == (1, "failed before, is repeated")
 
     def break_down(*_):
         raise RuntimeError("A defect\nof two lines.")
@@ -127,7 +127,7 @@ def test_a_job_that_fails_in_one_of_its_processes_ends_the_sweep(call, monkeypat
     assert answer.code == 1
     assert jobs(name="error.txt") == ["0,2", "1,2"][: len(started)]
     assert len(started) == 1 + goes_on
-    sentence = "Error: 2 jobs have failed" if goes_on else "Error: The sweep broke off, as #0 failed in one of its"
+    sentence = "Error: 2 jobs have failed" if goes_on else "Error: The sweep was aborted, as #0 failed in one of its"
     assert answer.err.startswith(sentence)
     assert answer.err.count("\n") == 1
     assert "hydra.sweep.dir=sweep" in answer.err
@@ -135,7 +135,7 @@ def test_a_job_that_fails_in_one_of_its_processes_ends_the_sweep(call, monkeypat
 
 
 @pytest.mark.parametrize("error", [OSError("no space left"), ZeroDivisionError("a defect\nof two lines")])
-def test_a_summary_that_fails_is_named_and_nothing_else_is_lost(call, monkeypatch, error):
+def test_a_failed_summary_is_reported_together_with_failed_jobs(call, monkeypatch, error):
     summaries = []
 
     def fail(folder):
@@ -144,22 +144,22 @@ def test_a_summary_that_fails_is_named_and_nothing_else_is_lost(call, monkeypatc
 
     monkeypatch.setattr(summary, "summarize_sweep", fail)
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=99")
-    assert summaries == [Path("sweep")], "it is made once"
-    assert f"could not be put together ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.err
+    assert summaries == [Path("sweep")], "the summary is made once"
+    assert f"could not be summarised ({type(error).__name__}: {' '.join(str(error).splitlines())})" in answer.err
     assert answer.code == 1
     assert answer.err.startswith("Error: 1 job has failed (sweep/0,99/error.txt): planner.num_starts is 99")
     assert answer.err.count("\n") == 1
 
 
-def test_a_sweep_whose_table_cannot_be_written_says_so_and_exits_with_1(call):
+def test_a_sweep_whose_table_cannot_be_written_reports_it_and_exits_with_1(call):
     Path("sweep/summary.csv").mkdir(parents=True)
     answer = call("train", *SWEEP, "seed=0")
     assert answer.code == 1
-    assert answer.err.startswith("Error: The results of the jobs could not be put together (sweep/summary.csv cannot")
+    assert answer.err.startswith("Error: The results of the jobs could not be summarised (sweep/summary.csv cannot")
     assert answer.err.count("\n") == 1
 
 
-def test_a_reason_that_all_jobs_share_is_said_and_of_several_it_is_said_where_they_are(call):
+def test_a_reason_that_all_failed_jobs_share_is_printed_and_otherwise_the_files_with_the_reasons(call):
     answer = call("train", *SWEEP, "seed=0,1", "planner.num_starts=99", "hydra.sweep.dir='a sweep'")
     assert answer.err == (
         "Error: 2 jobs have failed (a sweep/0,99/error.txt, a sweep/1,99/error.txt): planner.num_starts is 99, more "
@@ -172,14 +172,14 @@ def test_a_reason_that_all_jobs_share_is_said_and_of_several_it_is_said_where_th
     )
 
 
-def test_a_sweep_that_is_refused_leaves_nothing_behind(call):
+def test_a_refused_sweep_leaves_no_folder(call):
     answer = call("train", *SWEEP, "seed=0,1", "nonsense=1,2")
     assert answer.code == 1
     assert answer.err.startswith("Error: Could not override 'nonsense'")
     assert not Path("sweep").exists()
 
 
-def test_ctrl_c_ends_all_jobs_and_says_how_to_go_on(call, monkeypatch):
+def test_ctrl_c_ends_all_jobs_and_prints_how_to_resume(call, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -189,24 +189,24 @@ def test_ctrl_c_ends_all_jobs_and_says_how_to_go_on(call, monkeypatch):
         answer = call("train", *SWEEP, "seed=0,1,2")
     assert (answer.code, answer.err) == (
         130,
-        "Interrupted. Go on with the same command and hydra.sweep.dir=sweep.\n",
+        "Interrupted. Resume with the same command and hydra.sweep.dir=sweep.\n",
     )
     assert not Path("sweep/2,2").exists()
     answer = call("train", *SWEEP, "seed=0,1,2")
-    assert said(answer) == {0: "finished already", 1: "was interrupted, goes on", 2: "starts"}
+    assert said(answer) == {0: "finished already", 1: "was interrupted, resumes", 2: "starts"}
 
 
-def test_a_folder_belongs_to_one_sweep_at_a_time(call):
+def test_a_folder_is_used_by_one_sweep_at_a_time(call):
     Path("sweep").mkdir()
     with FileLock("sweep/.sweep.lock"):
         answer = call("train", *SWEEP, "seed=0,1")
     assert (answer.code, answer.out) == (1, "")
-    assert answer.err.startswith("Error: A sweep is at work in sweep; ")
+    assert answer.err.startswith("Error: Another sweep is using sweep; ")
     assert answer.err.count("\n") == 1
     assert not Path("data").exists()
 
 
-def test_a_job_does_not_take_the_folder_of_another_configuration(call):
+def test_a_job_does_not_use_the_folder_of_another_configuration(call):
     assert call("train", *SWEEP, "seed=0").code == 0
     before = Path("sweep/0,2/metrics.json").read_bytes()
     answer = call("train", *SWEEP, "seed=0", "planner.iterations=1")
@@ -218,7 +218,7 @@ def test_a_job_does_not_take_the_folder_of_another_configuration(call):
     assert not Path("sweep/0,2/error.txt").exists()
 
 
-def test_what_makes_no_difference_may_be_another_when_a_sweep_goes_on(call, monkeypatch):
+def test_neutral_settings_may_change_when_a_sweep_is_resumed(call, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -228,11 +228,11 @@ def test_what_makes_no_difference_may_be_another_when_a_sweep_goes_on(call, monk
     assert call("train", *SWEEP, "seed=0").code == 0
     answer = call("train", *SWEEP, "num_threads=1", "logger=csv", "data_dir=elsewhere", "seed=0,1")
     assert (answer.code, answer.err) == (0, "")
-    assert said(answer) == {0: "finished already", 1: "was interrupted, goes on"}
+    assert said(answer) == {0: "finished already", 1: "was interrupted, resumes"}
     assert jobs() == ["0,2", "1,2"]
 
 
-def test_a_sweep_whose_planners_grow_evaluates_what_it_has_trained_with_those_that_are_new(call):
+def test_a_sweep_with_more_planners_evaluates_its_trained_models_with_the_new_ones(call):
     arguments = ["-m", *TINY, "model=mlp", "evaluation.models=[baseline]", "hydra.sweep.dir=sweep"]
     quick = "'gradient planner.iterations=2'"
     assert call("train", *arguments, f"compare=[{quick}]", "seed=0").code == 0
@@ -241,7 +241,7 @@ def test_a_sweep_whose_planners_grow_evaluates_what_it_has_trained_with_those_th
     grown = f"compare=[{quick},predictive_sampling]"
     answer = call("train", *arguments, grown, "seed=0,1")
     assert (answer.code, answer.err) == (0, "")
-    assert said(answer) == {0: "is evaluated with further planners", 1: "starts"}
+    assert said(answer) == {0: "is evaluated with additional planners", 1: "starts"}
     assert first.read_bytes() == before
     assert len(jobs()) == 2
     runs = pd.read_csv("sweep/summary.csv")
@@ -254,7 +254,7 @@ def test_a_sweep_whose_planners_grow_evaluates_what_it_has_trained_with_those_th
         assert Path("whole", *path.parts[1:]).read_bytes() == content
 
 
-def test_a_list_of_planners_that_is_none_is_refused_in_a_sweep_that_has_finished(call):
+def test_an_invalid_list_of_planners_is_refused_in_a_finished_sweep(call):
     assert call("train", *SWEEP, "seed=0").code == 0
     for wrong in ("'cem planner.iterations=2'", "5", "[]", "[gradient,null]"):
         answer = call("train", *SWEEP, "seed=0", f"compare={wrong}")
@@ -263,7 +263,7 @@ def test_a_list_of_planners_that_is_none_is_refused_in_a_sweep_that_has_finished
         assert "Traceback" not in Path("sweep/0,2/error.txt").read_text(), wrong
 
 
-def test_whatever_a_kill_leaves_half_written_is_written_anew(call):
+def test_files_that_a_kill_leaves_incomplete_are_written_again(call):
     assert call("train", *SWEEP, "seed=0,1").code == 0
     expected = summary_of("sweep")
     for path in Path("sweep").glob("*/.hydra/*.yaml"):
@@ -277,7 +277,7 @@ def test_whatever_a_kill_leaves_half_written_is_written_anew(call):
 
 
 def start(folder, *arguments):
-    """A multirun in processes of their own."""
+    """Starts a multirun in separate processes."""
     command = [sys.executable, ROOT / "train.py", *SWEEP, f"data_dir={folder.parent / 'data'}", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (folder.parent / "log.txt").open("a") as log:
@@ -292,7 +292,7 @@ def start(folder, *arguments):
 
 
 def kill_after(process, folder, finished, seconds=0.0):
-    """Kills all processes of a multirun once so many jobs have finished, and some time later."""
+    """Kills all processes of a multirun some seconds after the given number of jobs have finished."""
     while len(jobs(folder)) < finished and process.poll() is None:
         time.sleep(0.01)
     time.sleep(seconds)
@@ -301,7 +301,7 @@ def kill_after(process, folder, finished, seconds=0.0):
     process.wait()
 
 
-def test_a_multirun_that_is_killed_ends_in_the_same_summary_as_one_that_is_left_alone(call, tmp_path):
+def test_a_killed_and_resumed_multirun_has_the_same_summary_as_an_uninterrupted_one(call, tmp_path):
     arguments = ["seed=0,1,2", *TINY_ONLINE, "evaluation.models=[finetuned]"]
     process = start(tmp_path / "killed", *arguments)
     kill_after(process, tmp_path / "killed", finished=1)
@@ -314,7 +314,7 @@ def test_a_multirun_that_is_killed_ends_in_the_same_summary_as_one_that_is_left_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "parallel"])
-def test_a_multirun_of_twelve_jobs_that_is_killed_three_times_ends_in_the_same_summary_of(tmp_path, launcher):
+def test_a_multirun_of_twelve_jobs_that_is_killed_three_times_has_the_same_summary(tmp_path, launcher):
     draw = random.Random(launcher)
     arguments = [*TINY_ONLINE, "evaluation.models=[finetuned]", f"hydra/launcher={launcher}"]
     arguments += ["seed=0,1,2", "planner.num_starts=1,2", "finetune.replay_ratio=0.2,0.8"]

@@ -1,4 +1,4 @@
-"""A search goes on where it was interrupted, with the trials that its study lacks."""
+"""An interrupted search resumes with the trials that its study lacks."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ optuna = pytest.importorskip("optuna")
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
 
 SEARCH = [*TINY, "sweep=search", "model=mlp", "finetune.epochs=1", "finetune.steps_per_epoch=5"]
-SEARCH += ["finetune.replay_ratio=0.5", "finetune.rollouts.plans_per_epoch=2"]  # The learning rate is left to choose.
+SEARCH += ["finetune.replay_ratio=0.5", "finetune.rollouts.plans_per_epoch=2"]  # Only the learning rate is searched.
 SEARCH += ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${finetune.module.optimizer.lr}'"]
 
 
@@ -32,7 +32,7 @@ def folders():
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """How the next evaluations end: an error is raised in the place of each."""
+    """Errors that replace the next evaluations; `None` lets an evaluation run."""
     ends = []
     measured = train.evaluate_and_save
 
@@ -46,7 +46,7 @@ def evaluated(monkeypatch):
     return ends
 
 
-def test_a_search_goes_on_with_what_it_lacks_and_with_the_trials_that_were_interrupted(call, evaluated):
+def test_a_search_resumes_with_missing_and_interrupted_trials(call, evaluated):
     evaluated += [None, KeyboardInterrupt()]
     answer = call("train", *SEARCH, "hydra.sweeper.n_trials=3")
     assert (answer.code, states()) == (130, ["COMPLETE", "RUNNING"])
@@ -55,15 +55,15 @@ def test_a_search_goes_on_with_what_it_lacks_and_with_the_trials_that_were_inter
     assert (answer.code, answer.err) == (0, "")
     assert states() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert trials()[2].params == interrupted
-    assert "was interrupted, goes on" in answer.out
+    assert "was interrupted, resumes" in answer.out
     assert folders() == {str(*trials()[number].params.values()) for number in (0, 2, 3)}
-    assert len(folders()) == 3, "what is drawn after a restart is not what was drawn before"
+    assert len(folders()) == 3, "the sampler draws other parameters after a restart"
     answer = call("train", *SEARCH, "hydra.sweeper.n_trials=3")
     assert (answer.code, len(states())) == (0, 4)
     assert "starts" not in answer.out
 
 
-def test_a_search_for_the_largest_value_goes_on_in_its_direction_and_in_no_other(call):
+def test_a_search_for_the_largest_value_resumes_only_in_its_own_direction(call):
     search = [*SEARCH, "optimized_metric=finetuned/mpc/goal_distance"]
     largest = [*search, "hydra.sweeper.direction=maximize"]
     for n_trials in (1, 2):
@@ -79,7 +79,7 @@ def test_a_search_for_the_largest_value_goes_on_in_its_direction_and_in_no_other
     assert states() == ["COMPLETE", "COMPLETE"]
 
 
-def test_a_trial_that_fails_does_not_end_the_search_and_another_takes_its_place(call, evaluated):
+def test_a_failed_trial_does_not_end_the_search_and_is_replaced_by_another(call, evaluated):
     evaluated += [UserError("No luck."), None]
     answer = call("train", *SEARCH, "hydra.sweeper.n_trials=2")
     assert answer.code == 1
@@ -89,7 +89,7 @@ def test_a_trial_that_fails_does_not_end_the_search_and_another_takes_its_place(
     assert states() == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
-def test_a_search_without_a_trial_that_succeeds_ends_in_one_line(call, evaluated):
+def test_a_search_in_which_all_trials_fail_ends_in_one_sentence(call, evaluated):
     evaluated += [UserError("No luck.")]
     answer = call("train", *SEARCH, "hydra.sweeper.n_trials=1")
     assert answer.code == 1
@@ -99,7 +99,7 @@ def test_a_search_without_a_trial_that_succeeds_ends_in_one_line(call, evaluated
 
 
 @pytest.mark.parametrize("setting", ["optimized_metric=null", "optimized_metric=nonsense", "hydra.sweeper.n_trials=0"])
-def test_a_search_with_nothing_to_go_by_or_to_do_is_refused_before_its_first_trial(call, setting):
+def test_a_search_without_metric_or_trials_is_refused_before_its_first_trial(call, setting):
     answer = call("train", *SEARCH, setting)
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.startswith("Error: ")

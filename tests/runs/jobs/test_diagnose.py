@@ -27,7 +27,7 @@ def pair(trained):
 
 
 def missing(content, *keys):
-    """The places of values that are no number, as dotted keys."""
+    """The dotted keys of values that are not finite numbers."""
     if isinstance(content, dict):
         return [place for key, value in content.items() for place in missing(value, *keys, key)]
     if isinstance(content, list):
@@ -35,7 +35,9 @@ def missing(content, *keys):
     return [] if isinstance(content, (int, float)) and math.isfinite(content) else [".".join(keys)]
 
 
-def test_checkpoints_are_diagnosed_side_by_side_and_alike_in_every_run(call, diagnose, pair, trained, monkeypatch):
+def test_checkpoints_are_diagnosed_side_by_side_with_equal_results_in_every_run(
+    call, diagnose, pair, trained, monkeypatch
+):
     data = sorted(path.name for path in (trained / "data").iterdir())
     answer = diagnose(*pair, "names=[before,after]")
     assert answer.code == 0, answer.err
@@ -46,10 +48,10 @@ def test_checkpoints_are_diagnosed_side_by_side_and_alike_in_every_run(call, dia
         assert {"open_loop", "attack", "landscape", "gradients", "errors", "disagreement"} == set(found)
         assert set(found["landscape"]) == set(found["gradients"]) == {"goal", "objective"}
         assert [len(entries) for entries in found["attack"]["loss"].values()] == [2, 2, 2]
-        # Three plans are so few that resamples consist of one plan alone, which has no correlation.
+        # With three plans, some bootstrap resamples consist of a single plan, which has no correlation.
         assert set(missing(found)) <= {"disagreement.plans.ci95"}
     assert metrics["models"]["oracle"]["open_loop"]["world_model_error"] < 1e-9
-    # What finetuning has seen belongs to the training data.
+    # The states that finetuning added belong to the training data.
     unvisited = [metrics["models"][name]["errors"]["unvisited_real"]["mean"] for name in ("before", "after")]
     assert unvisited[1] < unvisited[0]
     assert {path.stem for path in Path("run").glob("*.png")} == PICTURES | {"disagreement"}
@@ -67,7 +69,7 @@ def test_checkpoints_are_diagnosed_side_by_side_and_alike_in_every_run(call, dia
     assert metrics == repeated
 
 
-def test_a_single_network_has_no_disagreement_and_a_state_that_is_no_position_no_maps(call, diagnose, monkeypatch):
+def test_without_ensemble_there_is_no_disagreement_and_without_position_states_no_maps(call, diagnose, monkeypatch):
     monkeypatch.setattr("gapclose.diagnostics.diagnosis.Grid.over", lambda *_: None)
     assert call("train", *TINY, "model=mlp", "baseline.epochs=1", "hydra.run.dir=trained").code == 0
     (checkpoint,) = Path("data/baselines").glob("*.ckpt")
@@ -106,7 +108,7 @@ def test_a_single_network_has_no_disagreement_and_a_state_that_is_no_position_no
     ],
     ids=str,
 )
-def test_a_wrong_command_is_answered_by_one_sentence(diagnose, trained, arguments, named):
+def test_an_invalid_command_is_refused_in_one_sentence(diagnose, trained, arguments, named):
     if not any(argument.startswith(("checkpoint", "model", "names")) for argument in arguments) and arguments:
         arguments = [f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", *arguments]
     answer = diagnose(*arguments)
@@ -116,7 +118,7 @@ def test_a_wrong_command_is_answered_by_one_sentence(diagnose, trained, argument
     assert not Path("run/config.yaml").exists()
 
 
-def test_checkpoints_of_different_worlds_are_refused(diagnose, trained):
+def test_checkpoints_of_different_environments_are_refused(diagnose, trained):
     ours = trained / "run/checkpoints/last.ckpt"
     other = torch.load(ours, weights_only=True)
     other["config"]["env"]["wall_thickness"] = 0.4
@@ -147,7 +149,7 @@ def test_every_checkpoint_is_diagnosed_on_its_own_data(call, trained, monkeypatc
 
 
 @pytest.mark.parametrize("sampling", [False, True])
-def test_of_a_simulator_without_gradients_what_asks_for_them_is_left_out(call, trained, sampling):
+def test_diagnostics_that_need_gradients_of_the_simulator_are_left_out_if_it_has_none(call, trained, sampling):
     other = torch.load(trained / "run/checkpoints/last.ckpt", weights_only=True)
     other["config"]["env"]["_target_"] = "tests.conftest.Engine"
     torch.save(other, "other.ckpt")

@@ -1,4 +1,4 @@
-"""The end of a run: its models are measured, with further planners too, and a report is left."""
+"""The final evaluation of a run, also with additional planners, and its report."""
 
 import json
 from pathlib import Path
@@ -10,19 +10,19 @@ from gapclose.sweeps.runs import read_runs
 from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, metrics_of, without_times
 
 
-def test_a_finished_run_is_left_as_it_is(call, trained):
+def test_resuming_a_finished_run_changes_nothing(call, trained):
     before = (trained / "run" / "metrics.json").read_bytes()
     assert call("train", f"resume={trained / 'run'}").code == 0
     assert (trained / "run" / "metrics.json").read_bytes() == before
 
 
-def test_the_price_of_disagreement_is_chosen_anew_for_every_model(call):
+def test_the_automatic_disagreement_weight_is_computed_for_each_model(call):
     assert call("train", *TINY, *TINY_ONLINE, "objective=calibrated", "hydra.run.dir=run").code == 0
     weights = {model: metrics_of("run")[model]["disagreement_weight"] for model in ("baseline", "finetuned")}
     assert weights["baseline"] != weights["finetuned"]
 
 
-def test_a_run_leaves_a_report_and_what_it_is_made_from(call, trained):
+def test_a_run_writes_a_report_and_the_data_in_it(call, trained):
     run = trained / "run"
     page = (run / "report.html").read_text()
     assert "Plans: imagined and executed" in page
@@ -35,7 +35,7 @@ def test_a_run_leaves_a_report_and_what_it_is_made_from(call, trained):
     assert set(metrics_of(run)["versions"]) >= {"gapclose", "python", "torch"}
 
 
-def test_a_report_that_fails_loses_no_run(call, trained, monkeypatch, rendered):
+def test_a_run_is_finished_even_if_its_report_fails(call, trained, monkeypatch, rendered):
     def fail(folder):
         raise RuntimeError("no room")
 
@@ -49,7 +49,7 @@ def test_a_report_that_fails_loses_no_run(call, trained, monkeypatch, rendered):
     assert not Path("run/report.html").exists()
 
 
-def test_with_further_planners_models_fare_as_in_runs_with_these_planners(call):
+def test_results_with_additional_planners_equal_those_of_runs_with_these_planners(call):
     shared = [setting for setting in TINY if not setting.startswith("planner")]
     shared += ["finetune=continue", *TINY_FINETUNE, "planner.horizon=6"]
     cem = ["planner=cem", "planner.iterations=1", "planner.num_samples=4", "planner.num_elites=2"]
@@ -75,7 +75,7 @@ def test_with_further_planners_models_fare_as_in_runs_with_these_planners(call):
     ]
 
 
-def test_a_finished_run_is_evaluated_with_planners_that_are_new_and_nothing_else_is_done_again(call):
+def test_a_finished_run_is_evaluated_with_new_planners_only_and_nothing_is_repeated(call):
     shared = [*TINY, "finetune=continue", *TINY_FINETUNE, "evaluation.models=[finetuned]", "hydra.run.dir=run"]
     assert call("train", *shared, "compare=['gradient planner.iterations=2']").code == 0
     before = {path: path.read_bytes() for path in Path("run").rglob("*.*") if path.suffix in (".json", ".ckpt")}
@@ -86,8 +86,9 @@ def test_a_finished_run_is_evaluated_with_planners_that_are_new_and_nothing_else
     assert all(after[path] == content for path, content in before.items())
 
 
-def test_what_other_settings_of_a_planner_have_measured_is_not_taken_for_its_own(call):
-    settings = [*TINY, "evaluation.models=[baseline]", "compare=['gradient planner.iterations=2']", "hydra.run.dir=run"]
+def test_results_of_a_planner_with_other_settings_are_refused(call):
+    planner = "'gradient planner.iterations=2'"
+    settings = [*TINY, "evaluation.models=[baseline]", f"compare=[{planner}]", "hydra.run.dir=run"]
     assert call("train", *settings).code == 0
     stored = Path("run/compare/planner-gradient+planner.iterations-2/config.yaml")
     stored.write_text(stored.read_text().replace("lr: 0.1", "lr: 0.7"))
@@ -96,8 +97,8 @@ def test_what_other_settings_of_a_planner_have_measured_is_not_taken_for_its_own
     assert "run/compare/planner-gradient+planner.iterations-2 holds a run of another configuration" in answer.err
 
 
-def test_a_planner_that_is_none_is_refused_before_any_work(call):
+def test_an_unknown_planner_in_compare_is_refused_before_any_work(call):
     answer = call("train", *TINY, "compare=[gradient,teleport]")
     assert answer.code == 1
-    assert "Of compare, the entry 'teleport': In 'train': Could not find 'planner/teleport'" in answer.err
+    assert "The entry 'teleport' of compare is invalid: In 'train': Could not find 'planner/teleport'" in answer.err
     assert not Path("data").exists()

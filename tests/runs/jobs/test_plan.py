@@ -8,7 +8,7 @@ from PIL import Image
 from tests.runs.conftest import TINY, TINY_PLAN, TINY_POLICY
 
 
-def test_any_checkpoint_is_planned_with_and_shown(call, trained, rendered):
+def test_every_kind_of_checkpoint_can_be_planned_with(call, trained, rendered):
     checkpoints = [*(trained / "run" / "checkpoints").iterdir(), *(trained / "data" / "baselines").glob("*.ckpt")]
     assert len(checkpoints) == 3
     for number, checkpoint in enumerate(checkpoints):
@@ -24,7 +24,7 @@ def test_any_checkpoint_is_planned_with_and_shown(call, trained, rendered):
         assert (folder / "plans.png").stat().st_size > 1000
 
 
-def test_a_checkpoint_brings_its_world_and_the_command_line_changes_it(call, trained):
+def test_the_environment_comes_from_the_checkpoint_and_the_command_line_changes_it(call, trained):
     checkpoint = trained / "run" / "checkpoints" / "last.ckpt"
     call("plan", *TINY_PLAN, f"checkpoint={checkpoint}", "env.task=any", "env.door=[-1,1]", "hydra.run.dir=run")
     config = Path("run/config.yaml").read_text()
@@ -33,7 +33,7 @@ def test_a_checkpoint_brings_its_world_and_the_command_line_changes_it(call, tra
     assert "- -1" in config
 
 
-def test_a_checkpoint_brings_its_data_unless_the_command_line_names_others(call, trained):
+def test_the_data_come_from_the_checkpoint_unless_the_command_line_chooses_others(call, trained):
     call("train", *TINY, "data=random_walk", "hydra.run.dir=trained")
     (walked,) = Path("data/baselines").glob("*.ckpt")
     settings = [*TINY_PLAN, f"checkpoint={walked}", "num_tasks=2", "execute=[open_loop]"]
@@ -45,7 +45,7 @@ def test_a_checkpoint_brings_its_data_unless_the_command_line_names_others(call,
     assert "data: noisy_expert" in Path("other/config.yaml").read_text()
 
 
-def test_a_checkpoint_brings_its_policy_unless_the_command_line_says_otherwise(call):
+def test_the_policy_comes_from_the_checkpoint_unless_the_command_line_sets_it(call):
     assert call("train", *TINY, *TINY_POLICY, "hydra.run.dir=trained").code == 0
     (checkpoint,), policies = Path("data/baselines").glob("*.ckpt"), Path("data/policies")
     (own,) = policies.glob("*.ckpt")
@@ -56,7 +56,7 @@ def test_a_checkpoint_brings_its_policy_unless_the_command_line_says_otherwise(c
     assert len(list(policies.glob("*.ckpt"))) == 2
 
 
-def test_a_checkpoint_of_a_version_that_made_its_data_otherwise_is_answered_by_one_sentence(call, trained):
+def test_a_checkpoint_with_a_data_class_of_another_version_is_refused_in_one_sentence(call, trained):
     checkpoint = torch.load(trained / "run/checkpoints/last.ckpt", weights_only=True)
     checkpoint["config"]["data"] = dict(
         _target_="gapclose.data.collect.ExpertData",
@@ -77,7 +77,7 @@ def test_a_checkpoint_of_a_version_that_made_its_data_otherwise_is_answered_by_o
     assert call("plan", *plan, "checkpoint=old.ckpt", *settings).code == 0
 
 
-def test_a_task_of_ones_own_with_the_oracle(call):
+def test_the_oracle_plans_a_task_given_by_start_and_goal(call):
     answer = call("plan", *TINY_PLAN, "model=oracle", "start=[-1,0]", "goal=[-0.8,0]", "hydra.run.dir=run")
     assert answer.code == 0
     metrics = json.loads(Path("run/metrics.json").read_text())
@@ -86,14 +86,14 @@ def test_a_task_of_ones_own_with_the_oracle(call):
     assert metrics["expert_error"] == 0
 
 
-def test_the_oracle_plans_in_the_world_of_a_checkpoint(call, trained):
+def test_the_oracle_plans_in_the_environment_of_a_checkpoint(call, trained):
     checkpoint = trained / "run" / "checkpoints" / "last.ckpt"
     settings = [f"checkpoint={checkpoint}", "model=oracle", "num_tasks=2", "hydra.run.dir=run"]
     assert call("plan", *TINY_PLAN, *settings).code == 0
     assert json.loads(Path("run/metrics.json").read_text())["open_loop"]["world_model_error"] == 0
 
 
-def test_another_planner_plans_too(call):
+def test_another_planner_can_be_chosen(call):
     settings = ["planner=mppi", "planner.horizon=6", "planner.num_samples=20", "num_tasks=3"]
     settings += ["model=oracle", "planner.iterations=2", "data.num_trajectories=20", "hydra.run.dir=run"]
     assert call("plan", *settings).code == 0
@@ -127,7 +127,7 @@ def test_planners_are_compared_with_their_own_defaults_and_settings(call, traine
 
 
 @pytest.mark.filterwarnings("error:.*constrained_layout:UserWarning")
-def test_planners_are_compared_on_a_task_of_ones_own(call):
+def test_planners_are_compared_on_a_task_given_by_start_and_goal(call):
     settings = ["model=oracle", "planner.iterations=1", "planner.horizon=6", "data.num_trajectories=20"]
     settings += ["start=[-1,0]", "goal=[-0.8,0]", "compare=[mppi,grasp]", "hydra.run.dir=run"]
     assert call("plan", *settings).code == 0
@@ -142,7 +142,7 @@ def test_a_comparison_in_mpc_alone_has_no_budgets(call):
     assert [list(ways) for ways in compared.values()] == [["mpc"], ["mpc"]]
 
 
-def test_the_checkpoint_brings_its_data_and_tells_the_price_that_suits_it(call, trained):
+def test_the_checkpoint_determines_its_data_and_its_automatic_disagreement_weight(call, trained):
     settings = [f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", "planner.horizon=6", "planner.iterations=1"]
     settings += ["num_tasks=2", f"data_dir={trained / 'data'}", "objective=calibrated", "execute=[open_loop]"]
     before = sorted(path.name for path in (trained / "data").iterdir())
@@ -175,7 +175,7 @@ def test_the_command_line_changes_the_objective_of_a_checkpoint(call, trained):
     assert weights == dict(own=30.0, goal=0.0, oracle=0.0)
 
 
-def test_the_policy_alone_is_reported_where_it_proposes(call):
+def test_the_policy_alone_is_reported_if_plans_start_from_it(call):
     settings = [*TINY_PLAN, *TINY_POLICY, "model=oracle", "num_tasks=2", "execute=[open_loop]"]
     answer = call("plan", *settings, "hydra.run.dir=run")
     assert answer.code == 0
@@ -183,7 +183,7 @@ def test_the_policy_alone_is_reported_where_it_proposes(call):
     assert json.loads(Path("run/metrics.json").read_text())["open_loop_policy_alone"]["num_tasks"] == 2
 
 
-def test_a_checkpoint_is_adapted_in_mpc_and_compared_with_itself(call, trained):
+def test_mpc_with_adaptation_is_compared_with_mpc_without_it(call, trained):
     settings = [f"checkpoint={trained / 'run/checkpoints/last.ckpt'}", f"data_dir={trained / 'data'}", "num_tasks=2"]
     adapted = [*TINY_PLAN, *settings, "adaptation=gradient", "adaptation.steps=1"]
     settings += ["planner.horizon=6", "planner.iterations=1", "execute=[mpc]"]

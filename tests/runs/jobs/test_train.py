@@ -1,4 +1,4 @@
-"""Runs of train.py in every mode, interrupted or not, and what they leave."""
+"""Runs of train.py in every mode, interrupted or not, and their files."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ EVAL = {
 
 
 @pytest.mark.parametrize("mode", ["none", "continue", "online", "adversarial", "online_adversarial"])
-def test_every_finetune_mode_runs_and_leaves_the_promised_metrics(call, mode):
+def test_every_finetune_mode_runs_and_writes_the_documented_metrics(call, mode):
     settings = TINY_ONLINE[1:] if "online" in mode else TINY_FINETUNE
     answer = call("train", *TINY, f"finetune={mode}", *(settings if mode != "none" else []), "hydra.run.dir=run")
     assert answer.code == 0
@@ -84,7 +84,7 @@ TRANSFORMER = ["model=transformer", "model.num_heads=2", "model.context=3"]
 
 
 @pytest.mark.parametrize("mode", ["none", "online", "adversarial"])
-def test_a_model_that_looks_back_trains_in_every_mode_and_adapts(call, mode):
+def test_a_model_with_context_trains_in_every_mode_and_adapts(call, mode):
     settings = {"none": ["adaptation=gradient", "adaptation.steps=2"], "online": TINY_ONLINE[1:]}
     settings = settings.get(mode, [*TINY_FINETUNE, "finetune.window=2"])
     evaluated = "baseline" if mode == "none" else "finetuned"
@@ -101,7 +101,7 @@ def test_a_model_that_looks_back_trains_in_every_mode_and_adapts(call, mode):
         assert call("plan", *TINY_PLAN, "num_tasks=2", f"checkpoint={checkpoint}", "hydra.run.dir=plan").code == 0
 
 
-def test_adaptation_is_shown_beside_mpc_without_it(call):
+def test_mpc_is_shown_with_and_without_adaptation(call):
     answer = call("train", *TINY, "adaptation=gradient", "adaptation.steps=2", "hydra.run.dir=run")
     assert answer.code == 0
     assert "MPC, adapted" in answer.out
@@ -112,7 +112,7 @@ def test_adaptation_is_shown_beside_mpc_without_it(call):
     assert "mpc_adapted" not in metrics["oracle"]
 
 
-def test_equal_seeds_give_equal_metrics_and_other_seeds_others(call, trained):
+def test_metrics_are_equal_for_equal_seeds_and_differ_for_different_seeds(call, trained):
     for seed in (0, 5):
         call("train", *TINY, *TINY_ONLINE, f"seed={seed}", f"data_dir=data{seed}", f"hydra.run.dir=run{seed}")
     assert without_times(metrics_of("run0")) == without_times(metrics_of(trained / "run"))
@@ -163,7 +163,7 @@ def radii_of(folder):
     return {name: weight for name, weight in weights.items() if "radii" in name}
 
 
-def test_learned_radii_of_an_interrupted_run_go_on_where_they_were(call, monkeypatch):
+def test_learned_radii_of_an_interrupted_run_resume_from_their_last_values(call, monkeypatch):
     assert call("train", *LEARNED, "hydra.run.dir=whole").code == 0
     start_epoch = AdversarialTraining.on_train_epoch_start
 
@@ -183,7 +183,7 @@ def test_learned_radii_of_an_interrupted_run_go_on_where_they_were(call, monkeyp
     for name, radius in radii_of("whole").items():
         assert torch.equal(radii_of("run")[name], radius)
         assert not torch.equal(halfway[name], radius)
-    # Radii are no part of the model: planning does without.
+    # Radii are not part of the model, so planning does not need them.
     assert call("plan", *TINY_PLAN, "num_tasks=2", "checkpoint=run/checkpoints/last.ckpt").code == 0
 
 
@@ -210,7 +210,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_differs_and_resumes_to_the_same_result(call, trained, monkeypatch, variant):
-    """Interrupted twice: resumed once by the folder, once by the command that started it."""
+    """The run is interrupted twice, and resumed once with resume=DIR and once with the original command."""
     settings = [*TINY, *TINY_ONLINE, *VARIANTS[variant], "evaluation.models=[finetuned]"]
     settings.append(f"data_dir={trained / 'data'}")
     assert call("train", *settings, "hydra.run.dir=whole").code == 0
@@ -242,7 +242,7 @@ def test_a_killed_run_resumes_to_the_same_result_with_the_command_that_started_i
     arguments = [*TINY, *TINY_ONLINE, f"data_dir={Path.cwd() / 'data'}", f"hydra.run.dir={Path.cwd() / 'run'}"]
     root = Path(__file__).parents[3]
     process = subprocess.Popen([sys.executable, root / "train.py", *arguments], cwd=root, stderr=subprocess.DEVNULL)
-    # Killed as soon as the first epoch of finetuning has left its checkpoint.
+    # Killed as soon as the first epoch of finetuning has written its checkpoint.
     while not Path("run/checkpoints/last.ckpt").exists() and process.poll() is None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -253,7 +253,7 @@ def test_a_killed_run_resumes_to_the_same_result_with_the_command_that_started_i
     assert without_times(metrics_of("run")) == without_times(metrics_of(trained / "run"))
 
 
-def test_the_baseline_is_trained_once_for_all_that_it_fits(call):
+def test_the_baseline_is_trained_once_for_all_runs_with_its_settings(call):
     call("train", *TINY, "hydra.run.dir=a")
     baseline = next(Path("data/baselines").glob("*.ckpt"))
     written = baseline.stat().st_mtime_ns
@@ -262,7 +262,7 @@ def test_the_baseline_is_trained_once_for_all_that_it_fits(call):
     assert len(list(Path("data/baselines").glob("*.ckpt"))) == 1
 
 
-def test_base_checkpoint_takes_the_place_of_the_baseline(call, trained):
+def test_base_checkpoint_replaces_the_baseline(call, trained):
     checkpoint = trained / "run" / "checkpoints" / "last.ckpt"
     call("train", *TINY, f"base_checkpoint={checkpoint}", f"data_dir={trained / 'data'}", "hydra.run.dir=run")
     expected = metrics_of(trained / "run")["finetuned"]
@@ -279,7 +279,7 @@ def test_no_temporary_files_are_left(trained):
     assert not [path for path in trained.rglob(".*") if path.is_file()]
 
 
-def test_a_sweep_over_planners_gives_each_its_own_settings(call):
+def test_each_planner_of_a_sweep_has_its_own_defaults(call):
     settings = [setting for setting in TINY if not setting.startswith("planner.num_")]
     numbered = ["hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}"]
     assert call("train", "-m", *settings, "planner=gradient,grasp", *numbered).code == 0
@@ -289,7 +289,7 @@ def test_a_sweep_over_planners_gives_each_its_own_settings(call):
     assert len(list(Path("data/baselines").glob("*.ckpt"))) == 1
 
 
-def test_data_and_losses_of_every_kind_go_with_every_mode(call):
+def test_data_and_losses_of_every_kind_work_in_every_mode(call):
     data = ["data=mixture", "data.behaviour.shares.expert=3"]
     losses = ["baseline=multi_step", "baseline.window=2", "finetune.window=3", "finetune.module.input_noise=0.1"]
     for mode in ("online_adversarial", "continue"):
@@ -320,7 +320,7 @@ def test_two_processes_train_and_roll_out_together(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_runs_that_start_at_once_train_one_baseline(tmp_path):
+def test_runs_that_start_at_the_same_time_train_one_baseline(tmp_path):
     root = Path(__file__).parents[3]
     command = [sys.executable, root / "train.py", *TINY, f"data_dir={tmp_path / 'data'}"]
     runs = [subprocess.Popen([*command, f"hydra.run.dir={tmp_path / name}"], cwd=root) for name in "abc"]
@@ -333,7 +333,7 @@ def test_runs_that_start_at_once_train_one_baseline(tmp_path):
     assert logs.count("Using ") == 2
 
 
-def test_a_sweep_that_is_run_again_repeats_nothing_and_ends_in_one_table(call, monkeypatch, capsys):
+def test_a_sweep_that_is_run_again_repeats_only_unfinished_jobs_and_prints_one_table(call, monkeypatch, capsys):
     params = {"finetune": "'continue,online'", "model": "mlp", "data": "expert", "seed": "'0,1'"}
     settings = [f"hydra.sweeper.params.{name}={values}" for name, values in params.items()]
     few = ["++finetune.epochs=1", "++finetune.steps_per_epoch=5", "hydra.sweep.subdir=${hydra.job.num}"]

@@ -16,7 +16,7 @@ from tests.test_conf import configuration
 
 @pytest.fixture
 def train(call, trained):
-    """Trains with tiny settings on the data that are there, and returns the metrics and what was printed."""
+    """Trains with tiny settings on existing data, and returns the metrics and the output."""
 
     def run(folder, *settings):
         answer = call("train", *TINY, *settings, f"data_dir={trained / 'data'}", f"hydra.run.dir={folder}")
@@ -36,7 +36,7 @@ def train(call, trained):
         ["objective=goal"],
     ],
 )
-def test_what_can_be_searched_for_is_what_is_measured(settings, trajectories):
+def test_the_metrics_that_a_search_accepts_are_those_that_are_measured(settings, trajectories):
     tiny = [setting for setting in TINY if not setting.startswith("evaluation")]
     config = configuration("train", *tiny, *settings)
     parts = Parts.build(config)
@@ -46,8 +46,8 @@ def test_what_can_be_searched_for_is_what_is_measured(settings, trajectories):
     model.fit_normalization(trajectories)
     gaps = {"baseline": model, "oracle": OracleWorldModel(parts.simulator)}
     gaps = {name: evaluation.measure(model, trajectories, torch.device("cpu"))[0] for name, model in gaps.items()}
-    aside = ("disagreement_weight", "num_tasks", "low", "high")
-    measured = [name for name in flatten(gaps | {"finetuned": gaps["baseline"]}) if not name.endswith(aside)]
+    excluded = ("disagreement_weight", "num_tasks", "low", "high")
+    measured = [name for name in flatten(gaps | {"finetuned": gaps["baseline"]}) if not name.endswith(excluded)]
     assert sorted(evaluation.possible_metrics(finetuned=True)) == sorted(measured)
     assert not any(name.startswith("finetuned") for name in evaluation.possible_metrics(finetuned=False))
 
@@ -65,7 +65,7 @@ def test_every_mode_of_finetuning_can_be_evaluated_each_epoch(train, mode, rende
     assert Path("run/finetuning_epochs.png").stat().st_size > 1000
 
 
-def test_evaluation_each_epoch_changes_nothing_else(train, trained):
+def test_evaluation_each_epoch_does_not_change_other_results(train, trained):
     metrics, _ = train("run", *TINY_ONLINE, "evaluation.each_epoch=true", "logger=csv")
     metrics.pop("each_epoch")
     assert without_times(metrics) == without_times(metrics_of(trained / "run"))
@@ -90,7 +90,7 @@ def test_without_finetuning_there_are_no_epochs_to_evaluate_after(train):
         ("[baseline,finetuned]", "none"),
     ],
 )
-def test_only_the_models_that_are_named_are_evaluated(train, trained, models, mode):
+def test_only_the_chosen_models_are_evaluated(train, trained, models, mode):
     settings = [*(TINY_ONLINE if mode == "online" else []), f"evaluation.models={models}", "logger=tensorboard"]
     pytest.importorskip("tensorboard")
     metrics, out = train("run", *settings)

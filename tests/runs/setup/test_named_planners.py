@@ -1,4 +1,4 @@
-"""The planner of the rollouts, composed by name beside the run's own."""
+"""The explorer: the planner of the rollouts, named in a setting."""
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -44,12 +44,12 @@ def test_an_explorer_has_its_own_defaults_and_the_runs_horizon(explorer_of):
 
 
 @pytest.mark.parametrize("planner", ["cem", "multistart"])
-def test_the_run_may_have_any_planner_of_its_own(explorer_of, planner):
+def test_the_explorer_does_not_depend_on_the_runs_planner(explorer_of, planner):
     explorer, _ = explorer_of("cem", f"planner={planner}")
     assert explorer.planner._target_.endswith("CEMPlanner")
 
 
-def test_an_explorer_plans_for_the_runs_objective_unless_its_entry_names_another(explorer_of):
+def test_an_explorer_has_the_runs_objective_unless_its_entry_sets_another(explorer_of):
     weight = "objective.terms.disagreement.weight=7"
     assert Parts.build(explorer_of("cem", weight)[0]).objective.weight("disagreement") == 7
     assert Parts.build(explorer_of("cem objective=goal", weight)[0]).objective.weight("disagreement") == 0
@@ -59,7 +59,7 @@ def test_an_explorer_plans_for_the_runs_objective_unless_its_entry_names_another
     assert set(explorer_of("cem", "model=mlp")[0].objective.terms) == {"goal"}
 
 
-def test_what_it_says_of_a_policy_is_taken(explorer_of):
+def test_an_explorer_may_start_from_a_policy(explorer_of):
     parts = Parts.build(explorer_of("gradient init=policy init.noise=0.1")[0])
     assert parts.mpc.planner.init.noise == 0.1
     assert parts.policy_training is not None
@@ -76,7 +76,7 @@ def test_what_it_says_of_a_policy_is_taken(explorer_of):
         (" ", "give the name of a planner"),
     ],
 )
-def test_a_wrong_entry_is_refused_in_a_sentence(explorer_of, entry, named):
+def test_an_invalid_entry_is_refused_in_one_sentence(explorer_of, entry, named):
     with pytest.raises(UserError, match=r"finetune\.rollouts\.planner") as refusal:
         explorer_of(entry)
     assert named in str(refusal.value)

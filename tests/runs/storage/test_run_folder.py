@@ -8,7 +8,7 @@ SETTINGS = st.text(max_size=400) | st.from_regex(r"[ab]=[01.=,+-]{0,4}(,[ab]=[01
 
 
 @given(SETTINGS, SETTINGS)
-def test_a_job_has_a_folder_that_every_file_system_takes_and_no_other_has(settings, other):
+def test_every_job_has_a_unique_folder_name_that_every_file_system_accepts(settings, other):
     name = job_folder(settings)
     assert 0 < len(name.encode()) <= 200
     assert name.isascii()
@@ -16,7 +16,7 @@ def test_a_job_has_a_folder_that_every_file_system_takes_and_no_other_has(settin
     assert (name == job_folder(other)) == (settings == other) or "" in (settings, other)
 
 
-def test_a_folder_shows_its_jobs_settings_where_it_can():
+def test_a_folder_name_shows_the_settings_of_the_job_if_possible():
     assert job_folder("env.action_max=0.1,seed=2") == "env.action_max-0.1+seed-2"
     assert job_folder("base_checkpoint=a/b c.ckpt").startswith("base_checkpoint-a_b_c.ckpt-")
     assert job_folder("") == "defaults"

@@ -1,4 +1,4 @@
-"""What is trained once and shared by runs: the baseline, and the policy of init=policy."""
+"""Models that are trained once and shared by runs: the baseline, and the policy of init=policy."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ def equal(these, those):
     return these.keys() == those.keys() and all(torch.equal(these[name], those[name]) for name in these)
 
 
-def test_the_policy_is_trained_once_and_is_the_same_whoever_trains_it(call):
+def test_the_policy_is_trained_once_and_does_not_depend_on_the_command_that_trains_it(call):
     assert call("train", *TINY, *TINY_POLICY, "hydra.run.dir=a").code == 0
     (policy,) = policies()
     written = policy.stat().st_mtime_ns
@@ -65,7 +65,7 @@ def file_of(monkeypatch):
     return name_of
 
 
-def test_the_policys_file_is_named_by_what_determines_it_and_by_nothing_else(file_of):
+def test_the_name_of_the_policys_file_depends_exactly_on_its_settings(file_of):
     same = ["seed=1", "planner.horizon=9", "init.noise=0.1", "mpc.replan_every=2", "objective=goal", "data_dir=x"]
     names = {file_of("policy", "plan", *same), file_of("policy", "train", "model=mlp", "finetune=online")}
     assert names == {file_of("policy", "plan")}
@@ -74,7 +74,7 @@ def test_the_policys_file_is_named_by_what_determines_it_and_by_nothing_else(fil
     assert len(names | {file_of("policy", "plan", setting) for setting in others}) == 1 + len(others)
 
 
-def test_the_baselines_file_is_named_by_what_determines_it_and_by_nothing_else(file_of):
+def test_the_name_of_the_baselines_file_depends_exactly_on_its_settings(file_of):
     same = ["planner=cem", "evaluation.seed=3", "finetune=online", "policy.seed=1", "objective=goal", "data_dir=x"]
     names = {file_of("baseline", "train"), file_of("baseline", "train", *same)}
     assert len(names) == 1
@@ -83,7 +83,7 @@ def test_the_baselines_file_is_named_by_what_determines_it_and_by_nothing_else(f
     assert len(names | {file_of("baseline", "train", setting) for setting in others}) == 1 + len(others)
 
 
-def test_without_iterations_the_plan_is_what_the_policy_does(call):
+def test_without_iterations_the_plan_is_that_of_the_policy(call):
     found = []
     for folder, policy in (("a", 0), ("b", 1), ("c", 0)):
         settings = [setting for setting in PLAN if not setting.startswith("planner.num")]
@@ -93,7 +93,7 @@ def test_without_iterations_the_plan_is_what_the_policy_does(call):
     assert found[0] == found[2] != found[1]
 
 
-def test_planners_in_a_comparison_share_a_policy_and_those_with_another_init_need_none(call):
+def test_planners_in_a_comparison_share_a_policy_which_other_inits_do_not_need(call):
     settings = [setting for setting in PLAN if not setting.startswith(("init=", "planner.num"))]
     assert call("plan", *settings, "compare=[cem,gradient]", "hydra.run.dir=a").code == 0
     assert policies() == []
@@ -105,7 +105,7 @@ def test_planners_in_a_comparison_share_a_policy_and_those_with_another_init_nee
 
 
 @pytest.mark.parametrize("name", ["plan", "train"])
-def test_an_interrupted_training_of_the_policy_is_gone_on_with_to_the_same_result(call, monkeypatch, name):
+def test_an_interrupted_training_of_the_policy_resumes_to_the_same_result(call, monkeypatch, name):
     arguments = PLAN if name == "plan" else [*TINY, *TINY_POLICY]
     begin_epoch, epochs = BehaviourCloning.on_train_epoch_start, []
 
@@ -130,7 +130,7 @@ def test_an_interrupted_training_of_the_policy_is_gone_on_with_to_the_same_resul
     assert equal(weights_of(*policies()), weights_of(*policies("whole")))
 
 
-def test_a_damaged_policy_is_answered_by_one_sentence(call):
+def test_a_damaged_policy_is_refused_in_one_sentence(call):
     call("plan", *PLAN, "hydra.run.dir=a")
     (policy,) = policies()
     policy.write_bytes(policy.read_bytes()[:500])
