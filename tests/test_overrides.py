@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gapclose.logging import identity
 from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_of
 from gapclose.runs.command_line.entry import conf_dir
-from gapclose.sweeps import runs as sweep_runs
+from gapclose.sweeps import varied_settings
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,6 @@ def test_neutral_settings_are_ignored_in_folder_names_wandb_names_and_tables():
     for key in (*NEUTRAL_SETTINGS, "logger.offline"):
         assert is_among(key, NEUTRAL_SETTINGS)
         assert is_among(key, identity.IGNORED_SETTINGS)
-        assert sweep_runs.is_ignored(key)
+        assert varied_settings.is_ignored(key)
     assert not is_among("data.steps", NEUTRAL_SETTINGS)
     assert {key.partition(".")[0] for key in NEUTRAL_SETTINGS} <= {*configs[0], "sweep"}, "a setting has another name"

@@ -1,20 +1,20 @@
 """The results of a sweep as numbers: averaged over tasks and seeds, and compared with a reference on the same ones.
 
-`Setting` holds the results of one setting. The columns of summary.csv are made by `result_columns`. How runs are read
-is in `gapclose.sweeps.runs`; how results are shown is in `gapclose.sweeps.table` and `gapclose.sweeps.plots`.
+`Setting` holds the results of one setting. How runs are read is in `gapclose.sweeps.runs`; how results are
+shown is in `gapclose.sweeps.table`, `gapclose.sweeps.plots` and `gapclose.sweeps.csv_tables`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from gapclose.evaluation.paired import Paired, compare_errors, compare_rates
 from gapclose.evaluation.statistics import Estimate, mean_interval, rate_interval, ratio_interval
 from gapclose.progress import track
-from gapclose.sweeps.runs import Missing, Run, Value, order, read_runs, varied_keys, without_repeats
+from gapclose.sweeps.runs import Missing, Run, Value, order, read_runs
+from gapclose.sweeps.varied_settings import varied_keys, without_repeats
 
 METHOD = ("finetune", "attack", "radii", "baseline", "adaptation", "objective")
 """The groups that define a method. All other varied keys define the condition in which methods are compared."""
@@ -267,49 +267,3 @@ def shares_closed(
         if whole.size and mean_interval(whole).low > 0:
             shares[name] = ratio_interval(closed, whole)
     return shares
-
-
-def summary(settings: Sequence[Setting]) -> pd.DataFrame:
-    """The table of summary.csv, one row per setting: all results but durations, so that equal runs make equal rows."""
-    return without_empty_columns([identifying_columns(setting) | result_columns(setting) for setting in settings])
-
-
-def timings(settings: Sequence[Setting]) -> pd.DataFrame:
-    """The table of timings.csv, one row per setting: the seconds that a run and its planning took."""
-    return without_empty_columns([identifying_columns(setting) | setting.seconds for setting in settings])
-
-
-def without_empty_columns(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Makes a table of rows and drops the columns that no row fills."""
-    return pd.DataFrame(rows).dropna(axis="columns", how="all")
-
-
-def identifying_columns(setting: Setting) -> dict[str, Any]:
-    """The columns that say which setting a row is of."""
-    return setting.values | {"seeds": " ".join(map(str, setting.seeds))}
-
-
-def result_columns(setting: Setting) -> dict[str, Any]:
-    """The columns of a setting's results; their order is the same in every sweep."""
-    row: dict[str, Any] = {}
-    for name in MEASURES:
-        row |= interval_columns(name, setting.estimates.get(name))
-    for name in MEASURES:
-        for reference in ("control", "baseline"):
-            paired = setting.comparisons.get(name) if setting.reference == reference else None
-            row |= interval_columns(f"{name} minus {reference}", paired and paired.difference)
-            row[f"{name} minus {reference} P(better)"] = paired and paired.better
-            if "success" in name:
-                row[f"{name} minus {reference} gained"] = paired and paired.gained
-                row[f"{name} minus {reference} lost"] = paired and paired.lost
-                row[f"{name} minus {reference} p"] = paired and paired.p_value
-            else:
-                row |= interval_columns(f"{name} / {reference}", paired and paired.ratio)
-        if "success" in name:
-            row |= interval_columns(f"{name} closed", setting.closed.get(name))
-    return row | setting.means
-
-
-def interval_columns(name: str, value: Estimate | None) -> dict[str, float]:
-    """The three columns of an estimate: mean, low end, high end."""
-    return dict(zip((name, f"{name} low", f"{name} high"), value or (np.nan,) * 3))

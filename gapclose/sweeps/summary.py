@@ -8,9 +8,10 @@ import pandas as pd
 from gapclose.errors import UserError
 from gapclose.evaluation.tables import print_table
 from gapclose.files import replacing
+from gapclose.sweeps.csv_tables import summary, timings
 from gapclose.sweeps.page import write_page
 from gapclose.sweeps.plots import draw_sweep
-from gapclose.sweeps.results import SweepResults, has_control, read_results, summary, timings
+from gapclose.sweeps.results import SweepResults, has_control, read_results
 from gapclose.sweeps.runs import Missing
 from gapclose.sweeps.table import caption, sentences, table_of
 

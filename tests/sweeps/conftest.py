@@ -8,7 +8,8 @@ import yaml
 
 from gapclose.evaluation.outcomes import COLUMNS, write_outcomes
 from gapclose.sweeps.results import collect_settings
-from gapclose.sweeps.runs import read_runs, varied_keys
+from gapclose.sweeps.runs import read_runs
+from gapclose.sweeps.varied_settings import varied_keys
 
 
 def leave_run(

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from gapclose.sweeps.results import has_control, read_results, summary, timings
+from gapclose.sweeps.csv_tables import summary, timings
+from gapclose.sweeps.results import has_control, read_results
 from tests.sweeps.conftest import leave_run, read_settings
 
 

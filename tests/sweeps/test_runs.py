@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gapclose.errors import UserError
-from gapclose.sweeps.runs import canonical, order, read_runs, varied_keys, without_repeats
+from gapclose.sweeps.runs import canonical, order, read_runs
+from gapclose.sweeps.varied_settings import varied_keys, without_repeats
 from tests.sweeps.conftest import leave_run
 
 OUTCOMES = ([1, 0], [0.5, 0.5])

@@ -134,7 +134,7 @@ def test_a_folder_with_the_name_of_the_summary_is_an_error_and_is_kept(grid, cal
     code, out, err = call(grid)
     assert code == 1
     assert "horizon" in out
-    assert err.startswith(f"Error: {grid / 'summary.csv'} cannot be used (Is a directory); move away")
+    assert err.startswith(f"Error: {grid / 'summary.csv'} cannot be used (Is a directory); move it")
     assert (grid / "summary.csv" / "mine").read_text() == "precious"
 
 
