@@ -27,9 +27,9 @@ class TracedSearch(Search):
         self.evaluated.append(candidates.clone())
         return super().score(candidates)
 
-    def gradient(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    def costs_and_gradients(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
         self.evaluated.append(candidates.clone())
-        return super().gradient(candidates)
+        return super().costs_and_gradients(candidates)
 
 
 class Path(NamedTuple):
@@ -93,7 +93,7 @@ def path_with_gradients(landscape: Landscape, actions: Tensor) -> Path:
 
     If weights change during a search, these are not the gradients that the descent followed.
     """
-    return Path(actions, landscape.search().gradient(actions[:, :-1])[1])
+    return Path(actions, landscape.search().costs_and_gradients(actions[:, :-1])[1])
 
 
 def subsample(path: Path, k: int) -> Tensor:

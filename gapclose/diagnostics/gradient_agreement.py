@@ -21,7 +21,7 @@ def gradient_agreement(search: Search, truth: Search, actions: Tensor) -> dict[s
         true gradient is zero; and `erased`: the share of single action coordinates on which the true cost does not
         depend, although the model's may.
     """
-    modelled, true = (landscape.gradient(actions)[1].flatten(2) for landscape in (search, truth))
+    modelled, true = (landscape.costs_and_gradients(actions)[1].flatten(2) for landscape in (search, truth))
     without = (true == 0).all(2)
     cosine = torch.cosine_similarity(modelled.double(), true.double(), 2, eps=1e-30)
     of_task = torch.where(without, torch.nan, cosine).nanmean(1)

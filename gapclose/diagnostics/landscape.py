@@ -79,11 +79,11 @@ def gradient_variation(
         `[N, S]`.
     """
     centre = actions.repeat_interleave(num_directions, 1)
-    at_centre = search.gradient(actions)[1].repeat_interleave(num_directions, 1)
+    at_centre = search.costs_and_gradients(actions)[1].repeat_interleave(num_directions, 1)
     directions, ratios = random_directions(centre, random), []
     for step_size in step_sizes:
         moved = (centre + step_size * directions).clamp(-1, 1)
-        ratio = norm(search.gradient(moved)[1] - at_centre) / norm(moved - centre)
+        ratio = norm(search.costs_and_gradients(moved)[1] - at_centre) / norm(moved - centre)
         ratios.append(ratio.nanmean(1))  # NaN: at a corner the step may have no length.
     return torch.stack(ratios, 1)
 
@@ -98,7 +98,7 @@ def largest_curvature(search: Search, actions: Tensor, iterations: int, random: 
     centre = actions.clamp(CURVATURE_STEP - 1, 1 - CURVATURE_STEP)  # Keeps the compared sequences within the bounds.
     direction = random_directions(centre, random)
     for _ in range(iterations):
-        ahead, behind = (search.gradient(centre + sign * CURVATURE_STEP * direction)[1] for sign in (1, -1))
+        ahead, behind = (search.costs_and_gradients(centre + sign * CURVATURE_STEP * direction)[1] for sign in (1, -1))
         product = (ahead - behind) / (2 * CURVATURE_STEP)
         curvature = norm(product)
         flat = curvature[..., None, None] == 0

@@ -33,7 +33,7 @@ class GradCEMPlanner(CEMPlanner):
 
     def improve(self, search: Search, candidates: Tensor) -> tuple[Tensor, Tensor]:
         for _ in range(self.gradient_steps):
-            _, gradient = search.gradient(candidates)
+            _, gradient = search.costs_and_gradients(candidates)
             largest = gradient.abs().amax((2, 3), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
             candidates = (candidates - self.lr * gradient / largest).clamp(-1, 1)
         return candidates, search.score(candidates)

@@ -75,7 +75,7 @@ class GradientPlanner(Planner):
         best = starts, starts.new_full(starts.shape[:2], torch.inf)
         optimizer = OPTIMIZERS[self.optimizer]([actions], lr=self.lr)
         for _ in search.iterations():
-            costs, actions.grad = search.gradient(actions.detach())
+            costs, actions.grad = search.costs_and_gradients(actions.detach())
             best = cheaper(*best, actions.detach(), costs)
             optimizer.step()
             with torch.no_grad():

@@ -114,7 +114,7 @@ class GRASPPlanner(Planner):
         actions = actions.clone().requires_grad_()
         optimizer = torch.optim.Adam([actions], lr=self.lr)
         for _ in range(self.sync_steps):
-            _, actions.grad = search.gradient(actions.detach())
+            _, actions.grad = search.costs_and_gradients(actions.detach())
             optimizer.step()
             with torch.no_grad():
                 actions.clamp_(-1, 1)

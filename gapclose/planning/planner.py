@@ -54,7 +54,7 @@ class Planner(ABC):
         horizon: number `T` of steps of a plan.
         iterations: number of iterations; 0 returns the best initial sequence, `None` leaves the limit to `seconds`.
         seconds: time after which no further iteration starts; `None` means no limit.
-        target_cost: cost at or below which a task is finished and is not searched any further; `None` finishes none.
+        target_cost: cost at or below which the search for a task stops; `None`: no task stops early.
 
     Attributes:
         descends: whether the iterations use gradients.

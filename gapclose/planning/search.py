@@ -43,7 +43,7 @@ class Budget(NamedTuple):
     Attributes:
         iterations: largest number of iterations; `None` leaves the limit to `seconds`.
         seconds: time after which no further iteration starts; `None` means no limit.
-        target_cost: cost at or below which a task is finished and is not searched any further; `None` finishes none.
+        target_cost: cost at or below which the search for a task stops; `None`: no task stops early.
     """
 
     iterations: int | None
@@ -54,8 +54,8 @@ class Budget(NamedTuple):
 class Search:
     """One search for the plans of `N` tasks, in normalised actions.
 
-    It keeps the best of all candidates that `score` or `gradient` evaluates, so planners need not, unless they choose
-    by another criterion (`choose_best`).
+    It keeps the best of all candidates that `score` or `costs_and_gradients` evaluates, so planners do not have to
+    track it. A planner with its own criterion calls `choose_best`.
 
     Args:
         world_model: predicts the latents.
@@ -154,11 +154,11 @@ class Search:
 
         Finished tasks are not evaluated: all their sequences get their best cost.
         """
-        costs, final = self._evaluate(candidates, None)
-        self.update_best(candidates, final)
+        costs, final_costs = self._evaluate(candidates, None)
+        self.update_best(candidates, final_costs)
         return costs
 
-    def gradient(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    def costs_and_gradients(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`, and their gradients `[N, K, T, A]`.
 
         If weights change during the search, the gradients use the present weights and the costs the final ones, so that
@@ -166,9 +166,9 @@ class Search:
         best cost. Gradients that are not finite are 0.
         """
         gradients = torch.zeros_like(candidates)
-        _, final = self._evaluate(candidates, gradients)
-        self.update_best(candidates, final)
-        return final, gradients.nan_to_num(0.0, 0.0, 0.0)
+        _, final_costs = self._evaluate(candidates, gradients)
+        self.update_best(candidates, final_costs)
+        return final_costs, gradients.nan_to_num(0.0, 0.0, 0.0)
 
     def perturbed_costs(self, candidates: Tensor, noise: Tensor) -> Tensor:
         """Returns the mean costs `[N, K]` of `K` sequences per task, `[N, K, T, A]`, over `P` noises `[N, P, T, A]`.
@@ -195,7 +195,7 @@ class Search:
         The gradients with the present weights are written into `gradients`, unless it is `None`.
         """
         costs = self.best_cost.unsqueeze(1).repeat(1, candidates.shape[1])
-        final = costs.clone()
+        final_costs = costs.clone()
         for world_model, task, number in self.batches(candidates.shape[1], gradients is not None):
             with torch.set_grad_enabled(gradients is not None):
                 rows = candidates[task, number].requires_grad_(gradients is not None)
@@ -203,12 +203,12 @@ class Search:
                 latents, goal = world_model.rollout(self.start[task], actions), self.goal[task]
                 cost = self.objective.cost(latents, actions, goal, self.progress)
                 with torch.no_grad():
-                    at_end = self.objective.cost(latents, actions, goal) if self.objective.changes else cost
+                    final_cost = self.objective.cost(latents, actions, goal) if self.objective.changes else cost
                 if gradients is not None:
                     (gradients[task, number],) = torch.autograd.grad(cost.sum(), rows)
-            costs[task, number], final[task, number] = cost.detach(), at_end.detach()
+            costs[task, number], final_costs[task, number] = cost.detach(), final_cost.detach()
             self.count_calls(len(rows) * self.steps, gradients is not None)
-        return costs.nan_to_num(torch.inf, torch.inf), final.nan_to_num(torch.inf, torch.inf)
+        return costs.nan_to_num(torch.inf, torch.inf), final_costs.nan_to_num(torch.inf, torch.inf)
 
     def step_gradient(self, latents: Tensor, actions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Predicts single steps, and the gradients of their distances to targets with respect to the actions.

@@ -92,7 +92,7 @@ def test_a_path_contains_every_iterate_of_the_planners_descent(open_landscape, p
     path = path_with_gradients(landscape, descend(planner(optimizer="sgd", lr=0.3), landscape, starts, seeded()))
     assert path.actions.shape == (5, 6, 6, 2)
     torch.testing.assert_close(path.actions[:, 0], starts)
-    torch.testing.assert_close(path.gradients, search.gradient(path.actions[:, :-1])[1])
+    torch.testing.assert_close(path.gradients, search.costs_and_gradients(path.actions[:, :-1])[1])
     torch.testing.assert_close(path.actions[:, 1:], (path.actions[:, :-1] - 0.3 * path.gradients).clamp(-1, 1))
     assert subsample(path, 3).shape == (5, 3, 6, 2)
     assert (variation_along(path) <= QUADRATIC * 1.01).all()

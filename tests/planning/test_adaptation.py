@@ -145,7 +145,7 @@ def test_scores_and_gradients_of_adapted_models_do_not_depend_on_the_batch_size(
         search.best_cost[0] = -1.0  # The first is finished, so that tasks and the numbers of their weights differ.
         search.budget = search.budget._replace(target_cost=0.0)
         pulled = search.step_gradient(latents[rows], candidates[rows, :, 0], targets[rows])
-        return [*search.gradient(candidates[rows]), search.score(candidates[rows]), *pulled]
+        return [*search.costs_and_gradients(candidates[rows]), search.score(candidates[rows]), *pulled]
 
     whole = found(world_model, slice(None))
     for i in range(1, 4):

@@ -64,11 +64,11 @@ def test_scores_and_gradients_do_not_depend_on_the_batch_size(ensemble, monkeypa
     candidates = 2 * torch.rand(4, 5, 6, 2, generator=seeded()) - 1
     whole = search_with(ensemble, objective, steps=6)
     scores = whole.score(candidates)
-    costs, gradients = whole.gradient(candidates)
+    costs, gradients = whole.costs_and_gradients(candidates)
     monkeypatch.setattr(Search, "rows_at_once", lambda self, gradients: rows_at_once)
     search = search_with(ensemble, objective, steps=6)
     torch.testing.assert_close(search.score(candidates), scores)
-    again, in_parts = search.gradient(candidates)
+    again, in_parts = search.costs_and_gradients(candidates)
     torch.testing.assert_close(again, costs)
     torch.testing.assert_close(in_parts, gradients)
     torch.testing.assert_close(search.best, whole.best)
@@ -81,7 +81,7 @@ def test_scores_and_gradients_equal_those_of_the_objective(ensemble):
     actions = HIGH * normalised.flatten(0, 1)
     expected = CAUTIOUS.cost(ensemble.rollout(start, actions), actions, goal).view(4, 3)
     (gradient,) = torch.autograd.grad(expected.sum(), normalised)
-    costs, gradients = search_with(ensemble, CAUTIOUS, steps=6).gradient(normalised.detach())
+    costs, gradients = search_with(ensemble, CAUTIOUS, steps=6).costs_and_gradients(normalised.detach())
     torch.testing.assert_close(costs, expected.detach())
     torch.testing.assert_close(gradients, gradient)
     scores = search_with(ensemble, CAUTIOUS, steps=6).score(normalised.detach())
@@ -94,15 +94,15 @@ def test_scores_and_gradients_equal_those_of_the_objective(ensemble):
 def test_gradients_need_no_outer_gradient_mode(ensemble):
     candidates = 2 * torch.rand(4, 3, 5, 2, generator=seeded()) - 1
     with torch.no_grad():
-        _, gradients = search_with(ensemble).gradient(candidates)
-    assert torch.equal(gradients, search_with(ensemble).gradient(candidates)[1])
+        _, gradients = search_with(ensemble).costs_and_gradients(candidates)
+    assert torch.equal(gradients, search_with(ensemble).costs_and_gradients(candidates)[1])
 
 
 def test_transitions_predicted_and_differentiated_are_counted(point_model):
     search = search_with(point_model(), n=3, steps=7)
     search.score(torch.zeros(3, 4, 7, 2))
     assert search.model_calls == 3 * 4 * 7
-    search.gradient(torch.zeros(3, 2, 7, 2))
+    search.costs_and_gradients(torch.zeros(3, 2, 7, 2))
     assert search.model_calls == 3 * 4 * 7 + 2 * 3 * 2 * 7
     search.step_gradient(torch.zeros(3, 6, 1, 2), torch.zeros(3, 6, 2), torch.zeros(3, 6, 1, 2))
     assert search.model_calls == 3 * 4 * 7 + 2 * 3 * 2 * 7 + 2 * 3 * 6
@@ -140,12 +140,12 @@ def test_finished_tasks_are_not_evaluated_any_more(point_model):
     search.score(torch.zeros(4, 1, 5, 2))
     assert search.active.tolist() == [True, False, False, True]
     calls, candidates = search.model_calls, 2 * torch.rand(4, 3, 5, 2, generator=seeded()) - 1
-    costs, gradients = search.gradient(candidates)
+    costs, gradients = search.costs_and_gradients(candidates)
     assert search.model_calls == calls + 2 * 2 * 3 * 5
     assert torch.equal(costs[1:3], torch.zeros(2, 3))
     assert torch.equal(gradients[1:3], torch.zeros(2, 3, 5, 2))
     assert torch.equal(search.best[1:3], torch.zeros(2, 5, 2))
-    expected_costs, expected = search_with(point_model()).gradient(candidates)
+    expected_costs, expected = search_with(point_model()).costs_and_gradients(candidates)
     live = torch.tensor([0, 3])
     torch.testing.assert_close(costs[live], expected_costs[live])
     torch.testing.assert_close(gradients[live], expected[live])
@@ -205,9 +205,9 @@ def test_annealed_gradients_use_the_present_weights_but_the_best_is_chosen_by_th
     search = search_with(ensemble, ANNEALED)
     candidates = 2 * torch.rand(4, 8, 5, 2, generator=seeded()) - 1
     search.progress = 0.25
-    costs, gradients = search.gradient(candidates)
+    costs, gradients = search.costs_and_gradients(candidates)
     plain = search_with(ensemble, LAST_STEP)
-    goal, goal_gradient = plain.gradient(candidates)
+    goal, goal_gradient = plain.costs_and_gradients(candidates)
     torch.testing.assert_close(goal, plain.score(candidates))
     final = torch.stack([objective_of(ensemble, ANNEALED, HIGH * x) for x in candidates.unbind(1)], 1)
     torch.testing.assert_close(search.score(candidates), goal + 0.25 * (final - goal), rtol=1e-4, atol=1e-5)
