@@ -1,6 +1,7 @@
-"""Parses the overrides of a command line, and lists the settings that do not affect the results of a run."""
+"""Overrides of a command line, dotted keys of a config, and the settings that do not affect the results of a run."""
 
 from collections.abc import Sequence
+from typing import Any
 
 NEUTRAL_SETTINGS = ("sweep", "data_dir", "data.folder", "num_threads", "num_workers", "logger")
 """Settings and groups that do not affect the results of a run.
@@ -23,3 +24,11 @@ def key_and_value(override: str) -> tuple[str, str]:
 def key_of(override: str) -> str:
     """Returns the setting or group that an override changes."""
     return key_and_value(override)[0]
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flattens a nested config to dotted keys."""
+    flat = {}
+    for name, value in config.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

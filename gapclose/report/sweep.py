@@ -15,7 +15,7 @@ from gapclose.evaluation.statistics import Estimate, number
 from gapclose.evaluation.tables import percent
 from gapclose.report.page import PAGE, write_page
 from gapclose.report.sweep_figures import sweep_sections
-from gapclose.sweeps.effects import SEED, effects, learned, span
+from gapclose.sweeps.effects import SEED, effects, span, without_oracle
 from gapclose.sweeps.results import Setting, SweepResults, read_results
 from gapclose.sweeps.runs import Missing, Value
 from gapclose.sweeps.table import best_first, caption, full_name, sentences, table_of
@@ -38,7 +38,7 @@ def write_sweep_report(folder: Path, results: SweepResults | None = None) -> Pat
     table = by_run(results)
     keys = [*results.keys, *([SEED] if table[SEED].nunique() > 1 else [])]
     columns, rows = table_of(settings)
-    learned_settings = learned(settings)
+    learned_settings = without_oracle(settings)
     main_effects = effects(learned_settings)
     counts = {"runs": len(results.runs), "settings": len(settings), "without results": len(results.missing)}
     return write_page(

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from gapclose.evaluation.statistics import Estimate
 from gapclose.report.figures import Section, chart
-from gapclose.sweeps.effects import SEED, crossed, learned, pair_means
+from gapclose.sweeps.effects import SEED, crossed, pair_means, without_oracle
 from gapclose.sweeps.results import Setting
 from gapclose.sweeps.runs import Value
 from gapclose.sweeps.table import best_first, full_name, text
@@ -40,7 +40,7 @@ def sweep_sections(
         outcome_section([(full_name(setting), setting.estimates) for setting in best_first(settings)]),
         effects_section(main_effects),
         parallel_section(table, keys),
-        heat_section(learned(settings), [key for key in main_effects if key != SEED]),
+        heat_section(without_oracle(settings), [key for key in main_effects if key != SEED]),
     ]
     return [section for section in sections if section]
 

@@ -20,15 +20,15 @@ class Trial(NamedTuple):
     """The results of one seed of one setting.
 
     Attributes:
-        values: of all varied keys, and of the seed.
-        outcomes: for each measure, those of the tasks.
+        values: the values of all varied keys and the seed.
+        outcomes: for each measure, the outcomes of the tasks.
     """
 
     values: dict[str, Value]
     outcomes: dict[str, pd.Series]
 
 
-def learned(settings: Sequence[Setting]) -> list[Setting]:
+def without_oracle(settings: Sequence[Setting]) -> list[Setting]:
     """Leaves out the settings of the true dynamics, which most keys do not affect, unless there are no others."""
     return [setting for setting in settings if setting.method.get("finetune") != "oracle"] or list(settings)
 
@@ -42,7 +42,7 @@ def trials(settings: Sequence[Setting]) -> list[Trial]:
     ]
 
 
-def comparable(settings: Sequence[Setting], key: str) -> list[Trial]:
+def matched_trials(settings: Sequence[Setting], key: str) -> list[Trial]:
     """The largest set of trials that differ only in the values of a key, each value under the same conditions.
 
     Each value of the key has a trial with each combination of all other values and the seed. So a value does not look
@@ -72,12 +72,12 @@ def other_values(trial: Trial, key: str) -> tuple[Value, ...]:
 
 
 def main_effect(settings: Sequence[Setting], key: str, name: str) -> dict[Value, Estimate]:
-    """The mean of a measure at each value of a key, over comparable trials: over settings, then over seeds and tasks.
+    """The mean of a measure at each value of a key, over matched trials: over settings, then over seeds and tasks.
 
-    Empty if no trials are comparable.
+    Empty if no trials match.
     """
     tables: dict[Value, list[pd.Series]] = {}
-    for trial in comparable(settings, key):
+    for trial in matched_trials(settings, key):
         tables.setdefault(trial.values[key], []).append(trial.outcomes[name].rename(trial.values[SEED]))
     return {
         value: average(name, pd.concat(tables[value], axis="columns", join="inner").T.groupby(level=0).mean())

@@ -16,7 +16,7 @@ from matplotlib.transforms import Transform
 
 from gapclose.evaluation.plots import ERROR, SUCCESS, means_and_bars, save
 from gapclose.evaluation.statistics import number
-from gapclose.sweeps.effects import crossed, effects, learned, levels, main_effect, pair_means
+from gapclose.sweeps.effects import crossed, effects, levels, main_effect, pair_means, without_oracle
 from gapclose.sweeps.results import Setting
 from gapclose.sweeps.runs import Value
 from gapclose.sweeps.table import by_condition, label, short_names
@@ -95,14 +95,14 @@ def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> d
     Removes older pictures of keys that are no longer varied.
 
     Args:
-        settings: of the sweep; the true dynamics are left out if there are learned models.
-        folder: where the pictures go.
-        prefix: of their file names.
+        settings: settings of the sweep; the true dynamics are left out if there are learned models.
+        folder: folder to write the pictures into.
+        prefix: prefix of the names of the picture files.
 
     Returns:
         The pictures by title.
     """
-    settings = learned(settings)
+    settings = without_oracle(settings)
     measured = effects(settings)
     keys = [key for key in settings[0].values if key in measured]
     titles = dict(zip(keys, short_names(keys)))
@@ -126,9 +126,9 @@ def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Pa
     """Plots success and model error by the values of two keys, averaged over all others.
 
     Args:
-        settings: of the sweep.
-        titles: of the two keys; the first goes down, the second across.
-        path: of the file.
+        settings: settings of the sweep.
+        titles: titles of the two keys; the first goes down, the second across.
+        path: path of the picture.
     """
     down, across = titles
     rows, columns = levels(settings, down), levels(settings, across)
@@ -191,9 +191,9 @@ def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path:
     """Plots success and model error at each value of each key, averaged over all else, with 95 % intervals.
 
     Args:
-        settings: of the sweep.
-        titles: of the keys; each key has a column.
-        path: of the file.
+        settings: settings of the sweep.
+        titles: titles of the keys; each key has a column.
+        path: path of the picture.
     """
     values = [levels(settings, key) for key in titles]
     lines = [max(wrapped(value).count("\n") + 1 for value in key_values) for key_values in values]

@@ -39,7 +39,7 @@ class Setting(NamedTuple):
     Attributes:
         method: values of the varied keys that are in the groups of `METHOD`; `finetune=oracle` for the true dynamics.
         condition: values of the other varied keys.
-        seeds: of its runs.
+        seeds: the seeds of its runs.
         outcomes: for each measure, a table with a row per seed and a column per task.
         estimates: for each measure, its mean with an interval.
         reference: what it is compared with: `control`, the setting of the same condition with `finetune=continue`, or
@@ -48,7 +48,7 @@ class Setting(NamedTuple):
         comparisons: for each measure, the comparison with the reference on the tasks and seeds that both have.
         closed: for each measure of success, the share of the way from the control to the true dynamics under the same
             planner; missing where the true dynamics are not clearly better than the control.
-        means: of `expert_error`, `gap`, `simulator_steps` and `gradient_steps` over the seeds.
+        means: the means of `expert_error`, `gap`, `simulator_steps` and `gradient_steps` over the seeds.
         seconds: mean durations over the seeds: `run`, and `planning, WAY` for each way to execute.
     """
 
@@ -102,7 +102,7 @@ def collect_settings(runs: Sequence[Run], keys: Sequence[str]) -> list[Setting]:
     """Groups runs by setting, averages each group and compares it with its reference, in a fixed order.
 
     Args:
-        runs: without repeats.
+        runs: finished runs without repeats.
         keys: the config keys and groups that are varied.
     """
     groups: dict[tuple[Value, ...], list[tuple[Run, str]]] = {}
@@ -210,7 +210,8 @@ def compare_with_control(setting: Setting, settings: Sequence[Setting]) -> Setti
         for name in (CONTROL, ORACLE)
     )
     if any(control is setting for control in controls):
-        # A control has no reference. If there are two controls, each is named by its difference from the other.
+        # A control has no reference. With two controls (for example attack=a and attack=b), the row label shows in what
+        # they differ.
         others = [control for control in controls if control is not setting] or [setting]
         return setting._replace(control=others[0].method)
     if not controls:

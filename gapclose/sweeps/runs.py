@@ -29,7 +29,7 @@ class Run(NamedTuple):
     """A finished run of train.py.
 
     Attributes:
-        folder: relative to the sweep's.
+        folder: path of the run's folder, relative to the sweep's folder.
         named: values that its command line sets, by config key or group.
         config: content of its config.yaml.
         choices: the chosen option of each group.
@@ -70,7 +70,7 @@ class Missing(NamedTuple):
     """A run without results, and why.
 
     Attributes:
-        folder: relative to the sweep's.
+        folder: path of the run's folder, relative to the sweep's folder.
         state: `failed`, `unfinished`, `damaged`, `left out`.
         reason: a short explanation, if there is one.
     """

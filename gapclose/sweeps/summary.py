@@ -23,7 +23,7 @@ def summarize_sweep(folder: Path, page: Path | None = None) -> SweepResults:
     """Prints the results of the finished runs of a sweep, and writes them into its folder.
 
     Args:
-        folder: of the sweep.
+        folder: folder of the sweep.
         page: a Markdown page whose generated part is replaced.
 
     Returns:

@@ -28,7 +28,7 @@ REFERENCES = {
     "baseline": "baseline: the same runs before finetuning, on the same tasks",
 }
 BETTER = "P(better), P(lower): probability of more success, of less model error, under the paired bootstrap"
-CLOSED = "closed: share of the way from the control's success to that of the true dynamics"
+CLOSED = "closed: gap closed, (success − control) / (success with true dynamics − control)"
 PLANNING = "planning: seconds for all tasks, open loop and under MPC"
 
 

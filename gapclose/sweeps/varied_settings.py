@@ -1,9 +1,8 @@
 """Finds the settings in which the runs of a sweep differ, and runs that repeat others."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from gapclose.overrides import NEUTRAL_SETTINGS, is_among
+from gapclose.overrides import NEUTRAL_SETTINGS, flatten, is_among
 from gapclose.sweeps.runs import Missing, Run, canonical, compares_planners, describes_planner
 
 IGNORED_SETTINGS = (
@@ -23,8 +22,8 @@ IDENTIFYING_SETTINGS = ("finetune", "evaluation.seed", "evaluation.num_tasks")
 def varied_keys(runs: Sequence[Run]) -> list[str]:
     """The config keys and groups in which the runs differ, among those that a command line names.
 
-    Runs that agree in all of these, in the seed and in the model must differ in something else: a config file that the
-    command line names, or another version of it. The settings in which they differ are then added.
+    If two runs agree in all these keys, in the seed and in the model, the difference is in a config file; the settings
+    that differ there are added.
     """
     in_description = describes_planner if compares_planners(runs) else lambda key: False
     named = {key for run in runs for key in run.named if not is_ignored(key) and not in_description(key)}
@@ -48,14 +47,6 @@ def repeats(runs: Sequence[Run], keys: Sequence[str]) -> list[list[Run]]:
 def is_ignored(key: str) -> bool:
     """Whether a key never distinguishes settings of a sweep: it is an ignored one, or a copy of a chosen option."""
     return is_among(key, IGNORED_SETTINGS) or key.startswith("choices.")
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens a nested config to dotted keys."""
-    flat = {}
-    for name, value in config.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def without_repeats(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[Run], list[Missing]]:

@@ -1,6 +1,6 @@
 import math
 
-from gapclose.sweeps.effects import SEED, comparable, crossed, effects, learned, main_effect, pair_means
+from gapclose.sweeps.effects import SEED, crossed, effects, main_effect, matched_trials, pair_means, without_oracle
 from tests.sweeps.conftest import leave_run, read_settings
 
 
@@ -26,7 +26,7 @@ def test_a_value_tried_only_in_easier_conditions_does_not_look_better(tmp_path):
     leave_rates(tmp_path, {"model=mlp r.x=1 0": 0, "model=ensemble r.x=1 0": 10, "model=ensemble r.x=2 0": 10})
     settings = read_settings(tmp_path)
     assert means(main_effect(settings, "r.x", "success")) == {1: 1.0, 2: 1.0}
-    assert len(comparable(settings, "r.x")) == 2
+    assert len(matched_trials(settings, "r.x")) == 2
 
 
 def test_values_are_compared_only_under_the_same_conditions(tmp_path):
@@ -74,8 +74,8 @@ def test_pairs_of_values_have_means_where_both_were_tried(tmp_path):
 def test_the_true_dynamics_are_left_out_unless_there_is_nothing_else(tmp_path):
     leave_run(tmp_path, ["finetune=none"], 0, [1, 0], [0.5, 0.5], "none", models=["baseline", "oracle"])
     settings = read_settings(tmp_path)
-    (baseline,) = learned(settings)
+    (baseline,) = without_oracle(settings)
     assert baseline.method["finetune"] == "none"
     truth = [setting for setting in settings if setting is not baseline]
-    assert learned(truth) == truth
+    assert without_oracle(truth) == truth
     assert effects(truth) == {}

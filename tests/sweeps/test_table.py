@@ -38,7 +38,7 @@ def test_with_an_oracle_the_table_shows_the_share_of_the_way_to_it_that_is_close
         assert by_method["mlp", "oracle"][columns.index(column)] == "–"
         assert by_method["ensemble", "online"][columns.index(column)] == "–"
     assert by_method["mlp", "online"][columns.index("MPC success − control")].startswith("+0.50 [")
-    assert "closed: share of the way" in caption(read_settings(methods))
+    assert "closed: gap closed, (success − control)" in caption(read_settings(methods))
 
 
 def test_settings_inside_a_method_define_another_method_not_another_condition(tmp_path):
