@@ -36,6 +36,7 @@ def reporting_errors() -> Iterator[None]:
     """Reports the errors of a command that runs in this context, and exits.
 
     The exit code is 1 for a `UserError` or a file that cannot be used, and 130 for Ctrl-C. Other errors are raised.
+    For sweeps, report and dashboards; train, plan and diagnose do this in `gapclose.runs.command_line.entry`.
     """
     try:
         yield

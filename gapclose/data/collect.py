@@ -63,7 +63,7 @@ class CollectedData:
 
     def path(self, simulator: Simulator) -> Path:
         """Path of the data file for this simulator."""
-        key = key_of({"env": simulator.settings, "behaviour": self.behaviour.settings, **self.settings})
+        key = hash_of({"env": simulator.settings, "behaviour": self.behaviour.settings, **self.settings})
         return self.folder / f"{simulator.name}-{self.behaviour.name}-{key}.safetensors"
 
     def load(self, simulator: Simulator) -> Trajectories:
@@ -82,6 +82,6 @@ class CollectedData:
         return Trajectories.load(path)
 
 
-def key_of(settings: dict[str, Any]) -> str:
+def hash_of(settings: dict[str, Any]) -> str:
     """Returns a short hash of settings; equal settings have equal hashes."""
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=6).hexdigest()

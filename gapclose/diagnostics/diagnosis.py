@@ -184,6 +184,7 @@ class Diagnostics:
         if world_model.members > 1:
             metrics["disagreement"] = disagreement_metrics(world_model, arena, plans, execution)
         advance()
+        # Add a new diagnostic here, with `advance()` after it.
         return metrics, Finding(execution, arena, plans, grid and grid.counts(training_states))
 
     def execute(

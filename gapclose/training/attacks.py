@@ -136,6 +136,7 @@ class ProjectedGradient(nn.Module):
                     error = rollout_errors(points)
                     gradients = torch.autograd.grad(error.sum(), points)
                 with torch.no_grad():
+                    # Points are in the unit ball, so the step in units of the inputs is step_ratio times the radius.
                     ascents = ((p, ball.steepest(gradient)) for p, gradient in zip(points, gradients))
                     iterates.append([ball.project(p.add(step, alpha=self.step_ratio)) for p, step in ascents])
                 errors.append(error.detach())

@@ -60,8 +60,13 @@ class Stage:
         self.rollouts = rollouts if callable(rollouts) else None
         self.replay_ratio, self.window = replay_ratio, window
 
-    def check(self, model: nn.Module, config: DictConfig) -> None:
+    def check(self, model: nn.Module, config: DictConfig, name: str) -> None:
         """Makes optimizer, schedule and Trainer once, so that invalid settings are found before any work is done.
+
+        Args:
+            model: the model to train.
+            config: configuration of the run.
+            name: config key of the stage, for error messages.
 
         Raises:
             UserError: they cannot be made, windows do not fit into the trajectories, or `trainer.max_epochs` is set.
@@ -73,7 +78,7 @@ class Stage:
                 "epochs; leave it out and give baseline.epochs, finetune.epochs or policy.training.epochs."
             )
         room = config.data.steps
-        require_window_fits(self.window_length(model, room), room, "trajectories of data.steps")
+        require_window_fits(self.window_length(model, room), room, "data.steps", name)
         try:
             self.module(model).configure_optimizers()
             instantiate(config.trainer, logger=False)
@@ -105,7 +110,7 @@ class Stage:
         if not self.rollouts:
             return None
         rollouts: PlannerRollouts = self.rollouts(replay=self.replay, **settings)
-        require_window_fits(self.window_length(model, steps), rollouts.planner.horizon, "plans of planner.horizon")
+        require_window_fits(self.window_length(model, steps), rollouts.planner.horizon, "planner.horizon", "finetune")
         return rollouts
 
     def fit(
@@ -165,12 +170,12 @@ def checkpoints(folder: Path, name: str, monitor: str | None = None) -> ModelChe
     )
 
 
-def require_window_fits(window: int, room: int, what: str) -> None:
-    """Raises `UserError` if windows of this many steps are longer than the trajectories."""
+def require_window_fits(window: int, room: int, setting: str, stage: str) -> None:
+    """Raises `UserError` if windows of this many steps are longer than trajectories of `room` steps."""
     if window > room:
         raise UserError(
-            f"A window of {window} steps does not fit into {what}={room}; increase the latter, or reduce the window or "
-            "model.context."
+            f"A training window of {stage} has {window} steps, but {setting} is {room}; increase {setting}, or reduce "
+            f"{stage}.window or model.context."
         )
 
 

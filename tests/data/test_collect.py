@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 import gapclose.data.collect
 from gapclose.data.behaviours import Expert, Mixture, RandomWalk
-from gapclose.data.collect import CollectedData, collect, key_of
+from gapclose.data.collect import CollectedData, collect, hash_of
 from gapclose.envs.wall import Wall
 from gapclose.errors import UserError
 
@@ -122,7 +122,7 @@ def test_equal_settings_have_the_same_path(tmp_path):
     data = CollectedData(tmp_path, **SETTINGS)
     assert data.path(Wall(arena=2, door=[-0.5, 0.5])) == data.path(Wall(arena=2.0, door=(-0.5, 0.5)))
     assert data.path(Wall()).parent == tmp_path
-    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1}) != key_of({"a": 2, "b": 1})
+    assert hash_of({"a": 1, "b": 2}) == hash_of({"b": 2, "a": 1}) != hash_of({"a": 2, "b": 1})
 
 
 def test_damaged_data_are_refused_and_collected_again_after_deletion(tmp_path, wall, collections):

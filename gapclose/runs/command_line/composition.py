@@ -17,8 +17,8 @@ def reading_once() -> Iterator[None]:
     """Makes Hydra read each configuration file once for all compositions in this context, such as those of a sweep.
 
     Parsing takes a third of the time of a composition. Hydra also copies all that plugins have registered for each
-    composition, and for --help once more for each group, which is most of the time that it takes; the list of places
-    to look at, which is all that a composition may change, is enough.
+    composition, and for --help once more for each group, which is most of the time that it takes. A composition changes
+    only the list of config sources, so a shallow copy is enough.
     """
     load, initialize, read = ConfigRepository.load_config, CachingConfigRepository.__init__, {}
 

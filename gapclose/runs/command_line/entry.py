@@ -82,7 +82,7 @@ class Job:
         self.started = True
         silence_warnings()
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return multirun.run_job(self.run, cfg, skip=self.name == "train")
+            return multirun.run_job(self.run, cfg, skip_finished=self.name == "train")
         try:
             return self.run(cfg)
         except Exception as error:
@@ -93,7 +93,8 @@ class Job:
     def run(self, cfg: DictConfig) -> Any:
         """Runs the job. Imports its module only now, so that --help, errors in settings and finished jobs are fast."""
         module = import_module(f"gapclose.runs.jobs.{self.name}")
-        if not gc.get_freeze_count():  # Imports stay: to search them for garbage takes a third of a second each time.
+        # Imported modules are never freed; leaving them out of garbage collection saves a third of a second each time.
+        if not gc.get_freeze_count():
             gc.freeze()
         return module.run(cfg)
 
@@ -139,7 +140,8 @@ def run_hydra(job: Job, sweep: multirun.Sweep) -> str | None:
         with composing_once(), reading_once():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=job.name)(job)()
     except Exception as error:
-        sentence = explain(error if sweep.folder or job.started else fixed_settings_error(job.name) or error)
+        cause = None if sweep.folder or job.started else fixed_settings_error(job.name)
+        sentence = explain(cause or error)
         if sentence is None and sweep.folder:
             return sweep.abort_message(error)
         if sentence is None and job.started:
@@ -151,8 +153,9 @@ def run_hydra(job: Job, sweep: multirun.Sweep) -> str | None:
 def fixed_settings_error(name: str) -> Exception | None:
     """Returns the error in the settings of a ready-made sweep that have a single value, or `None`.
 
-    Such a command becomes a sweep by a setting in the configuration. If the configuration cannot be composed, Hydra
-    takes the command for a single run, and complains about values such as `seed=0,1` instead of the actual error.
+    `sweep=NAME` turns a command into a sweep through `hydra.mode` in that file, which Hydra reads only after
+    composition. If the configuration cannot be composed, Hydra takes the command for a single run, and complains about
+    values such as `seed=0,1` instead of the actual error.
     """
     given = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
     if not any(key_of(argument) == "sweep" for argument in given):

@@ -23,7 +23,7 @@ from gapclose.errors import UserError, describe_file_error, fail
 from gapclose.explanation import explain, one_line
 from gapclose.files import replacing
 from gapclose.overrides import NEUTRAL_SETTINGS
-from gapclose.runs.command_line.search import check_search, continue_study
+from gapclose.runs.command_line.optuna_search import check_search, continue_study
 from gapclose.runs.setup.optimized_metric import optimized_value
 from gapclose.runs.storage.run_folder import COMPARISON_SETTINGS, is_finished, is_first_process, job_folder
 
@@ -83,7 +83,9 @@ class Sweep:
             UserError: another sweep uses the folder, jobs would share a folder, or the launcher or the search is
                 impossible.
         """
-        if not is_first_process():  # It takes part in all jobs of the first process.
+        if (
+            not is_first_process()
+        ):  # Other processes of a distributed run only join the jobs that the first process starts.
             return
         check_folder_names(config)
         check_launcher(config)
@@ -139,8 +141,8 @@ class Sweep:
         failed = [
             path for path, written in self.error_files(self.folder).items() if self.earlier_errors.get(path) != written
         ]
-        try_again = f"the same command with {shlex.quote(self.folder_setting())} tries again."
-        sentences = [aborted, f"{describe_failures(failed)}; {try_again}" if failed else None, summary_error]
+        run_again = f"to run the failed jobs again, repeat the command with {shlex.quote(self.folder_setting())}."
+        sentences = [aborted, f"{describe_failures(failed)}; {run_again}" if failed else None, summary_error]
         if any(sentences):
             fail(" ".join(filter(None, sentences)))
 
@@ -194,8 +196,8 @@ def check_folder_names(config: DictConfig) -> None:
         key = override.key_or_group
         if override.is_sweep_override() and key in settings.job.config.override_dirname.exclude_keys:
             raise UserError(
-                f"Jobs that differ in {key} alone would share a folder, as its name leaves {key} out; give one value "
-                "of it, or other names to the folders: 'hydra.sweep.subdir=${hydra.job.num}'."
+                f"Jobs that differ only in {key} would use the same folder, because folder names do not contain {key}; "
+                f"give one value of {key}, or number the folders: 'hydra.sweep.subdir=${{hydra.job.num}}'."
             )
 
 
@@ -204,8 +206,8 @@ def check_launcher(config: DictConfig) -> None:
     launcher = config.hydra.launcher._target_.rpartition(".")[2]
     if is_distributed(config) and launcher not in ("BasicLauncher", "SlurmLauncher"):
         raise UserError(
-            "trainer=ddp distributes one job over processes, and this launcher distributes several jobs; leave out one "
-            "of trainer=ddp and hydra/launcher."
+            "trainer=ddp does not work with this launcher; remove trainer=ddp, or use hydra/launcher=basic or "
+            "hydra/launcher=slurm."
         )
 
 
@@ -230,15 +232,16 @@ def end_with_parent() -> None:
         threading.Thread(target=watch, name=end_with_parent.__name__, daemon=True).start()
 
 
-def run_job(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> Any:
+def run_job(run: Callable[[DictConfig], Any], cfg: DictConfig, skip_finished: bool) -> Any:
     """Runs one job of a multirun, unless it has finished already.
 
-    If a distributed job fails, the sweep ends, unless the configuration was refused, which all processes do alike.
+    If a distributed job fails, the sweep ends, except if the configuration is invalid, because then every process fails
+    in the same way.
 
     Args:
         run: runs the job.
         cfg: configuration of the job.
-        skip: whether a job with a metrics.json counts as finished.
+        skip_finished: whether to skip a job whose metrics.json exists (only train; plan and diagnose always run again).
 
     Returns:
         The result of `run`; `None` if it fails. The sweep reports the failure at its end.
@@ -249,12 +252,12 @@ def run_job(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
     folder = Path(settings.runtime.output_dir)
     title = f"#{settings.job.num} {settings.job.override_dirname.replace(',', ' ')}"
     try:
-        if skip and is_finished(folder, cfg):
+        if skip_finished and is_finished(folder, cfg):
             log.info("%s: finished already", title)
             (folder / ERROR).unlink(missing_ok=True)
             return optimized_value(folder, cfg.optimized_metric)
         if is_first_process():
-            log.info("%s: %s", title, job_status(folder, skip))
+            log.info("%s: %s", title, job_status(folder, skip_finished))
             (folder / ERROR).unlink(missing_ok=True)
         return run(cfg)
     except Exception as error:
@@ -271,13 +274,13 @@ def run_job(run: Callable[[DictConfig], Any], cfg: DictConfig, skip: bool) -> An
         return None
 
 
-def job_status(folder: Path, skip: bool) -> str:
-    """Returns what the job will do, given the files of earlier attempts in its folder; `skip` as in `run_job`."""
+def job_status(folder: Path, skip_finished: bool) -> str:
+    """Returns what the job will do, given the files of earlier attempts in its folder; see `run_job`."""
     if (folder / ERROR).exists():
-        return "failed before, is repeated"
+        return "failed before, runs again"
     if (folder / "config.yaml").exists() and not (folder / "metrics.json").exists():
         return "was interrupted, resumes"
-    if skip and (folder / "metrics.json").exists():
+    if skip_finished and (folder / "metrics.json").exists():
         return "is evaluated with additional planners"
     return "starts"
 

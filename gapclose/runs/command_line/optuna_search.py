@@ -53,8 +53,8 @@ def continue_study(sweeper: DictConfig) -> None:
         )
     except ValueError as error:
         raise UserError(
-            f"hydra.sweeper.direction is {direction}, which this study cannot have ({error}); give minimize or "
-            "maximize as when the search began, or another hydra.sweep.dir=DIR."
+            f"hydra.sweeper.direction is {direction}, but the study was created with another direction ({error}); give "
+            "that one, or start a new study with hydra.sweep.dir=DIR."
         ) from error
     trials = study.get_trials(deepcopy=False)
     with warnings.catch_warnings():

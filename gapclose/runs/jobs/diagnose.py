@@ -24,7 +24,7 @@ from gapclose.evaluation.gap import HeldOut
 from gapclose.evaluation.tables import print_table
 from gapclose.files import write_json
 from gapclose.models.oracle import OracleWorldModel
-from gapclose.runs.setup.parts import Parts, check_run, pick_device
+from gapclose.runs.setup.parts import Parts, pick_device, validate_and_set_threads
 from gapclose.runs.setup.world_models import adopt_groups, restore_world_model
 from gapclose.runs.storage.run_folder import config_and_folder, run_lock
 from gapclose.seeds import generator
@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> None:
         raise UserError("model=oracle has nothing to diagnose; leave it out: the results always include the oracle.")
     if config.trainer.get("strategy") is not None:
         raise UserError("gapclose.diagnose runs in one process; leave out trainer=ddp.")
-    check_run(
+    validate_and_set_threads(
         seed=config.seed,
         num_threads=config.num_threads,
         num_workers=config.num_workers,
@@ -75,7 +75,11 @@ def run(cfg: DictConfig) -> None:
     for report in reports(results):
         print_table(report.rows, report.title, report.columns, report.caption)
     if not simulator.differentiable:
-        log.info("Without gradients of %s, the landscape of the true cost and question 4 are left out.", simulator.name)
+        log.info(
+            "Without gradients of %s, the landscape of the true cost and the table '4. ...' (gradient agreement) are "
+            "left out.",
+            simulator.name,
+        )
     if not diagnostics.planner.can_plan_with(OracleWorldModel(simulator)):
         log.info("Plans with the true dynamics are left out too, as the planner needs gradients.")
     if not any(picture.stem == "error_maps" for picture in pictures):
@@ -108,7 +112,7 @@ def checkpoint_configs(config: DictConfig, checkpoints: dict[str, Any]) -> dict[
     """Returns the configuration of the diagnostics of each checkpoint.
 
     Args:
-        config: configuration of the run; it is set to that of the first checkpoint.
+        config: configuration of the run; changed in place to the configuration of the first checkpoint.
         checkpoints: contents of the checkpoint files, by name.
 
     Raises:

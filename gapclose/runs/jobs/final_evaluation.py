@@ -53,8 +53,8 @@ def evaluate_and_save(
 ) -> None:
     """Evaluates the models on held-out tasks and writes metrics, table, pictures and report.
 
-    Does the same with each planner of `compare` in a subfolder, which is like the folder of a run that trained the same
-    models and has this planner. Planners whose results exist already are skipped, and so is that of a finished run.
+    Also evaluates the models with each planner of `compare`, each in a subfolder laid out like a run. A planner whose
+    subfolder has a metrics.json is skipped. The run's own planner is skipped if the run's metrics.json exists.
 
     Args:
         setup: the objects of the run.

@@ -25,7 +25,7 @@ from gapclose.evaluation.tables import (
 from gapclose.files import write_json
 from gapclose.models.world_model import WorldModel
 from gapclose.runs.setup.named_planners import build_compared_planners
-from gapclose.runs.setup.parts import Parts, check_run, pick_device
+from gapclose.runs.setup.parts import Parts, pick_device, validate_and_set_threads
 from gapclose.runs.setup.world_models import adopt_groups, restore_world_model
 from gapclose.runs.storage.run_folder import config_and_folder, run_lock
 from gapclose.seeds import generator
@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> None:
         raise UserError("compile=true compiles a learned model; the oracle has nothing to compile: leave it out.")
     if config.trainer.get("strategy") is not None:
         raise UserError("plan.py runs in one process; leave out trainer=ddp.")
-    check_run(
+    validate_and_set_threads(
         seed=config.seed,
         num_threads=config.num_threads,
         num_workers=config.num_workers,

@@ -23,7 +23,7 @@ from gapclose.runs.storage.run_folder import (
     COMPARISON_SETTINGS,
     comparison_folder,
     config_and_folder,
-    missing_comparisons,
+    has_all_results,
     require_same_config,
     run_lock,
     stored_config,
@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> float | None:
         if (subfolder / "config.yaml").exists():
             require_same_config(stored_config(subfolder), comparison.config, subfolder)
     with run_lock(folder, config, COMPARISON_SETTINGS):
-        if (folder / "metrics.json").exists() and not missing_comparisons(folder, setup.compared):
+        if has_all_results(folder, setup.compared):
             log.info("The run in %s is finished already; delete the folder to run it again.", folder)
         else:
             try:

@@ -112,7 +112,7 @@ def compose_groups(entry: str, job: str, overrides: Sequence[str], groups: Seque
     name, *settings = entry.split()
     for key in map(key_of, settings):
         if key.partition(".")[0] not in groups:
-            raise UserError(f"it sets {key}; an entry may set {', '.join(groups)} only.")
+            raise UserError(f"it sets {key}, but an entry may only set settings of {', '.join(groups)}.")
     composed = OmegaConf.to_container(compose(job, overrides=[*overrides, f"planner={name}", *settings]), resolve=True)
     return {group: composed[group] for group in groups}
 

@@ -51,7 +51,7 @@ class Parts(NamedTuple):
                 init.policy = instantiate(config.policy.network, state_dim=simulator.state_dim, **bounds)
             training = instantiate(config.policy.training)
             with naming_setting("policy.training.module"):
-                training.check(init.policy, config)
+                training.check(init.policy, config, "policy.training")
         planner = instantiate(config.planner, init=init, **bounds)
         mpc = build_mpc(config, planner) if "mpc" in config else None
         objective = instantiate(config.objective, goal_weights=simulator.goal_weights)
@@ -79,7 +79,7 @@ def checked_seed(seed: NonNegativeInt) -> int:
 
 
 @validate_call
-def check_run(
+def validate_and_set_threads(
     seed: NonNegativeInt,
     num_threads: PositiveInt | None,
     num_workers: NonNegativeInt | None,
@@ -96,6 +96,7 @@ def check_run(
     Raises:
         ValidationError: a value is of the wrong type or out of range.
     """
+    # `validate_call` checks seed and num_tasks.
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     workers.resize(torch.get_num_threads() if num_workers is None else num_workers)

@@ -12,7 +12,7 @@ from gapclose.models.oracle import OracleWorldModel
 from gapclose.runs.setup.evaluation import Evaluation
 from gapclose.runs.setup.named_planners import EXPLORER_SETTING, naming_entry, with_groups
 from gapclose.runs.setup.optimized_metric import check_metric
-from gapclose.runs.setup.parts import Parts, check_run
+from gapclose.runs.setup.parts import Parts, validate_and_set_threads
 from gapclose.runs.setup.world_models import build_world_model
 from gapclose.seeds import derive_seed
 from gapclose.training.checkpoint import load_weights, read_checkpoint
@@ -32,7 +32,7 @@ class TrainSetup:
 
     def __init__(self, config: DictConfig) -> None:
         self.parts = Parts.build(config)
-        check_run(seed=config.seed, num_threads=config.num_threads, num_workers=config.num_workers)
+        validate_and_set_threads(seed=config.seed, num_threads=config.num_threads, num_workers=config.num_workers)
         with naming_setting("evaluation"):
             self.evaluation = self.make_evaluation(config, self.parts)
         if config.choices.model == "oracle":
@@ -47,10 +47,10 @@ class TrainSetup:
         for name, stage in (("baseline", self.baseline), ("finetune", self.finetune)):
             if stage:
                 with naming_setting(f"{name}.module"):
-                    stage.check(self.world_model, config)
+                    stage.check(self.world_model, config, name)
         if not self.finetune and set(self.evaluation.models) == {"finetuned"}:
             raise UserError(
-                "evaluation.models is [finetuned], but finetune=none makes no such model; add baseline or oracle."
+                "evaluation.models is [finetuned], but finetune=none trains no finetuned model; add baseline or oracle."
             )
         check_metric(config.get("optimized_metric"), self.evaluation.possible_metrics(finetuned=bool(self.finetune)))
         self.explorer = self.parts

@@ -34,8 +34,8 @@ def adopt_groups(config: DictConfig, checkpoint_config: DictConfig, overrides: l
     """Copies the groups of `CHECKPOINT_GROUPS`, objective and policy from the checkpoint into the configuration.
 
     Settings of the command line take precedence. Objective and policy are copied as a whole, or not at all if the
-    command line sets a part of them: the objective must fit the model, and in the checkpoint the policy's schedule is
-    already resolved from the number of epochs, so it would not follow a change of it. Thus, with the same `trainer`,
+    command line sets a part of them. The objective must fit the model. The checkpoint stores the policy's schedule for
+    a fixed number of epochs; it would stay the same if `policy.training.epochs` changed. Thus, with the same `trainer`,
     `init=policy` uses the policy that the model was evaluated with.
 
     Args:

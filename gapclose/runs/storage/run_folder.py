@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.files import replacing
-from gapclose.overrides import NEUTRAL_SETTINGS
+from gapclose.overrides import NEUTRAL_SETTINGS, flatten
 from gapclose.renamed import with_present_names
 
 CHOICES = ("env", "data", "model", "baseline", "planner", "adaptation", "finetune", "attack", "radii")
@@ -28,7 +28,10 @@ MAX_NAME_BYTES = 200
 
 
 def config_and_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
-    """Returns the configuration and the folder of a run: those of the run in DIR with `resume=DIR`, otherwise Hydra's.
+    """Returns the configuration and the folder of a run.
+
+    With `resume=DIR`: DIR and the configuration stored there. Otherwise: Hydra's output folder and the composed
+    configuration.
 
     Raises:
         UserError: there is no run to resume, or the command line has settings beside `resume`.
@@ -68,6 +71,8 @@ def is_first_process() -> bool:
 def is_finished(folder: Path, cfg: DictConfig) -> bool:
     """Whether the folder holds a finished run of train.py that was evaluated with all planners of `compare`.
 
+    Finished means that metrics.json exists; it is written last.
+
     Raises:
         UserError: the run has another configuration, or `compare` is not a list of planners.
     """
@@ -76,7 +81,12 @@ def is_finished(folder: Path, cfg: DictConfig) -> bool:
     config, stored = config_and_folder(cfg)[0], stored_config(folder)
     stored.pop("explorer", None)  # It is determined by the other settings.
     require_same_config(stored, config, folder, COMPARISON_SETTINGS)
-    return not missing_comparisons(folder, compare_entries(config.compare) if config.compare is not None else ())
+    return has_all_results(folder, compare_entries(config.compare) if config.compare is not None else ())
+
+
+def has_all_results(folder: Path, planners: Iterable[str]) -> bool:
+    """Whether the run in the folder has a metrics.json, of its own and for each of these entries of `compare`."""
+    return (folder / "metrics.json").exists() and not missing_comparisons(folder, planners)
 
 
 def job_folder(settings: str) -> str:
@@ -144,9 +154,24 @@ def require_same_config(stored: DictConfig, config: DictConfig, folder: Path, ma
             OmegaConf.update(either, key, None, merge=False)
     if stored != config:
         raise UserError(
-            f"{folder} holds a run of another configuration; choose another folder with hydra.run.dir=DIR, or "
-            "hydra.sweep.dir=DIR for a sweep."
+            f"{folder} holds a run of another configuration{describe_differences(stored, config)}; choose another "
+            "folder with hydra.run.dir=DIR, or hydra.sweep.dir=DIR for a sweep."
         )
+
+
+def describe_differences(stored: DictConfig, config: DictConfig) -> str:
+    """Returns a phrase in brackets with up to three settings that differ, and both values; empty if none is found."""
+    there, here = (flatten(OmegaConf.to_container(either)) for either in (stored, config))
+    # Chosen options come first: they explain the settings below them.
+    keys = sorted(there.keys() | here.keys(), key=lambda key: (not key.startswith("choices."), key))
+    differing = [key for key in keys if there.get(key, "not set") != here.get(key, "not set")]
+    phrases = [
+        f"{key.removeprefix('choices.')} is {there.get(key, 'not set')} there and {here.get(key, 'not set')} here"
+        for key in differing[:3]
+    ]
+    if len(differing) > 3:
+        phrases.append(f"and {len(differing) - 3} more")
+    return f" ({', '.join(phrases)})" if phrases else ""
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from gapclose.data.collect import key_of
+from gapclose.data.collect import hash_of
 from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
@@ -36,7 +36,7 @@ def shared_path(kind: str, groups: tuple[str, ...], config: DictConfig, simulato
     parts = OmegaConf.to_container(config, resolve=True)
     determining = {name: parts[name] for name in groups}
     determining["data"].pop("folder")
-    key = key_of({"env": simulator.settings, **determining})
+    key = hash_of({"env": simulator.settings, **determining})
     return Path(config.data_dir) / kind / f"{simulator.name}-{key}.ckpt"
 
 

@@ -89,7 +89,7 @@ def test_a_failed_job_writes_its_error_and_is_repeated(call, monkeypatch):
     assert "2 runs, 1 failed" in answer.out
     assert call("train", *SWEEP, "seed=0", "planner.num_starts=2,1").code == 0, "an old error does not count"
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=2,99,1")
-    assert (answer.code, said(answer)[1]) == (1, "failed before, is repeated")
+    assert (answer.code, said(answer)[1]) == (1, "failed before, runs again")
 
     def break_down(*_):
         raise RuntimeError("A defect\nof two lines.")

@@ -74,7 +74,9 @@ def test_a_search_for_the_largest_value_resumes_only_in_its_own_direction(call):
     assert best == max(trial.value for trial in trials()) > min(trial.value for trial in trials())
     answer = call("train", *search, "hydra.sweeper.n_trials=3")
     assert answer.code == 1
-    assert answer.err.startswith("Error: hydra.sweeper.direction is minimize, which this study cannot have")
+    assert answer.err.startswith(
+        "Error: hydra.sweeper.direction is minimize, but the study was created with another direction"
+    )
     assert answer.err.count("\n") == 1
     assert states() == ["COMPLETE", "COMPLETE"]
 

@@ -70,7 +70,10 @@ def test_an_explorer_may_start_from_a_policy(explorer_of):
     [
         ("bogus", "Could not find 'planner/bogus'"),
         ("cem planner.speed=1", "planner.speed"),
-        ("cem mpc.replan_every=3", "it sets mpc.replan_every; an entry may set init, planner, objective only"),
+        (
+            "cem mpc.replan_every=3",
+            "it sets mpc.replan_every, but an entry may only set settings of init, planner, objective",
+        ),
         ("cem init=spiral", "init/spiral"),
         (3, "is 3; give the name of a planner"),
         (" ", "give the name of a planner"),
