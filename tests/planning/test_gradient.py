@@ -107,7 +107,7 @@ def test_the_last_iterate_is_a_candidate_too(point_model):
 def test_the_action_noise_has_the_configured_size(point_model):
     search = search_with(point_model(), iterations=1)
     scored = []
-    search.gradient = lambda actions: (torch.zeros(actions.shape[:2]), torch.zeros_like(actions))
+    search.costs_and_gradients = lambda actions: (torch.zeros(actions.shape[:2]), torch.zeros_like(actions))
     search.score = lambda actions: scored.append(actions) or torch.zeros(actions.shape[:2])
     gradient(**PLAIN, optimizer="sgd", action_noise=0.2).descend(search, torch.zeros(4, 500, 5, 2))
     assert scored[0].std().item() == pytest.approx(0.2, rel=0.03)
