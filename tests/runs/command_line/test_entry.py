@@ -91,7 +91,11 @@ WRONG = [
     ("train", ["sweep=grid", "plannr.horizon=5", "seed=0,1"], "Could not override 'plannr.horizon'"),
     ("train", ["sweep=gird", "seed=0,1"], "Could not find 'sweep/gird'"),
     ("train", ["seed=0,1"], "add --multirun"),
-    ("train", ["hydra.mode=MULTIRUN", "trainer=ddp", "seed=0,1", "hydra/launcher=parallel"], "leave out one of"),
+    (
+        "train",
+        ["hydra.mode=MULTIRUN", "trainer=ddp", "seed=0,1", "hydra/launcher=parallel"],
+        "trainer=ddp does not work with this launcher; remove trainer=ddp",
+    ),
     ("train", ["finetune=adversarial", "radii=wild"], "Could not find 'radii/wild'"),
     ("train", ["finetune=adversarial", "attack.steps=-1"], "attack.steps is -1"),
     ("train", ["finetune=adversarial", "attack.norm=l1"], "attack.norm is 'l1'"),
