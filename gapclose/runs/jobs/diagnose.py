@@ -76,8 +76,7 @@ def run(cfg: DictConfig) -> None:
         print_table(report.rows, report.title, report.columns, report.caption)
     if not simulator.differentiable:
         log.info(
-            "Without gradients of %s, the landscape of the true cost and the table '4. ...' (gradient agreement) are "
-            "left out.",
+            "Without gradients of %s, the landscape of the true cost and the table of gradient agreement are left out.",
             simulator.name,
         )
     if not diagnostics.planner.can_plan_with(OracleWorldModel(simulator)):

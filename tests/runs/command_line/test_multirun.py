@@ -163,12 +163,12 @@ def test_a_reason_that_all_failed_jobs_share_is_printed_and_otherwise_the_files_
     answer = call("train", *SWEEP, "seed=0,1", "planner.num_starts=99", "hydra.sweep.dir='a sweep'")
     assert answer.err == (
         "Error: 2 jobs have failed (a sweep/0,99/error.txt, a sweep/1,99/error.txt): planner.num_starts is 99, more "
-        "than planner.num_samples = 8; choose at most that many; the same command with 'hydra.sweep.dir=a sweep' tries "
-        "again.\n"
+        "than planner.num_samples = 8; choose at most that many; to run the failed jobs again, repeat the command "
+        "with 'hydra.sweep.dir=a sweep'.\n"
     )
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=98,99")
     assert answer.err.startswith(
-        "Error: 2 jobs have failed for the reasons in sweep/0,98/error.txt, sweep/0,99/error.txt; the same command"
+        "Error: 2 jobs have failed for the reasons in sweep/0,98/error.txt, sweep/0,99/error.txt; to run the failed jobs"
     )
 
 
