@@ -168,7 +168,7 @@ def test_a_reason_that_all_failed_jobs_share_is_printed_and_otherwise_the_files_
     )
     answer = call("train", *SWEEP, "seed=0", "planner.num_starts=98,99")
     assert answer.err.startswith(
-        "Error: 2 jobs have failed for the reasons in sweep/0,98/error.txt, sweep/0,99/error.txt; to run the failed jobs"
+        "Error: 2 jobs have failed for the reasons in sweep/0,98/error.txt, sweep/0,99/error.txt; to run the failed"
     )
 
 
