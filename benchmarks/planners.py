@@ -1,6 +1,6 @@
 """Planners side by side with their peers: python benchmarks/planners.py (needs pip install "gapclose[benchmarks]").
 
-The same network, tasks, horizon, samples and iterations for all, in one process; rivals alternate, and medians are
+The same network, tasks, horizon, samples and iterations for all, in one process; planners alternate, and medians are
 compared. The cost is what the plan costs under the network: the mean squared distance of the last state to the goal.
 With --scaling: how planning time grows with tasks, horizon and iterations.
 """
@@ -81,23 +81,25 @@ def ours(
     return planner.plan(world_model, OBJECTIVE, starts, goals, generator=generator(0)).actions
 
 
-def alternate(rivals: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, tuple[float, Tensor]]:
+def alternate(planners: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, tuple[float, Tensor]]:
     """Median seconds and the last plans of each, taken in turns after one round to warm up."""
-    seconds, plans = {name: [] for name in rivals}, {}
+    seconds, plans = {name: [] for name in planners}, {}
     for repeat in range(repeats + 1):
-        for name, run in rivals.items():
+        for name, run in planners.items():
             torch.manual_seed(0)
             began = time.perf_counter()
             plans[name] = run()
             if repeat:
                 seconds[name].append(time.perf_counter() - began)
-    return {name: (statistics.median(seconds[name]), plans[name]) for name in rivals}
+    return {name: (statistics.median(seconds[name]), plans[name]) for name in planners}
 
 
-def compare(title: str, rivals: dict[str, Callable[[], Tensor]], cost: Callable[[Tensor], float], repeats: int) -> None:
-    """Prints a Markdown table; the first of the rivals is ours."""
+def compare(
+    title: str, planners: dict[str, Callable[[], Tensor]], cost: Callable[[Tensor], float], repeats: int
+) -> None:
+    """Prints a Markdown table; the first planner is ours."""
     print(f"\n{title}\n\n| | seconds | of ours | cost |\n| --- | --- | --- | --- |")
-    results = alternate(rivals, repeats)
+    results = alternate(planners, repeats)
     own = next(iter(results.values()))[0]
     for name, (seconds, plans) in results.items():
         print(f"| {name} | {seconds:.3f} | {seconds / own:.2f} × | {cost(plans):.5f} |", flush=True)
@@ -125,18 +127,18 @@ def peers(args: argparse.Namespace) -> None:
     budget = dict(num_samples=SAMPLES, iterations=ITERATIONS)
     elites = dict(budget, num_elites=ELITES)
     sampling = f"{args.tasks} tasks, horizon {HORIZON}, {SAMPLES} samples, {ITERATIONS} iterations"
-    rivals = {
+    planners = {
         "gapclose CEMPlanner": own(CEMPlanner, **elites),
         "torchrl CEMPlanner": peer(torchrl_cem_plans, **elites, noise_std=1.0),
     }
-    compare(f"CEM: {sampling}, {ELITES} elites", rivals, cost, args.repeats)
+    compare(f"CEM: {sampling}, {ELITES} elites", planners, cost, args.repeats)
     # Each with a temperature that suits it, the best of a few on other tasks.
-    rivals = {
+    planners = {
         "gapclose MPPIPlanner": own(MPPIPlanner, **budget, noise_std=1.0, temperature=0.03),
         "pytorch-mppi": peer(pytorch_mppi_plans, **budget, noise_std=1.0, temperature=0.01),
         "torchrl MPPIPlanner": peer(torchrl_mppi_plans, **elites, noise_std=1.0, temperature=0.2),
     }
-    compare(f"MPPI: {sampling}", rivals, cost, args.repeats)
+    compare(f"MPPI: {sampling}", planners, cost, args.repeats)
     compiled = as_world_model(net)
     began = time.perf_counter()
     compiled.compile_step()
@@ -145,13 +147,13 @@ def peers(args: argparse.Namespace) -> None:
         starts, goals = WALL.sample_tasks(tasks, generator(0, "benchmark"))
         settings = dict(num_starts=num_starts, iterations=30, lr=0.1)
         gradient = dict(settings, init=Normal(), action_noise=0.0)
-        rivals = {
+        planners = {
             "gapclose GradientPlanner": own(GradientPlanner, **gradient),
             "the same, compile=true": own(GradientPlanner, compiled, **gradient),
             "plain loop": peer(plain_loop_plans, **settings),
         }
         title = f"Gradient: {tasks} tasks, {num_starts} starts each, horizon {HORIZON}, 30 iterations"
-        compare(title, rivals, cost, args.repeats)
+        compare(title, planners, cost, args.repeats)
 
 
 def scaling(args: argparse.Namespace) -> None:

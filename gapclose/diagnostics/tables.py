@@ -12,7 +12,7 @@ COSTS = {"goal": "goal", "objective": "objective"}
 """The examined costs, in words."""
 
 
-class Report(NamedTuple):
+class DiagnosticTable(NamedTuple):
     """A table that answers one question."""
 
     title: str
@@ -21,7 +21,7 @@ class Report(NamedTuple):
     caption: str
 
 
-def reports(models: dict[str, dict[str, Any]]) -> Iterator[Report]:
+def diagnostic_tables(models: dict[str, dict[str, Any]]) -> Iterator[DiagnosticTable]:
     """Yields a table for each question that has an answer, from the metrics by model of `Diagnostics.run`."""
     learned = {name: metrics for name, metrics in models.items() if "attack" in metrics}
     yield outcome({name: metrics for name, metrics in models.items() if "open_loop" in metrics})
@@ -40,7 +40,7 @@ def cell(entry: dict[str, Any], digits: str = ".2g", name: str = "mean") -> str:
     return format(Estimate.of(entry, name), digits)
 
 
-def outcome(models: dict[str, dict[str, Any]]) -> Report:
+def outcome(models: dict[str, dict[str, Any]]) -> DiagnosticTable:
     """The outcome of planning, which the other tables explain."""
     rows = []
     for name, metrics in models.items():
@@ -49,10 +49,10 @@ def outcome(models: dict[str, dict[str, Any]]) -> Report:
         rows.append([name, success(result), *distances, number(result["world_model_error"])])
     columns = ["model", "success [95 %]", "distance", "promised", "model error"]
     caption = "plans executed open loop; distance: to the goal at the end; model error: MSE of the imagined states"
-    return Report("0. Outcome of planning", columns, rows, caption)
+    return DiagnosticTable("0. Outcome of planning", columns, rows, caption)
 
 
-def attack_strength(models: dict[str, dict[str, Any]]) -> Report:
+def attack_strength(models: dict[str, dict[str, Any]]) -> DiagnosticTable:
     """The loss by attack and radius of the perturbation."""
     rows, multiples = [], next(iter(models.values()))["attack"]["multiples"]
     for name, metrics in models.items():
@@ -66,10 +66,10 @@ def attack_strength(models: dict[str, dict[str, Any]]) -> Report:
         "loss on held-out expert transitions, in units of the variance of a step; true target: the simulator's next "
         "states for the perturbed inputs, so that only the model's error counts"
     )
-    return Report("1. Is the attack strong?", columns, rows, caption)
+    return DiagnosticTable("1. Is the attack strong?", columns, rows, caption)
 
 
-def roughness(models: dict[str, dict[str, Any]]) -> Report:
+def roughness(models: dict[str, dict[str, Any]]) -> DiagnosticTable:
     """Gradient variation and curvature by cost and kind of sequence."""
     rows = []
     for name, metrics in models.items():
@@ -86,10 +86,10 @@ def roughness(models: dict[str, dict[str, Any]]) -> Report:
         "‖g(a + s d) - g(a)‖ / s in random directions d, of the cost's gradient g (descent path: between successive "
         "points, with their distance as s); curvature: the largest absolute one"
     )
-    return Report("2. Is the landscape smooth?", columns, rows, caption)
+    return DiagnosticTable("2. Is the landscape smooth?", columns, rows, caption)
 
 
-def errors(models: dict[str, dict[str, Any]]) -> Report:
+def errors(models: dict[str, dict[str, Any]]) -> DiagnosticTable:
     """One-step errors on expert data, along plans and over the arena."""
     rows = []
     for name, metrics in models.items():
@@ -108,10 +108,10 @@ def errors(models: dict[str, dict[str, Any]]) -> Report:
         "MSE of one step; real, imagined states: of executed plans; impossible: share of imagined states that are "
         "impossible in the world; no data: share of the plans' states in cells without training data"
     )
-    return Report("3. Where are the errors?", columns, rows, caption)
+    return DiagnosticTable("3. Where are the errors?", columns, rows, caption)
 
 
-def gradient_agreement(models: dict[str, dict[str, Any]]) -> Report:
+def gradient_agreement(models: dict[str, dict[str, Any]]) -> DiagnosticTable:
     """Cosines with the true gradient by cost and kind of sequence."""
     rows = [
         [
@@ -132,10 +132,10 @@ def gradient_agreement(models: dict[str, dict[str, Any]]) -> Report:
         "cosine with the gradient of the goal's cost under the true dynamics; no true gradient: share of sequences, "
         "left out of the cosine; erased: share of action coordinates on which the true cost does not depend"
     )
-    return Report("4. Do gradients point the right way?", columns, rows, caption)
+    return DiagnosticTable("4. Do gradients point the right way?", columns, rows, caption)
 
 
-def disagreement(ensembles: dict[str, dict[str, Any]]) -> Report:
+def disagreement(ensembles: dict[str, dict[str, Any]]) -> DiagnosticTable:
     """Rank correlations of disagreement and true error."""
     keys = {"arena": "arena", "real": "real states", "imagined": "imagined states", "plans": "whole plans"}
     rows = []
@@ -148,4 +148,4 @@ def disagreement(ensembles: dict[str, dict[str, Any]]) -> Report:
         ]  # fmt: skip
         rows.append([name, *cells])
     caption = "Spearman's rank correlation of the members' disagreement with the true error"
-    return Report("5. Does disagreement predict the errors?", ["model", *keys.values()], rows, caption)
+    return DiagnosticTable("5. Does disagreement predict the errors?", ["model", *keys.values()], rows, caption)

@@ -1,6 +1,6 @@
 import math
 
-from gapclose.diagnostics.tables import cell, reports
+from gapclose.diagnostics.tables import cell, diagnostic_tables
 from gapclose.evaluation.statistics import number
 
 NAN = float("nan")
@@ -34,7 +34,7 @@ def metrics(ensemble=True, maps=True):
 
 
 def test_there_is_a_table_for_each_question_with_a_cell_for_each_column():
-    tables = list(reports(metrics()))
+    tables = list(diagnostic_tables(metrics()))
     assert [table.title[0] for table in tables] == list("012345")
     for table in tables:
         assert {len(row) for row in table.rows} == {len(table.columns)}
@@ -42,7 +42,7 @@ def test_there_is_a_table_for_each_question_with_a_cell_for_each_column():
 
 
 def test_missing_results_are_left_out():
-    tables = list(reports(metrics(ensemble=False, maps=False)))
+    tables = list(diagnostic_tables(metrics(ensemble=False, maps=False)))
     assert [table.title[0] for table in tables] == list("01234")
     assert tables[3].rows[0][4:] == ["–", "0.20 [0.10, 0.30]", "–", "–"]
 
@@ -51,7 +51,7 @@ def test_without_gradients_of_the_simulator_there_is_no_table_of_agreement_and_n
     found = metrics()
     del found["model"]["gradients"]
     found["oracle"] = {}
-    tables = list(reports(found))
+    tables = list(diagnostic_tables(found))
     assert [table.title[0] for table in tables] == list("01235")
     assert [len(table.rows) for table in tables] == [1, 7, 3, 1, 1]
 
@@ -60,4 +60,4 @@ def test_an_estimate_is_shown_with_its_interval_and_a_missing_number_as_a_dash()
     assert cell(estimated(0.254)) == "0.25 [0.1, 0.3]"
     assert cell(estimated(NAN, NAN, NAN), ".2f") == "–"
     assert number(None) == number(math.nan) == "–"
-    assert list(reports(metrics()))[-1].rows == [["model", "–", "-0.50 [-0.70, –]", "–", "-0.50 [-0.70, –]"]]
+    assert list(diagnostic_tables(metrics()))[-1].rows == [["model", "–", "-0.50 [-0.70, –]", "–", "-0.50 [-0.70, –]"]]

@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 import sys
 
 import pandas as pd
@@ -152,3 +153,10 @@ def test_a_page_without_marks_is_refused(methods, tmp_path, content, sentence):
     with pytest.raises(UserError, match=sentence):
         write_page(page, read_settings(methods))
     assert page.read_bytes() == content
+
+
+def test_reading_results_imports_no_pytorch():
+    """Its import would take two thirds of the time of the command."""
+    program = "import sys, gapclose.sweeps.summary, gapclose.report.sweep; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

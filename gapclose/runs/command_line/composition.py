@@ -9,7 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def composing_once() -> Iterator[None]:
         mode = f"hydra.mode={run_mode.name}"
         given = overrides[:-1] if overrides[-1:] == [mode] else overrides
         config = first.pop((config_name, *given), None)
-        if config is None or "???" in config.hydra.runtime.choices.values():
+        if config is None or OmegaConf.missing_keys(config.hydra.runtime.choices):
             return load(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         self.validate_sweep_overrides_legal(OverridesParser.create().parse_overrides(given), run_mode, from_shell)
         if given is not overrides:

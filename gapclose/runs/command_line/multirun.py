@@ -83,9 +83,8 @@ class Sweep:
             UserError: another sweep uses the folder, jobs would share a folder, or the launcher or the search is
                 impossible.
         """
-        if (
-            not is_first_process()
-        ):  # Other processes of a distributed run only join the jobs that the first process starts.
+        # Other processes of a distributed run only join the jobs that the first process starts.
+        if not is_first_process():
             return
         check_folder_names(config)
         check_launcher(config)

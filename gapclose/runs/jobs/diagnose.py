@@ -17,7 +17,7 @@ from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
 from gapclose.diagnostics.diagnosis import Diagnostics, Subject
 from gapclose.diagnostics.plots import draw_all
-from gapclose.diagnostics.tables import reports
+from gapclose.diagnostics.tables import diagnostic_tables
 from gapclose.envs.simulator import Tasks
 from gapclose.errors import UserError
 from gapclose.evaluation.gap import HeldOut
@@ -72,8 +72,8 @@ def run(cfg: DictConfig) -> None:
         metrics = {"env": simulator.name, "checkpoints": paths, "seed": config.seed, "num_tasks": config.num_tasks}
         pictures = draw_all(results, findings, cost_slice, simulator, folder)
         write_json(folder / "metrics.json", metrics | {"models": results})
-    for report in reports(results):
-        print_table(report.rows, report.title, report.columns, report.caption)
+    for table in diagnostic_tables(results):
+        print_table(table.rows, table.title, table.columns, table.caption)
     if not simulator.differentiable:
         log.info(
             "Without gradients of %s, the landscape of the true cost and the table of gradient agreement are left out.",

@@ -13,6 +13,7 @@ WRONG = [
     ("train", ["finetune=bogus"], "Could not find 'finetune/bogus'"),
     ("train", ["finetun=online"], "finetun"),
     ("train", ["planner.horizn=3"], "horizn"),
+    ("train", ["planner=???"], "You must specify 'planner'"),
     ("train", ["planner.horizon=0"], "planner.horizon is 0"),
     ("train", ["planner.horizon=abc"], "planner.horizon is 'abc'"),
     ("train", ["planner.lr=nan"], "planner.lr is nan"),

@@ -36,7 +36,7 @@ def missing(content, *keys):
 
 
 def test_checkpoints_are_diagnosed_side_by_side_with_equal_results_in_every_run(
-    call, diagnose, pair, trained, monkeypatch
+    call, diagnose, pair, trained, monkeypatch, rendered
 ):
     data = sorted(path.name for path in (trained / "data").iterdir())
     answer = diagnose(*pair, "names=[before,after]")

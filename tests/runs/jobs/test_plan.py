@@ -127,7 +127,7 @@ def test_planners_are_compared_with_their_own_defaults_and_settings(call, traine
 
 
 @pytest.mark.filterwarnings("error:.*constrained_layout:UserWarning")
-def test_planners_are_compared_on_a_task_given_by_start_and_goal(call):
+def test_planners_are_compared_on_a_task_given_by_start_and_goal(call, rendered):
     settings = ["model=oracle", "planner.iterations=1", "planner.horizon=6", "data.num_trajectories=20"]
     settings += ["start=[-1,0]", "goal=[-0.8,0]", "compare=[mppi,grasp]", "hydra.run.dir=run"]
     assert call("plan", *settings).code == 0

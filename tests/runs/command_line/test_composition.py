@@ -1,0 +1,62 @@
+"""Composing once, from files that are read once, gives what plain Hydra gives."""
+
+import json
+import os
+import subprocess
+import sys
+
+import hydra
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from gapclose.runs.command_line.composition import composing_once, reading_once
+from gapclose.runs.command_line.entry import conf_dir
+
+COMMANDS = [
+    ["finetune=online", "model=mlp", "+trainer.benchmark=true"],
+    ["-m", "finetune=none,continue", "seed=0"],
+    ["hydra.mode=MULTIRUN", "seed=1"],
+    ["seed=0,1"],
+    ["planner=???"],
+]
+PLAIN = """
+import json, sys
+from tests.runs.command_line.test_composition import configurations
+print(json.dumps([configurations(command) for command in json.loads(sys.argv[1])]))
+"""
+
+
+def configurations(command):
+    """What the jobs of a command are given, Hydra's part included; or the error."""
+    given = []
+
+    def job(config):
+        given.append([OmegaConf.to_yaml(part, resolve=True) for part in (config, HydraConfig.get())])
+
+    sys.argv = ["train.py", *command, "hydra.run.dir=run", "hydra.sweep.dir=sweep"]  # Not named by the time.
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return given
+
+
+@pytest.fixture
+def plain(tmp_path, monkeypatch):
+    """The same without the patches, which all tests in this process run with."""
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(conf_dir().parent)}
+    command = [sys.executable, "-c", PLAIN, json.dumps(COMMANDS)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_jobs_are_given_what_plain_hydra_gives_them(plain, monkeypatch):
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert [len(jobs) for jobs in plain[:3]] == [1, 2, 1]
+    assert "must specify 'planner'" in plain[4]
+    for command, expected in zip(COMMANDS, plain):
+        with composing_once(), reading_once():
+            assert configurations(command) == expected, command
