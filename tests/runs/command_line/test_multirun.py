@@ -238,7 +238,7 @@ def test_a_sweep_with_more_planners_evaluates_its_trained_models_with_the_new_on
     assert call("train", *arguments, f"compare=[{quick}]", "seed=0").code == 0
     (first,) = Path("sweep").glob("*/metrics.json")
     before = first.read_bytes()
-    grown = f"compare=[{quick},predictive_sampling]"
+    grown = f"compare=[{quick},'predictive_sampling planner.iterations=2 planner.num_samples=8']"
     answer = call("train", *arguments, grown, "seed=0,1")
     assert (answer.code, answer.err) == (0, "")
     assert said(answer) == {0: "is evaluated with additional planners", 1: "starts"}
