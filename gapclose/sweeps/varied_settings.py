@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gapclose.overrides import NEUTRAL_SETTINGS, flatten, is_among
+from gapclose.overrides import NEUTRAL_SETTINGS, flatten_config, is_among
 from gapclose.sweeps.runs import Missing, Run, canonical, compares_planners, describes_planner
 
 IGNORED_SETTINGS = (
@@ -29,7 +29,7 @@ def varied_keys(runs: Sequence[Run]) -> list[str]:
     named = {key for run in runs for key in run.named if not is_ignored(key) and not in_description(key)}
     named |= set(IDENTIFYING_SETTINGS)
     for group in repeats(runs, sorted(named)):
-        flat = [flatten(run.config) for run in group]
+        flat = [flatten_config(run.config) for run in group]
         shared = {key for key in set.intersection(*map(set, flat)) if not is_ignored(key) and not in_description(key)}
         named |= {key for key in shared if len({canonical(config[key]) for config in flat}) > 1}
     return sorted(key for key in named if len({run.value(key) for run in runs}) > 1)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.files import replacing
-from gapclose.overrides import NEUTRAL_SETTINGS, flatten
+from gapclose.overrides import NEUTRAL_SETTINGS, flatten_config
 from gapclose.renamed import with_present_names
 
 CHOICES = ("env", "data", "model", "baseline", "planner", "adaptation", "finetune", "attack", "radii")
@@ -71,7 +71,7 @@ def is_first_process() -> bool:
 def is_finished(folder: Path, cfg: DictConfig) -> bool:
     """Whether the folder holds a finished run of train.py that was evaluated with all planners of `compare`.
 
-    Finished means that metrics.json exists; it is written last.
+    Finished means that metrics.json exists. It is written after all other results; only report and logger follow.
 
     Raises:
         UserError: the run has another configuration, or `compare` is not a list of planners.
@@ -161,7 +161,7 @@ def require_same_config(stored: DictConfig, config: DictConfig, folder: Path, ma
 
 def describe_differences(stored: DictConfig, config: DictConfig) -> str:
     """Returns a phrase in brackets with up to three settings that differ, and both values; empty if none is found."""
-    there, here = (flatten(OmegaConf.to_container(either)) for either in (stored, config))
+    there, here = (flatten_config(OmegaConf.to_container(either)) for either in (stored, config))
     # Chosen options come first: they explain the settings below them.
     keys = sorted(there.keys() | here.keys(), key=lambda key: (not key.startswith("choices."), key))
     differing = [key for key in keys if there.get(key, "not set") != here.get(key, "not set")]
