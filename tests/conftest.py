@@ -15,7 +15,7 @@ from gapclose.envs.wall import Wall
 from gapclose.models.dynamics.mlp import MLPDynamics
 from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel, WorldModel
-from gapclose.runs.command_line.composition import reading_once
+from gapclose.runs.command_line.composition import composing_once
 from tests.logging.recorded import recorded
 
 __all__ = ["recorded"]
@@ -39,7 +39,7 @@ def pytest_collection_finish():
 @pytest.fixture(scope="session", autouse=True)
 def configuration_read_once():
     """Reads each configuration file once for all tests instead of once per command."""
-    with reading_once():
+    with composing_once():
         yield
 
 

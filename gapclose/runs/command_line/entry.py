@@ -26,7 +26,7 @@ from gapclose.errors import Interrupted, fail
 from gapclose.explanation import explain, one_line
 from gapclose.overrides import key_of
 from gapclose.runs.command_line import multirun
-from gapclose.runs.command_line.composition import composing_once, reading_once
+from gapclose.runs.command_line.composition import composing_once
 
 
 def conf_dir() -> Path:
@@ -137,7 +137,7 @@ def run_hydra(job: Job, sweep: multirun.Sweep) -> str | None:
         Why a sweep was aborted, or `None`.
     """
     try:
-        with composing_once(), reading_once():
+        with composing_once():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=job.name)(job)()
     except Exception as error:
         cause = None if sweep.folder or job.started else fixed_settings_error(job.name)
