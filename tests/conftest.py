@@ -2,6 +2,7 @@
 
 import gc
 import os
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from gapclose.envs.wall import Wall
 from gapclose.models.dynamics.mlp import MLPDynamics
 from gapclose.models.encoders.state import StateEncoder
 from gapclose.models.world_model import LearnedWorldModel, WorldModel
+from gapclose.runs.command_line import entry
 from gapclose.runs.command_line.composition import composing_once
 from tests.logging.recorded import recorded
 
@@ -37,9 +39,10 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def configuration_read_once():
-    """Reads each configuration file once for all tests instead of once per command."""
-    with composing_once():
+def shared_compositions():
+    """All commands of the tests share what usually only the compositions of one command share."""
+    with composing_once(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entry, "composing_once", nullcontext)
         yield
 
 

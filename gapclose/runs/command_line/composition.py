@@ -9,7 +9,7 @@ from typing import Any
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository, IConfigRepository
-from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
+from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
@@ -25,7 +25,8 @@ def composing_once() -> Iterator[None]:
     also copies all that plugins have registered for each composition, and for --help once more for each group. A
     composition changes only the list of config sources, so a shallow copy is enough.
     """
-    load, merge = ConfigRepository.load_config, ConfigLoaderImpl._compose_config_from_defaults_list
+    load, choose = ConfigRepository.load_config, config_loader_impl.create_defaults_list
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
     read, chosen, merged = {}, {}, {}
 
     def sources(repo: IConfigRepository) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def composing_once() -> Iterator[None]:
         key = sources(repo), config_name, prepend_hydra, *(override.input_line for override in choices)
         # Whether a missing option ("???") is an error depends on `skip_missing`.
         if key not in chosen or "???" in chosen[key].overrides.known_choices.values():
-            chosen[key] = create_defaults_list(repo, config_name, choices, prepend_hydra, skip_missing)
+            chosen[key] = choose(repo, config_name, choices, prepend_hydra, skip_missing)
         return replace(chosen[key], config_overrides=values)
 
     def compose(self: ConfigLoaderImpl, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
