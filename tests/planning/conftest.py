@@ -18,6 +18,7 @@ from gapclose.planning.objective import Disagreement, GoalDistance, Objective
 from gapclose.planning.planner import Plan, Planner
 from gapclose.planning.predictive_sampling import PredictiveSamplingPlanner
 from gapclose.planning.search import Bounds, Budget, Search
+from tests.fixtures import small_ensemble
 
 LOW, HIGH = torch.tensor([-0.5, -0.25]), torch.tensor([0.5, 0.25])
 EVERY_STEP = Objective(dict(goal=GoalDistance("all")))
@@ -120,14 +121,15 @@ def kind(request) -> str:
     return request.param
 
 
-@pytest.fixture
-def graphs(ensemble, monkeypatch):
-    """Counts the graphs that are compiled for the ensemble after its first compilation."""
+@pytest.fixture(scope="module")
+def compiled(trajectories):
+    """A compiled ensemble, and a counter of the graphs that are compiled for it after its first compilation."""
     torch._dynamo.reset()
-    counter, original = CompileCounterWithBackend("eager"), torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, **settings: original(f, backend=counter, **settings))
-    ensemble.compile_step()
+    model, counter, original = small_ensemble(trajectories), CompileCounterWithBackend("eager"), torch.compile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", lambda f, **settings: original(f, backend=counter, **settings))
+        model.compile_step()
     assert counter.frame_count > 0
     counter.clear()
-    yield counter
+    yield model, counter
     torch._dynamo.reset()

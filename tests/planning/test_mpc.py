@@ -247,10 +247,11 @@ def test_impossible_settings_are_refused_by_name(wrong):
         MPC(Walker(5), **wrong)
 
 
-def test_a_compiled_model_is_not_compiled_again_in_mpc(ensemble, graphs, kind):
+def test_a_compiled_model_is_not_compiled_again_in_mpc(compiled, kind):
+    model, graphs = compiled
     planner = make(kind, *BOUNDS, horizon=6, iterations=2)
-    run(planner, ensemble, tasks(3.0, 3.5, 0.6), replan_every=2, max_steps=8)
-    run(planner, ensemble, tasks(3.0), replan_every=5, max_steps=6)
+    run(planner, model, tasks(3.0, 3.5, 0.6), replan_every=2, max_steps=8)
+    run(planner, model, tasks(3.0), replan_every=5, max_steps=6)
     assert graphs.frame_count == 0
 
 
@@ -258,7 +259,7 @@ def test_a_compiled_model_is_not_compiled_again_in_mpc(ensemble, graphs, kind):
 def test_the_execution_of_a_task_does_not_depend_on_the_others(kind, target_cost):
     """The other tasks arrive earlier or later, and leave the batch."""
     wall, together = Wall(), tasks(1.5, 3.5, 2.5, 0.1)
-    planner = make(kind, wall.action_low, wall.action_high, horizon=12, iterations=8, target_cost=target_cost)
+    planner = make(kind, wall.action_low, wall.action_high, horizon=12, iterations=4, target_cost=target_cost)
     settings = dict(wall=wall, replan_every=3, max_steps=15)
     states = run(planner, OracleWorldModel(wall), together, **settings).states
     for i in range(4):

@@ -255,8 +255,9 @@ def test_planners_work_with_the_nearest_objective(ensemble, kind):
 
 
 @pytest.mark.parametrize("init", ["knots", "policy"])
-def test_a_compiled_model_is_not_compiled_again_for_any_plan(ensemble, graphs, kind, init):
+def test_a_compiled_model_is_not_compiled_again_for_any_plan(compiled, kind, init):
+    model, graphs = compiled
     for n in (20, 1, 2):
         for horizon in (5, 1):
-            plan(make(kind, init=init_named(init), horizon=horizon), ensemble, CAUTIOUS, n=n)
+            plan(make(kind, init=init_named(init), horizon=horizon), model, CAUTIOUS, n=n)
     assert graphs.frame_count == 0

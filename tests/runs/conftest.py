@@ -1,7 +1,10 @@
 """Calls the entry points in this process with tiny settings."""
 
 import json
+import os
+import signal
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +94,29 @@ def call(monkeypatch, capsys, tmp_path):
         return Answer(code, *capsys.readouterr())
 
     return run
+
+
+def start_process(*arguments):
+    """Starts train.py as a copy of this process, which has imported everything, in a process group of its own."""
+
+    def run():
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        sys.argv = ["train.py", *map(str, arguments)]
+        entry.train()
+
+    process = get_context("fork").Process(target=run)
+    process.start()
+    return process
+
+
+def kill(process):
+    """Kills a process and those that it has started."""
+    assert process.is_alive()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,14 @@ class Job:
     def run(self, cfg: DictConfig) -> Any:
         """Runs the job. Imports its module only now, so that --help, errors in settings and finished jobs are fast."""
         module = import_module(f"gapclose.runs.jobs.{self.name}")
-        # Imported modules are never freed; leaving them out of garbage collection saves a third of a second each time.
-        if not gc.get_freeze_count():
-            gc.freeze()
+        freeze_imports()
         return module.run(cfg)
+
+
+@cache
+def freeze_imports() -> None:
+    """Leaves imported modules, which are never freed, out of garbage collection: it takes a third of a second less."""
+    gc.freeze()
 
 
 def silence_warnings() -> None:

@@ -178,8 +178,8 @@ WRONG = [
     ("plan", ["execute=[open_loop,blindly]"], "blindly"),
     ("plan", ["device=abacus"], "no device abacus"),
     ("plan", ["objective=uncertainty_aware"], "single member"),
-    ("plan", ["env._target_=tests.conftest.Engine"], "choose a planner that only samples"),
-    ("train", ["env._target_=tests.conftest.Engine"], "choose a planner that only samples"),
+    ("plan", ["env._target_=tests.fixtures.Engine"], "choose a planner that only samples"),
+    ("train", ["env._target_=tests.fixtures.Engine"], "choose a planner that only samples"),
     ("plan", ["compile=true"], "the oracle has nothing to compile"),
     ("plan", ["trainer=ddp"], "leave out trainer=ddp"),
 ]

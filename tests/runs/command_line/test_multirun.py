@@ -17,7 +17,7 @@ from gapclose.errors import UserError
 from gapclose.runs.command_line import entry
 from gapclose.runs.jobs import train
 from gapclose.sweeps import summary
-from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE
+from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, kill, start_process
 
 ROOT = Path(__file__).parents[3]
 SHORT = ["hydra.sweep.dir=sweep", "hydra.sweep.subdir='${seed},${planner.num_starts}'"]
@@ -303,10 +303,12 @@ def kill_after(process, folder, finished, seconds=0.0):
 
 def test_a_killed_and_resumed_multirun_has_the_same_summary_as_an_uninterrupted_one(call, tmp_path):
     arguments = ["seed=0,1,2", *TINY_ONLINE, "evaluation.models=[finetuned]"]
-    process = start(tmp_path / "killed", *arguments)
-    kill_after(process, tmp_path / "killed", finished=1)
-    assert 1 <= len(jobs("killed")) < 3
     data = f"data_dir={tmp_path / 'data'}"
+    process = start_process(*SWEEP, data, *arguments, f"hydra.sweep.dir={tmp_path / 'killed'}")
+    while not jobs("killed") and process.is_alive():
+        time.sleep(0.001)
+    kill(process)
+    assert 1 <= len(jobs("killed")) < 3
     for name in ("killed", "alone"):
         assert call("train", *SWEEP, data, *arguments, f"hydra.sweep.dir={tmp_path / name}").code == 0
     assert summary_of("killed") == summary_of("alone")

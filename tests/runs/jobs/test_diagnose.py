@@ -151,7 +151,7 @@ def test_every_checkpoint_is_diagnosed_on_its_own_data(call, trained, monkeypatc
 @pytest.mark.parametrize("sampling", [False, True])
 def test_diagnostics_that_need_gradients_of_the_simulator_are_left_out_if_it_has_none(call, trained, sampling):
     other = torch.load(trained / "run/checkpoints/last.ckpt", weights_only=True)
-    other["config"]["env"]["_target_"] = "tests.conftest.Engine"
+    other["config"]["env"]["_target_"] = "tests.fixtures.Engine"
     torch.save(other, "other.ckpt")
     settings = TINY_DIAGNOSE
     if sampling:

@@ -19,7 +19,9 @@ from tests.runs.conftest import (
     TINY_ONLINE,
     TINY_PLAN,
     finetuned_weights,
+    kill,
     metrics_of,
+    start_process,
     without_times,
 )
 
@@ -240,15 +242,12 @@ def test_a_variant_differs_and_resumes_to_the_same_result(call, trained, monkeyp
 
 def test_a_killed_run_resumes_to_the_same_result_with_the_command_that_started_it(call, trained):
     arguments = [*TINY, *TINY_ONLINE, f"data_dir={Path.cwd() / 'data'}", f"hydra.run.dir={Path.cwd() / 'run'}"]
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen([sys.executable, root / "train.py", *arguments], cwd=root, stderr=subprocess.DEVNULL)
+    process = start_process(*arguments)
     # Killed as soon as the first epoch of finetuning has written its checkpoint.
-    while not Path("run/checkpoints/last.ckpt").exists() and process.poll() is None:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    if Path("run/metrics.json").exists():
-        pytest.skip("The run had finished before it could be killed.")
+    while not Path("run/checkpoints/last.ckpt").exists() and process.is_alive():
+        time.sleep(0.001)
+    kill(process)
+    assert not Path("run/metrics.json").exists()
     assert call("train", *arguments).code == 0
     assert without_times(metrics_of("run")) == without_times(metrics_of(trained / "run"))
 
