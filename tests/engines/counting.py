@@ -23,7 +23,7 @@ class CountingEngine(Engine):
     def advance(self, states, actions, hold):
         if (states == 13).any():
             for path in sorted(Path(self.folder).iterdir()):
-                path.unlink()
+                path.unlink(missing_ok=True)  # Another worker may have taken the same one.
                 os.kill(os.getpid(), signal.SIGKILL)
         if (states == 14).any():
             raise ArithmeticError("fourteen")
