@@ -26,7 +26,7 @@ torch.set_num_threads(1)
 def pytest_collection_finish():
     """Leaves imported modules out of garbage collection, and collects seldom: it was a tenth of the time."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(300_000, 20, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)

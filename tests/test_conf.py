@@ -2,8 +2,6 @@
 
 import os
 import re
-from copy import deepcopy
-from functools import cache
 
 import pytest
 import wandb
@@ -25,15 +23,9 @@ ATTACKS = ["fgsm", "pgd"]
 OBJECTIVES = [option.partition("=")[2] for option in OPTIONS if option.startswith("objective=")]
 
 
-@cache
-def composed(name, overrides):
-    """Cached, as a composition takes a fifth of a second."""
+def configuration(name, *overrides):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(name, overrides=list(overrides))
-
-
-def configuration(name, *overrides):
-    return deepcopy(composed(name, overrides))
 
 
 def required(option):

@@ -1,8 +1,9 @@
 """A stage of training: that of the baseline, of a finetuning or of a policy."""
 
+import json
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PositiveInt, ValidationError, validate_call
 from torch import nn
 
@@ -81,7 +82,7 @@ class Stage:
         require_window_fits(self.window_length(model, room), room, "data.steps", name)
         try:
             self.module(model).configure_optimizers()
-            instantiate(config.trainer, logger=False)
+            require_trainer(json.dumps(OmegaConf.to_container(config.trainer, resolve=True)))
         except ValidationError:
             raise
         except (TypeError, ValueError, ZeroDivisionError, MisconfigurationException) as error:
@@ -161,6 +162,12 @@ class Stage:
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         except SystemExit as error:  # Lightning turns Ctrl-C into this.
             raise KeyboardInterrupt from error
+
+
+@cache
+def require_trainer(settings: str) -> None:
+    """Makes a Trainer from settings in JSON, to find invalid ones: only once, as it takes as long as some epochs."""
+    instantiate(json.loads(settings), logger=False)
 
 
 def checkpoints(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:

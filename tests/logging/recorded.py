@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from filelock import FileLock
 
 from gapclose.runs.command_line import entry
 from tests.logging.offline_run import OfflineRun, runs_of
@@ -28,14 +29,23 @@ class Recorded(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory):
-    """A tiny online run with the default logger."""
-    folder = tmp_path_factory.mktemp("recorded")
+def recorded(tmp_path_factory, request):
+    """A tiny online run with the default logger, made once for all processes that run tests."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if hasattr(request.config, "workerinput") else folder) / "recorded"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            record(folder)
+    (run,) = runs_of(folder / "run")
+    return Recorded(folder / "run", Answer(0, (folder / "out").read_text(), (folder / "err").read_text()), run)
+
+
+def record(folder):
+    """Makes the run in `run`, its data in `data`, and its output in `out` and `err`."""
     arguments = [*SETTINGS, f"data_dir={folder / 'data'}"]
     with pytest.MonkeyPatch.context() as patch, (folder / "out").open("w+") as out, (folder / "err").open("w+") as err:
         patch.setattr(sys, "argv", ["train.py", *arguments, f"hydra.run.dir={folder / 'run'}"])
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
         entry.train()
-    (run,) = runs_of(folder / "run")
-    return Recorded(folder / "run", Answer(0, (folder / "out").read_text(), (folder / "err").read_text()), run)

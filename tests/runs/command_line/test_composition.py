@@ -13,7 +13,6 @@ from gapclose.runs.command_line.entry import conf_dir
 COMMANDS = [
     ["finetune=online", "model=mlp", "+trainer.benchmark=true"],
     ["hydra.mode=MULTIRUN", "seed=1"],
-    ["seed=0,1"],
     ["-m", "finetune=online", "model=mlp", "seed=0,1", "finetune.epochs=7"],
     ["finetune=online", "model=mlp", "~trainer.accelerator"],
     ["~objective", "finetune=online", "model=mlp", "seed=4"],

@@ -51,7 +51,7 @@ def test_a_run_is_finished_even_if_its_report_fails(call, trained, monkeypatch, 
 
 def test_results_with_additional_planners_equal_those_of_runs_with_these_planners(call):
     shared = [setting for setting in TINY if not setting.startswith("planner")]
-    shared += ["finetune=continue", *TINY_FINETUNE, "planner.horizon=6", "mpc.max_steps=3"]
+    shared += ["finetune=continue", *TINY_FINETUNE, "planner.horizon=6", "mpc.max_steps=3", "evaluation.num_tasks=2"]
     cem = ["planner=cem", "planner.iterations=1", "planner.num_samples=4", "planner.num_elites=2"]
     entries = ["gradient", "cem planner.iterations=2 planner.num_samples=8 planner.num_elites=2"]
     answer = call("train", *shared, *cem, f"compare={json.dumps(entries)}", "hydra.run.dir=run")
