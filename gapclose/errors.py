@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from gapclose.streams import make_printing_safe
+
 
 class UserError(ValueError):
     """An error that a user can fix. Its message is one sentence: what was given, what is expected, what to do.
@@ -38,6 +40,7 @@ def reporting_errors() -> Iterator[None]:
     The exit code is 1 for a `UserError` or a file that cannot be used, and 130 for Ctrl-C. Other errors are raised.
     For sweeps, report and dashboards; train, plan and diagnose do this in `gapclose.runs.command_line.entry`.
     """
+    make_printing_safe()
     try:
         yield
     except UserError as error:

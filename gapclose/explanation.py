@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
@@ -45,6 +46,9 @@ def explain(error: BaseException) -> str | None:
                 "This needs a plugin of Hydra that is not installed; install it with pip install 'gapclose[EXTRA]', or "
                 "in a checkout with pip install -e '.[EXTRA]'."
             ).replace("EXTRA", extra)
+    if isinstance(error, OverrideParseException):
+        reason = one_line(text.partition("See https://hydra.cc")[0]).rstrip(".")
+        return f"{error.override} cannot be read ({reason}); quote a value with special characters: 'NAME=\"VALUE\"'."
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         for internals in ("Config search path", "See https://hydra.cc", "To append to your config use"):
             text = text.partition(internals)[0]
@@ -73,6 +77,23 @@ def naming_setting(key: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         raise UserError(explain_validation(error, key)) from error
+
+
+@contextmanager
+def naming_file(path: str | Path) -> Iterator[None]:
+    """Raises errors in this context that have no explanation as a `UserError` about the configuration in the file.
+
+    For objects that are built from a stored configuration, which may have any content.
+    """
+    try:
+        yield
+    except Exception as error:
+        if explain(error) is not None:
+            raise
+        reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
+        raise UserError(
+            f"The configuration in {path} cannot be used ({reason}); give a file that this version of train.py wrote."
+        ) from error
 
 
 def explain_validation(error: ValidationError, key: str) -> str:

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from gapclose.runs.command_line.entry import conf_dir
+from gapclose.conf_files import conf_dir
 from gapclose.runs.jobs.diagnose import build_diagnostics
 from gapclose.runs.setup.parts import Parts
 from gapclose.runs.setup.world_models import build_world_model

@@ -4,9 +4,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from gapclose.conf_files import conf_dir
 from gapclose.logging import identity
 from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_of
-from gapclose.runs.command_line.entry import conf_dir
 from gapclose.sweeps import varied_settings
 
 

@@ -14,6 +14,7 @@ from gapclose.data.behaviours import Behaviour
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.progress import track
+from gapclose.user_code import code_of
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ class CollectedData:
 
     def path(self, simulator: Simulator) -> Path:
         """Path of the data file for this simulator."""
-        key = hash_of({"env": simulator.settings, "behaviour": self.behaviour.settings, **self.settings})
+        settings = {"env": simulator.settings, "behaviour": self.behaviour.settings, **self.settings}
+        key = hash_of(settings, code_of(simulator, self.behaviour))
         return self.folder / f"{simulator.name}-{self.behaviour.name}-{key}.safetensors"
 
     def load(self, simulator: Simulator) -> Trajectories:
@@ -73,15 +75,18 @@ class CollectedData:
             UserError: the file is damaged (see `Trajectories.load`).
         """
         path = self.path(simulator)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                collect(simulator, self.behaviour, **self.settings).save(path)
-                what = f"{self.settings['num_trajectories']} {self.behaviour.name} trajectories"
-                log.info("Wrote %s to %s", what, path)
+        if not path.exists():  # Otherwise the folder may be read-only.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                if not path.exists():
+                    collect(simulator, self.behaviour, **self.settings).save(path)
+                    what = f"{self.settings['num_trajectories']} {self.behaviour.name} trajectories"
+                    log.info("Wrote %s to %s", what, path)
         return Trajectories.load(path)
 
 
-def hash_of(settings: dict[str, Any]) -> str:
-    """Returns a short hash of settings; equal settings have equal hashes."""
+def hash_of(settings: dict[str, Any], code: dict[str, str] | None = None) -> str:
+    """Returns a short hash of settings and of the user's code, as from `code_of`; equal ones have equal hashes."""
+    if code:
+        settings = {**settings, "code": code}
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=6).hexdigest()

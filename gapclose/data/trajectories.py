@@ -85,7 +85,7 @@ class Trajectories(NamedTuple):
             with safe_open(path, framework="pt") as file:
                 digest = (file.metadata() or {}).get("digest")
                 trajectories = cls(file.get_tensor("states"), file.get_tensor("actions"))
-        except (SafetensorError, OSError) as error:
+        except SafetensorError as error:
             raise UserError(
                 f"The data file {path} cannot be read ({error}); delete it, and the next run collects the data again."
             ) from error

@@ -1,6 +1,5 @@
 """Simulators as Gymnasium environments, for use outside gapclose."""
 
-from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium
@@ -64,17 +63,40 @@ class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
         return self._observation(), {"is_success": self._success()}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Executes one step of the simulator."""
-        self._state = self.simulator.step(self._state, torch.as_tensor(np.asarray(action, np.float32))[None])
+        """Executes one step of the simulator.
+
+        Raises:
+            UserError: the action has another shape than the action space, or is not finite.
+        """
+        action = np.asarray(action, np.float32)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise UserError(f"The action is {action.tolist()}; give {self.action_space.shape[0]} finite numbers.")
+        self._state = self.simulator.step(self._state, torch.as_tensor(action)[None])
         success = self._success()
         reward = -self.simulator.distance(self._state, self._task.goal).item()
         return self._observation(), reward, success, False, {"is_success": success}
+
+    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
+        """Returns the rewards `[...]` of states `[..., S]` for goals `[..., S]`: for hindsight relabelling."""
+        return -self.simulator.distance(*self._tensors(achieved_goal, desired_goal)).numpy()
+
+    def compute_terminated(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
+        """Returns whether states `[..., S]` have reached goals `[..., S]`, bool `[...]`."""
+        return self.simulator.success(*self._tensors(achieved_goal, desired_goal)).numpy()
+
+    def compute_truncated(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
+        """Returns false for all states: only the wrapper of `gymnasium.make` truncates episodes, bool `[...]`."""
+        return np.zeros(np.asarray(achieved_goal).shape[:-1], bool)
 
     def render(self) -> np.ndarray | None:
         """Returns a picture `uint8 [H, W, 3]` of the state and the goal, or `None` without a render mode."""
         if self.render_mode is None:
             return None
         return self.simulator.render(self._state, self._task.goal)[0].numpy()
+
+    @staticmethod
+    def _tensors(*arrays: np.ndarray) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.as_tensor(np.asarray(array, np.float32)) for array in arrays)
 
     def _success(self) -> bool:
         return bool(self.simulator.success(self._state, self._task.goal))
@@ -84,13 +106,22 @@ class SimulatorEnv(gymnasium.Env[Observation, np.ndarray]):
         return {"observation": state, "achieved_goal": state.copy(), "desired_goal": goal}
 
 
-def make(simulator: type[Simulator], render_mode: str | None = None, **settings: Any) -> SimulatorEnv:
+WORLDS = {"Wall": Wall, "PointMaze": PointMaze, "AntMaze": AntMaze, "PushT": PushT}
+"""The simulators that are registered, by name."""
+
+
+def make(world: str, render_mode: str | None = None, **settings: Any) -> SimulatorEnv:
     """Makes an environment; behind `gymnasium.make("gapclose/Wall-v0", ...)` and the like.
 
     `settings` are those of the simulator.
     """
-    return SimulatorEnv(simulator(**settings), render_mode)
+    return SimulatorEnv(WORLDS[world](**settings), render_mode)
 
 
-for name, simulator in {"Wall": Wall, "PointMaze": PointMaze, "AntMaze": AntMaze, "PushT": PushT}.items():
-    gymnasium.register(f"gapclose/{name}-v0", entry_point=partial(make, simulator), max_episode_steps=100)
+for name in WORLDS:
+    gymnasium.register(
+        f"gapclose/{name}-v0",
+        entry_point=f"{__name__}:make",  # By name, so that the specification of an environment can be stored.
+        max_episode_steps=100,
+        kwargs={"world": name},
+    )

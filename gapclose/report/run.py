@@ -11,6 +11,7 @@ from yaml import YAMLError
 
 from gapclose.errors import UserError
 from gapclose.evaluation.tables import CAPTION, COLUMNS, published_rows, results_rows
+from gapclose.files import finite
 from gapclose.report.figures import run_sections
 from gapclose.report.headline import headline, story
 from gapclose.report.page import PAGE, write_page
@@ -20,13 +21,18 @@ from gapclose.report.record import MAPS, MODELS, PLANS, read_arrays, read_plans
 Content = TypeVar("Content", DictConfig, ListConfig)
 
 
-def write_run_report(folder: Path) -> Path:
-    """Writes `report.html` of a finished run of train.py; sections without data are left out.
+def write_run_report(folder: Path, metrics: dict[str, Any] | None = None) -> Path:
+    """Writes `report.html` of a run of train.py; sections without data are left out.
+
+    Args:
+        folder: folder of the run.
+        metrics: content of metrics.json, if the run has not written the file yet.
 
     Raises:
         UserError: the files of the run are damaged, or not from train.py.
     """
-    metrics, config = read_metrics(folder / "metrics.json"), read_yaml(folder / "config.yaml", DictConfig)
+    metrics = read_metrics(folder / "metrics.json") if metrics is None else finite(metrics)
+    config = read_yaml(folder / "config.yaml", DictConfig)
     text = page_text(metrics, folder / "metrics.json")
     world, plans = read_plans(folder / PLANS) or (None, None)
     epochs = OmegaConf.select(config, "finetune.epochs")

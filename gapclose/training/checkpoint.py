@@ -2,14 +2,17 @@
 
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
+from gapclose.conf_files import require_plain
 from gapclose.errors import UserError
+from gapclose.explanation import one_line
 from gapclose.files import replacing
 from gapclose.renamed import with_present_names
 
@@ -37,10 +40,15 @@ class StoreConfig(Callback):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint file.
+    """Reads a checkpoint file, which may come from a stranger: nothing in it is executed, and its contents are checked.
+
+    Returns:
+        The contents: `state_dict` holds dense tensors by name, and `config` is plain data with the present names. Which
+        classes it names is for `gapclose.conf_files.require_known_targets`, before anything is built from it.
 
     Raises:
-        UserError: the file does not exist, or is not a checkpoint of gapclose.
+        UserError: the file does not exist, is damaged, or is not a checkpoint of gapclose.
+        OSError: the file cannot be opened.
     """
     path = Path(path)
     if path.is_dir():
@@ -51,15 +59,62 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"There is no checkpoint {path}; give the path of a .ckpt file that train.py wrote.")
     try:
+        require_intact(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["state_dict"], checkpoint["config"]["model"]
+        require_valid(checkpoint)
         checkpoint["config"] = with_present_names(checkpoint["config"])
+    except OSError as error:
+        if error.filename is None and error.errno is None:  # PyTorch's, about the contents
+            raise damaged(path, error) from error
+        raise
     except Exception as error:
-        raise UserError(
-            f"{path} is not a checkpoint of gapclose, or is damaged ({type(error).__name__}); "
-            "give a .ckpt file that train.py wrote."
-        ) from error
+        raise damaged(path, error) from error
+    require_plain(checkpoint["config"], path)
     return checkpoint
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    """Returns the error that says that a file is no intact checkpoint, and why."""
+    reason = str(error) if isinstance(error, ValueError | BadZipFile) else type(error).__name__
+    return UserError(
+        f"{path} is not a checkpoint of gapclose, or is damaged ({one_line(reason)[:200]}); give a .ckpt file that "
+        "train.py wrote."
+    )
+
+
+def require_intact(path: Path) -> None:
+    """Compares the parts of a checkpoint file with their checksums, which PyTorch writes but does not compare.
+
+    Raises:
+        ValueError: a part has been altered, or is compressed, so that its size is not bounded by that of the file.
+        BadZipFile: the file is no zip archive.
+    """
+    with ZipFile(path) as archive:
+        if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
+            raise ValueError("it is compressed")
+        altered = archive.testzip()
+    if altered:
+        raise ValueError(f"the checksum of {altered} does not match")
+
+
+def require_valid(checkpoint: Any) -> None:
+    """Raises `ValueError` if the contents of a checkpoint are not those that training writes."""
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise ValueError("it holds no weights")
+    if not isinstance(checkpoint.get("config"), dict):
+        raise ValueError("it holds no configuration")
+    replay = checkpoint.get("WindowDataModule", {})
+    if not isinstance(replay, dict):
+        raise ValueError("its replay buffer is no mapping")
+    held = {name: replay[name] for name in ("states", "actions") if name in replay}
+    for name, tensor in {**checkpoint["state_dict"], **held}.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            raise ValueError(f"{name!r:.50} is no dense tensor")
+        if tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
+            raise ValueError(f"{name!r:.50} holds no real numbers")
+        # An expanded tensor has more elements than the file; a copy of it might not fit into memory.
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name!r:.50} is larger than its data")
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path, name: str = "world_model") -> None:

@@ -2,12 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
@@ -16,15 +16,40 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PositiveInt, ValidationError, validate_call
 from torch import nn
 
+from gapclose.building import build
 from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
+from gapclose.explanation import one_line
 from gapclose.settings import Fraction, NonNegative
 from gapclose.training.attacks import ProjectedGradient
-from gapclose.training.checkpoint import AtomicCheckpointIO, StoreConfig
+from gapclose.training.checkpoint import AtomicCheckpointIO, StoreConfig, read_checkpoint
 from gapclose.training.planner_rollouts import PlannerRollouts
 from gapclose.training.training_module import TrainingModule
+
+TRAINER_SETTINGS = (
+    "_target_",
+    "accelerator",
+    "accumulate_grad_batches",
+    "benchmark",
+    "detect_anomaly",
+    "deterministic",
+    "devices",
+    "enable_model_summary",
+    "gradient_clip_algorithm",
+    "gradient_clip_val",
+    "log_every_n_steps",
+    "num_nodes",
+    "num_sanity_val_steps",
+    "precision",
+    "profiler",
+    "strategy",
+    "sync_batchnorm",
+)
+"""Settings of Lightning's Trainer that stages obey."""
+PRECISIONS = (None, 32, "32", "32-true", "16-mixed", "bf16-mixed")
+"""Values of `trainer.precision` that stages obey."""
 
 
 class Stage:
@@ -70,18 +95,18 @@ class Stage:
             name: config key of the stage, for error messages.
 
         Raises:
-            UserError: they cannot be made, windows do not fit into the trajectories, or `trainer.max_epochs` is set.
+            UserError: they cannot be made, windows do not fit into the trajectories, or a setting of the Trainer is not
+                one that stages obey.
             ValidationError: a setting of the module has the wrong type or is out of range.
         """
-        if config.trainer.get("max_epochs") is not None:
-            raise UserError(
-                f"trainer.max_epochs is {config.trainer.max_epochs}, but every stage of training has its own number of "
-                "epochs; leave it out and give baseline.epochs, finetune.epochs or policy.training.epochs."
-            )
+        check_trainer(config.trainer)
         room = config.data.steps
         require_window_fits(self.window_length(model, room), room, "data.steps", name)
         try:
-            self.module(model).configure_optimizers()
+            module = self.module(model)
+            if not isinstance(module, TrainingModule):
+                raise TypeError(f"{name}.module makes a {type(module).__name__} instead of a TrainingModule.")
+            module.configure_optimizers()
             require_trainer(json.dumps(OmegaConf.to_container(config.trainer, resolve=True)))
         except ValidationError:
             raise
@@ -134,6 +159,9 @@ class Stage:
             seed: seed of all randomness of the stage.
             logger: receives the metrics.
             callbacks: further callbacks, such as the one that fills the replay buffer.
+
+        Raises:
+            UserError: `last.ckpt` is damaged.
         """
         module: TrainingModule = self.module(model, seed=seed)
         window = self.window_length(model, trajectories.actions.shape[1])
@@ -148,8 +176,10 @@ class Stage:
             StoreConfig(config),
             *([TQDMProgressBar(refresh_rate=20)] if sys.stderr.isatty() else []),
         ]
-        trainer: Trainer = instantiate(
+        trainer = build(
             config.trainer,
+            Trainer,
+            "trainer",
             max_epochs=self.epochs,
             callbacks=callbacks,
             logger=logger or False,
@@ -158,16 +188,57 @@ class Stage:
             enable_progress_bar=sys.stderr.isatty(),
         )
         last = folder / "last.ckpt"
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        except SystemExit as error:  # Lightning turns Ctrl-C into this.
-            raise KeyboardInterrupt from error
+        with resuming_from(last, module) as checkpoint:
+            try:
+                trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            except SystemExit as error:  # Lightning turns Ctrl-C into this.
+                raise KeyboardInterrupt from error
+
+
+@contextmanager
+def resuming_from(last: Path, module: TrainingModule) -> Iterator[str | None]:
+    """Yields the checkpoint of an interrupted stage, if there is one, after its contents have been checked.
+
+    Raises:
+        UserError: the checkpoint is damaged, or its state does not fit the stage.
+    """
+    if not last.exists():
+        yield None
+        return
+    advice = f"Delete {last}, and the same command trains this stage from its beginning."
+    try:
+        read_checkpoint(last)
+    except UserError as error:
+        raise UserError(f"{error} {advice}") from error
+    try:
+        yield str(last)
+    except Exception as error:
+        if module.has_started:
+            raise
+        reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
+        raise UserError(f"{last} holds no state that training can resume from ({reason}). {advice}") from error
+
+
+def check_trainer(settings: DictConfig) -> None:
+    """Raises `UserError` for settings of the Trainer that a stage would overwrite, ignore or fail with."""
+    for name, value in settings.items():
+        if name not in TRAINER_SETTINGS and value is not None:
+            raise UserError(
+                f"trainer.{name} is {value}, which stages of training do not obey: each has its own numbers of epochs "
+                "and steps, callbacks and checkpoints; leave it out, and give settings of a stage such as "
+                "finetune.epochs or baseline.steps_per_epoch."
+            )
+    if settings.get("precision") not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision is {settings.precision}; give 32-true, 16-mixed or bf16-mixed, as models are stored "
+            "and evaluated in single precision."
+        )
 
 
 @cache
 def require_trainer(settings: str) -> None:
     """Makes a Trainer from settings in JSON, to find invalid ones: only once, as it takes as long as some epochs."""
-    instantiate(json.loads(settings), logger=False)
+    build(OmegaConf.create(json.loads(settings)), Trainer, "trainer", logger=False)
 
 
 def checkpoints(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:

@@ -41,11 +41,16 @@ class TrainingModule(LightningModule, ABC):
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
         self.name, self.seed = name, seed
         self.losses: list[Tensor] = []
+        self.has_started = False
+        """Whether training has started, after the state of a checkpoint was restored."""
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.optimizer(self.parameters())
         schedule = {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_start(self) -> None:
+        self.has_started = True
 
     def on_train_epoch_start(self) -> None:
         # Seeded per epoch, so that a resumed run draws the same numbers as an uninterrupted one.

@@ -51,6 +51,32 @@ def test_impossible_options_are_refused(env, options, named):
         env.reset(options=options)
 
 
+@pytest.mark.parametrize("action", [[np.nan, 0.1], [0.1, np.inf], [0.1], [0.1, 0.1, 0.1], 0.1])
+def test_impossible_actions_are_refused_and_change_nothing(env, action):
+    before = env.reset(seed=0)[0]["observation"]
+    with pytest.raises(UserError, match="give 2 finite numbers"):
+        env.unwrapped.step(np.array(action))
+    after = env.unwrapped.step(np.zeros(2))[0]["observation"]
+    np.testing.assert_array_equal(after, before)
+
+
+def test_a_stored_specification_makes_the_same_environment():
+    env = gymnasium.make("gapclose/Wall-v0", action_max=0.1)
+    again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert again.unwrapped.simulator.settings == env.unwrapped.simulator.settings != Wall().settings
+
+
+def test_rewards_computed_for_many_goals_are_those_of_steps(env):
+    env.reset(seed=1)
+    steps = [env.step(np.array([0.1, 0.1], np.float32)) for _ in range(5)]
+    achieved, desired = (np.stack([step[0][name] for step in steps]) for name in ("achieved_goal", "desired_goal"))
+    env = env.unwrapped
+    np.testing.assert_allclose(env.compute_reward(achieved, desired, {}), [step[1] for step in steps], rtol=1e-6)
+    assert env.compute_terminated(achieved, achieved, {}).all()
+    assert not env.compute_terminated(achieved, achieved + 1, {}).any()
+    assert not env.compute_truncated(achieved, desired, {}).any()
+
+
 def test_the_settings_of_the_wall_can_be_chosen():
     env = gymnasium.make("gapclose/Wall-v0", action_max=0.1)
     assert env.action_space.high.tolist() == pytest.approx([0.1, 0.1])

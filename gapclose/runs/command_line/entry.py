@@ -22,18 +22,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-import gapclose
+from gapclose.conf_files import conf_dir
 from gapclose.errors import Interrupted, fail
 from gapclose.explanation import explain, one_line
-from gapclose.overrides import key_of
+from gapclose.overrides import key_and_value, key_of
 from gapclose.runs.command_line import multirun
 from gapclose.runs.command_line.composition import composing_once
-
-
-def conf_dir() -> Path:
-    """Returns the folder of the Hydra configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(gapclose.__file__).parent
-    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+from gapclose.streams import make_printing_safe
 
 
 def run_dir(resume: str | None) -> str:
@@ -82,6 +77,11 @@ class Job:
     def __call__(self, cfg: DictConfig) -> Any:
         self.started = True
         silence_warnings()
+        if HydraConfig.get().job.chdir:
+            fail(
+                "hydra.job.chdir=true is not supported, as the paths in a configuration are relative to the folder "
+                "where the command starts; leave it out: all results are in hydra.run.dir."
+            )
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return multirun.run_job(self.run, cfg, skip_finished=self.name == "train")
         try:
@@ -122,6 +122,8 @@ def launch(name: str) -> None:
     An error that a user can fix is printed as one sentence, and the exit code is 1. Ctrl-C exits with 130. A failed job
     does not stop the other jobs of a multirun; at the end, a table shows the results, and one sentence the failures.
     """
+    make_printing_safe()
+    require_named_folders(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Makes Hydra raise its errors, so that they can be explained here.
     silence_warnings()
     job = Job(name)
@@ -133,6 +135,14 @@ def launch(name: str) -> None:
         except (Interrupted, KeyboardInterrupt) as interruption:
             print(sweep.resume_hint() or str(interruption) or "Interrupted.", file=sys.stderr)
             sys.exit(130)
+
+
+def require_named_folders(arguments: list[str]) -> None:
+    """Exits with a sentence if a folder is given as an empty name, which would be the current folder."""
+    for argument in arguments:
+        key, value = key_and_value(argument)
+        if key in ("hydra.run.dir", "hydra.sweep.dir") and value.strip("'\"") == "":
+            fail(f"{key} is empty, as if a variable of the shell is not set; give a folder, such as {key}=results.")
 
 
 def run_hydra(job: Job, sweep: multirun.Sweep) -> str | None:

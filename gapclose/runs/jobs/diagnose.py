@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 
+from gapclose.building import build
 from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
 from gapclose.diagnostics.diagnosis import Diagnostics, Subject
@@ -22,9 +22,12 @@ from gapclose.envs.simulator import Tasks
 from gapclose.errors import UserError
 from gapclose.evaluation.gap import HeldOut
 from gapclose.evaluation.tables import print_table
+from gapclose.explanation import naming_file
 from gapclose.files import write_json
 from gapclose.models.oracle import OracleWorldModel
-from gapclose.runs.setup.parts import Parts, pick_device, validate_and_set_threads
+from gapclose.planning.planner import Planner
+from gapclose.runs.setup.parts import Parts, pick_device
+from gapclose.runs.setup.run_settings import DiagnoseSettings, check_settings, set_threads
 from gapclose.runs.setup.world_models import adopt_groups, restore_world_model
 from gapclose.runs.storage.run_folder import config_and_folder, run_lock
 from gapclose.seeds import generator
@@ -36,26 +39,24 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Runs the diagnostics and writes metrics and pictures into the Hydra run directory."""
     config, folder = config_and_folder(cfg)
+    check_settings(config, DiagnoseSettings)
     if HydraConfig.get().runtime.choices.get("model") == "oracle":
         raise UserError("model=oracle has nothing to diagnose; leave it out: the results always include the oracle.")
     if config.trainer.get("strategy") is not None:
         raise UserError("gapclose.diagnose runs in one process; leave out trainer=ddp.")
-    validate_and_set_threads(
-        seed=config.seed,
-        num_threads=config.num_threads,
-        num_workers=config.num_workers,
-        num_tasks=config.num_tasks,
-    )
+    set_threads(config.num_threads, config.num_workers)
     paths = named_checkpoints(config)
     checkpoints = {name: read_checkpoint(path) for name, path in paths.items()}
-    configs = checkpoint_configs(config, checkpoints)
-    parts = {name: Parts.build(model_config) for name, model_config in configs.items()}
-    first = next(iter(parts.values()))
-    simulator, device = first.simulator, pick_device(config.device)
-    models = {}
+    configs = checkpoint_configs(config, checkpoints, paths)
+    parts, models, device = {}, {}, pick_device(config.device)
     for name, checkpoint in checkpoints.items():
-        models[name] = restore_world_model(configs[name], simulator, checkpoint, paths[name]).to(device)
-        parts[name].objective.require(models[name])
+        with naming_file(paths[name]):
+            parts[name] = Parts.build(configs[name])
+            model = restore_world_model(configs[name], parts[name].simulator, checkpoint, paths[name])
+        parts[name].objective.require(model)
+        models[name] = model.to(device)
+    first = next(iter(parts.values()))
+    simulator = first.simulator
     diagnostics = build_diagnostics(config, first)
     tasks = simulator.sample_tasks(config.num_tasks, generator(config.seed, "plan tasks"))
     tasks = Tasks(*(states.to(device) for states in tasks))
@@ -107,12 +108,13 @@ def named_checkpoints(config: DictConfig) -> dict[str, str]:
     return {str(name): path for name, path in zip(names, given)}
 
 
-def checkpoint_configs(config: DictConfig, checkpoints: dict[str, Any]) -> dict[str, DictConfig]:
+def checkpoint_configs(config: DictConfig, checkpoints: dict[str, Any], paths: dict[str, str]) -> dict[str, DictConfig]:
     """Returns the configuration of the diagnostics of each checkpoint.
 
     Args:
         config: configuration of the run; changed in place to the configuration of the first checkpoint.
         checkpoints: contents of the checkpoint files, by name.
+        paths: paths of the files, by name.
 
     Raises:
         UserError: the checkpoints were trained in different environments.
@@ -121,7 +123,7 @@ def checkpoint_configs(config: DictConfig, checkpoints: dict[str, Any]) -> dict[
     configs = {}
     for name, checkpoint in checkpoints.items():
         configs[name] = config.copy()
-        adopt_groups(configs[name], OmegaConf.create(checkpoint["config"]), overrides)
+        adopt_groups(configs[name], checkpoint, paths[name], overrides)
     first, *others = configs
     for other in others:
         ours, theirs = (OmegaConf.to_container(configs[name].env) for name in (first, other))
@@ -139,8 +141,8 @@ def build_diagnostics(config: DictConfig, parts: Parts) -> Diagnostics:
     """Builds the diagnostics with the planner and with the initialization of its search."""
     planner, simulator = parts.planner, parts.simulator
     bounds = {"action_low": simulator.action_low, "action_high": simulator.action_high}
-    descent = instantiate(config.descent, init=planner.init, **bounds)
-    return instantiate(config.diagnostics, planner=planner, descent=descent)
+    descent = build(config.descent, Planner, "descent", init=planner.init, **bounds)
+    return build(config.diagnostics, Diagnostics, "diagnostics", planner=planner, descent=descent)
 
 
 def training_states(checkpoint: dict[str, Any], trajectories: Trajectories) -> Tensor:

@@ -50,11 +50,15 @@ def evaluate_and_save(
     by_epoch: list[dict[str, Any]],
     logger: Logger | None,
     began: float,
-) -> None:
-    """Evaluates the models on held-out tasks and writes metrics, table, pictures and report.
+) -> dict[str, Any] | None:
+    """Evaluates the models on held-out tasks and writes table, pictures and report.
 
     Also evaluates the models with each planner of `compare`, each in a subfolder laid out like a run. A planner whose
     subfolder has a metrics.json is skipped. The run's own planner is skipped if the run's metrics.json exists.
+
+    Returns:
+        The content of the run's metrics.json, which is for the caller to write, as its last file: that it exists means
+        that nothing is missing. `None` if it exists.
 
     Args:
         setup: the objects of the run.
@@ -75,11 +79,13 @@ def evaluate_and_save(
         save_overrides(entry, folder, subfolder)
         OmegaConf.save(comparison.config, subfolder / "config.yaml")
         chosen = {name: model for name, model in models.items() if name in comparison.evaluation.models}
-        save_results(setup, comparison.evaluation, comparison.config, subfolder, chosen, trajectories, [], began)
-    if not (folder / "metrics.json").exists():
-        results = save_results(setup, setup.evaluation, config, folder, models, trajectories, by_epoch, began)
-        log_results(logger, results)
-    print(f"Everything is in {folder}.")
+        arguments = (comparison.evaluation, comparison.config, subfolder, chosen, trajectories, [], began)
+        write_json(subfolder / "metrics.json", save_results(setup, *arguments).metrics)
+    if (folder / "metrics.json").exists():
+        return None
+    results = save_results(setup, setup.evaluation, config, folder, models, trajectories, by_epoch, began)
+    log_results(logger, results)
+    return results.metrics
 
 
 def save_results(
@@ -92,7 +98,10 @@ def save_results(
     by_epoch: list[dict[str, Any]],
     began: float,
 ) -> Results:
-    """Evaluates the models with one planner and saves the results; the arguments are as in `evaluate_and_save`."""
+    """Evaluates the models with one planner and saves all results but metrics.json.
+
+    The arguments are as in `evaluate_and_save`.
+    """
     simulator = evaluation.simulator
     gaps, executions = {}, {}
     for name, model in models.items():
@@ -117,8 +126,6 @@ def save_results(
     write_outcomes(folder / "tasks.csv", of_tasks)
     write_plans(folder / PLANS, executions, simulator)
     pictures = draw_pictures(setup, metrics, executions, folder)
-    # Written only now, as metrics.json marks the run as finished. Report and logger may still fail.
-    write_json(folder / "metrics.json", metrics)
     rows = results_rows(gaps) + published_rows(metrics.get("published", {}))
     print_table(
         rows, f"{metrics['env']}, {len(evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
@@ -128,7 +135,7 @@ def save_results(
         by_column = compared["open_loop"]
         sentence = in_words("finetuned", "baseline", by_column["success"], by_column["world_model_error"])
         print(f"Open loop, {sentence}")
-    save_report(evaluation, models, executions, folder)
+    save_report(evaluation, models, executions, metrics, folder)
     epochs, files = setup.finetune.epochs if setup.finetune else 0, run_files(setup, config, folder)
     return Results(metrics, gaps, rows, of_tasks, executions, epochs, pictures, files, simulator)
 
@@ -161,15 +168,21 @@ def run_files(setup: TrainSetup, config: DictConfig, folder: Path) -> Files:
     return Files(setup.parts.data.path(simulator), baseline, given, finetuned)
 
 
-def save_report(evaluation: Evaluation, models: dict[str, WorldModel], executions: Executions, folder: Path) -> None:
-    """Writes maps.npz and report.html. Logs a warning if that fails: the run is finished without them."""
+def save_report(
+    evaluation: Evaluation,
+    models: dict[str, WorldModel],
+    executions: Executions,
+    metrics: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Writes maps.npz and report.html. Logs a warning if that fails: the run can do without them."""
     try:
         maps = make_maps(models, executions, evaluation.simulator, evaluation.objective, evaluation.seed)
         write_arrays(folder / MAPS, maps)
-        write_run_report(folder)
+        write_run_report(folder, metrics)
     except Exception as error:
         log.warning(
-            "The run is finished, but its report could not be written (%s: %s); try python -m gapclose.report %s.",
+            "The report could not be written (%s: %s); try python -m gapclose.report %s when the run has finished.",
             type(error).__name__,
             error,
             shlex.quote(str(folder)),

@@ -1,14 +1,15 @@
 """The job of plan.py: plans with a trained world model, executes the plans, and compares prediction and outcome."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 
+from gapclose.building import build
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
 from gapclose.evaluation.comparison import compare
@@ -22,10 +23,12 @@ from gapclose.evaluation.tables import (
     print_table,
     results_rows,
 )
+from gapclose.explanation import naming_file
 from gapclose.files import write_json
 from gapclose.models.world_model import WorldModel
 from gapclose.runs.setup.named_planners import build_compared_planners
-from gapclose.runs.setup.parts import Parts, pick_device, validate_and_set_threads
+from gapclose.runs.setup.parts import Parts, pick_device
+from gapclose.runs.setup.run_settings import PlanSettings, check_settings, set_threads
 from gapclose.runs.setup.world_models import adopt_groups, restore_world_model
 from gapclose.runs.storage.run_folder import config_and_folder, run_lock
 from gapclose.seeds import generator
@@ -35,29 +38,33 @@ from gapclose.training.checkpoint import read_checkpoint
 def run(cfg: DictConfig) -> None:
     """Plans as configured and writes metrics, pictures and animations into the Hydra run directory."""
     config, folder = config_and_folder(cfg)
+    check_settings(config, PlanSettings)
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
     checkpoint = None
+    if config.checkpoint is not None and choices.model == "oracle":
+        raise UserError("model=oracle plans with the simulator, not with a checkpoint; leave out one of the two.")
     if config.checkpoint is not None:
         checkpoint = read_checkpoint(config.checkpoint)
-        adopt_groups(config, OmegaConf.create(checkpoint["config"]), overrides)
+        adopt_groups(config, checkpoint, config.checkpoint, overrides)
     elif choices.model != "oracle":
         raise UserError("There is nothing to plan with; give a model's checkpoint=PATH, or model=oracle.")
     if config.compile and choices.model == "oracle":
         raise UserError("compile=true compiles a learned model; the oracle has nothing to compile: leave it out.")
     if config.trainer.get("strategy") is not None:
         raise UserError("plan.py runs in one process; leave out trainer=ddp.")
-    validate_and_set_threads(
-        seed=config.seed,
-        num_threads=config.num_threads,
-        num_workers=config.num_workers,
-        num_tasks=config.num_tasks,
-    )
+    set_threads(config.num_threads, config.num_workers)
     ways = validated_ways(config.execute)
-    if config.compare is None:
-        parts_by_planner = {choices.planner: Parts.build(config)}
-    else:
-        parts_by_planner = build_compared_planners(config, overrides)
+    with nullcontext() if checkpoint is None else naming_file(config.checkpoint):
+        if config.compare is None:
+            parts_by_planner = {choices.planner: Parts.build(config)}
+        else:
+            parts_by_planner = build_compared_planners(config, overrides)
+        simulator = next(iter(parts_by_planner.values())).simulator
+        if choices.model == "oracle":
+            world_model = build(config.model, WorldModel, "model", simulator=simulator)
+        else:
+            world_model = restore_world_model(config, simulator, checkpoint, config.checkpoint)
     if any(parts.mpc.adaptation for parts in parts_by_planner.values()):
         if choices.model == "oracle":
             raise UserError("The oracle has nothing to adapt; leave out adaptation, or plan with a learned model.")
@@ -65,12 +72,7 @@ def run(cfg: DictConfig) -> None:
             raise UserError(
                 "The model is adapted between the plans of MPC; add mpc to execute or leave out adaptation."
             )
-    first = next(iter(parts_by_planner.values()))
-    simulator, device = first.simulator, pick_device(config.device)
-    if choices.model == "oracle":
-        world_model: WorldModel = instantiate(config.model, simulator=simulator)
-    else:
-        world_model = restore_world_model(config, simulator, checkpoint, config.checkpoint)
+    first, device = next(iter(parts_by_planner.values())), pick_device(config.device)
     first.objective.require(world_model)
     for parts in parts_by_planner.values():
         parts.planner.require(world_model)

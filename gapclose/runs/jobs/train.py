@@ -3,8 +3,10 @@
 import logging
 import shlex
 import time
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
@@ -12,12 +14,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from gapclose.errors import Interrupted
+from gapclose.explanation import naming_file
+from gapclose.files import write_json
 from gapclose.logging.recording import recording
 from gapclose.models.oracle import OracleWorldModel
+from gapclose.report.page import PAGE
+from gapclose.report.record import PLANS
+from gapclose.report.run import write_run_report
 from gapclose.runs.jobs.final_evaluation import evaluate_and_save
 from gapclose.runs.setup.evaluation import EvaluationEachEpoch
 from gapclose.runs.setup.named_planners import compared_planner_groups, explorer_groups
 from gapclose.runs.setup.optimized_metric import optimized_value
+from gapclose.runs.setup.run_settings import TrainSettings, check_settings
 from gapclose.runs.setup.train_setup import TrainSetup
 from gapclose.runs.storage.run_folder import (
     COMPARISON_SETTINGS,
@@ -41,11 +49,13 @@ def run(cfg: DictConfig) -> float | None:
     """
     began = time.perf_counter()
     config, folder = config_and_folder(cfg)
+    check_settings(config, TrainSettings)
     if "explorer" not in config:  # With resume=DIR, the stored configuration has it.
         overrides = HydraConfig.get().overrides.task
         config.explorer = explorer_groups(config, overrides)
         config.compared = compared_planner_groups(config, overrides)
-    setup = TrainSetup(config)
+    with nullcontext() if cfg.resume is None else naming_file(folder / "config.yaml"):
+        setup = TrainSetup(config)
     for entry, comparison in setup.compared.items():
         subfolder = comparison_folder(folder, entry)
         if (subfolder / "config.yaml").exists():
@@ -53,6 +63,7 @@ def run(cfg: DictConfig) -> float | None:
     with run_lock(folder, config, COMPARISON_SETTINGS):
         if has_all_results(folder, setup.compared):
             log.info("The run in %s is finished already; delete the folder to run it again.", folder)
+            complete_report(folder)
         else:
             try:
                 train(setup, config, folder, began)
@@ -63,13 +74,23 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def train(setup: TrainSetup, config: DictConfig, folder: Path, began: float) -> None:
-    """Runs all stages with one logger for the whole run."""
+    """Runs all stages with one logger for the whole run, and then writes metrics.json, which marks it as finished."""
     with recording(config, folder) as logger:
-        run_stages(setup, config, folder, logger, began)
+        metrics = run_stages(setup, config, folder, logger, began)
+    if metrics is not None:
+        write_json(folder / "metrics.json", metrics)
+    if rank_zero_only.rank == 0:
+        print(f"Everything is in {folder}.")
 
 
-def run_stages(setup: TrainSetup, config: DictConfig, folder: Path, logger: Logger | None, began: float) -> None:
-    """Loads or collects the data, trains the baseline, finetunes it, and evaluates the models."""
+def run_stages(
+    setup: TrainSetup, config: DictConfig, folder: Path, logger: Logger | None, began: float
+) -> dict[str, Any] | None:
+    """Loads or collects the data, trains the baseline, finetunes it, and evaluates the models.
+
+    Returns:
+        As `evaluate_and_save`; `None` in all processes of a distributed run but the first.
+    """
     simulator, world_model = setup.parts.simulator, setup.world_model
     trajectories = setup.parts.data.load(simulator)
     setup.parts.train_policy(trajectories, config, logger)
@@ -89,5 +110,12 @@ def run_stages(setup: TrainSetup, config: DictConfig, folder: Path, logger: Logg
         models["finetuned"] = world_model
     models["oracle"] = OracleWorldModel(simulator)
     models = {name: model for name, model in models.items() if name in setup.evaluation.models}
-    if rank_zero_only.rank == 0:
-        evaluate_and_save(setup, config, folder, models, trajectories, each_epoch.history, logger, began)
+    if rank_zero_only.rank != 0:
+        return None
+    return evaluate_and_save(setup, config, folder, models, trajectories, each_epoch.history, logger, began)
+
+
+def complete_report(folder: Path) -> None:
+    """Writes the report of a finished run if it has none, as when the disk was full."""
+    if not (folder / PAGE).exists() and (folder / PLANS).exists():
+        log.info("Wrote %s, which was missing.", write_run_report(folder))

@@ -1,4 +1,4 @@
-"""Builds the objects that all commands need from the configuration, and checks the settings of the run."""
+"""Builds the objects that all commands need from the configuration."""
 
 from typing import NamedTuple, Self
 
@@ -6,15 +6,15 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
-from pydantic import NonNegativeInt, PositiveInt, validate_call
 
+from gapclose.building import build
 from gapclose.data.collect import CollectedData
 from gapclose.data.trajectories import Trajectories
-from gapclose.engines.pool import workers
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.explanation import naming_setting
-from gapclose.planning.initialization import PolicyRollouts
+from gapclose.models.policy import GoalConditionedPolicy
+from gapclose.planning.initialization import Init, PolicyRollouts
 from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
@@ -42,20 +42,22 @@ class Parts(NamedTuple):
         Raises:
             UserError: a setting is impossible; likewise the errors of Hydra and pydantic that `explain` handles.
         """
-        simulator = instantiate(config.env)
+        simulator = build(config.env, Simulator, "env")
         bounds = {"action_low": simulator.action_low, "action_high": simulator.action_high}
-        init, training = instantiate(config.init), None
+        init, training = build(config.init, Init, "init"), None
         if isinstance(init, PolicyRollouts):
             with torch.random.fork_rng():
-                torch.manual_seed(derive_seed(checked_seed(config.policy.seed), "policy"))
-                init.policy = instantiate(config.policy.network, state_dim=simulator.state_dim, **bounds)
-            training = instantiate(config.policy.training)
+                torch.manual_seed(derive_seed(config.policy.seed, "policy"))
+                settings = {"state_dim": simulator.state_dim, **bounds}
+                init.policy = build(config.policy.network, GoalConditionedPolicy, "policy.network", **settings)
+            training = build(config.policy.training, Stage, "policy.training")
             with naming_setting("policy.training.module"):
                 training.check(init.policy, config, "policy.training")
-        planner = instantiate(config.planner, init=init, **bounds)
+        planner = build(config.planner, Planner, "planner", init=init, **bounds)
         mpc = build_mpc(config, planner) if "mpc" in config else None
-        objective = instantiate(config.objective, goal_weights=simulator.goal_weights)
-        return cls(simulator, instantiate(config.data), objective, planner, mpc, training)
+        objective = build(config.objective, Objective, "objective", goal_weights=simulator.goal_weights)
+        data = build(config.data, CollectedData, "data")
+        return cls(simulator, data, objective, planner, mpc, training)
 
     def train_policy(self, trajectories: Trajectories, config: DictConfig, logger: Logger | None = None) -> None:
         """Trains or loads the policy of `init=policy`; does nothing for any other `init`."""
@@ -69,37 +71,7 @@ def build_mpc(config: DictConfig, planner: Planner) -> MPC:
     adaptation = instantiate(config.adaptation)
     if adaptation and config.compile:
         raise UserError("A compiled model cannot be adapted; leave out compile=true or adaptation.")
-    return instantiate(config.mpc, planner=planner, adaptation=adaptation)
-
-
-@validate_call
-def checked_seed(seed: NonNegativeInt) -> int:
-    """Returns the seed if it is valid; otherwise pydantic raises a `ValidationError`."""
-    return seed
-
-
-@validate_call
-def validate_and_set_threads(
-    seed: NonNegativeInt,
-    num_threads: PositiveInt | None,
-    num_workers: NonNegativeInt | None,
-    num_tasks: PositiveInt = 1,
-) -> None:
-    """Validates settings of a run, and sets the numbers of threads and worker processes.
-
-    Args:
-        seed: seed of the run.
-        num_threads: threads of PyTorch; `None` leaves the choice to PyTorch.
-        num_workers: simulation processes of a physics engine; `None` starts as many as PyTorch has threads.
-        num_tasks: number of tasks of the evaluation.
-
-    Raises:
-        ValidationError: a value is of the wrong type or out of range.
-    """
-    # `validate_call` checks seed and num_tasks.
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    workers.resize(torch.get_num_threads() if num_workers is None else num_workers)
+    return build(config.mpc, MPC, "mpc", planner=planner, adaptation=adaptation)
 
 
 def pick_device(name: str) -> torch.device:

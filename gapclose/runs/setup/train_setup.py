@@ -3,16 +3,17 @@
 from typing import NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from gapclose.building import build
 from gapclose.errors import UserError
 from gapclose.explanation import naming_setting
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.runs.setup.evaluation import Evaluation
 from gapclose.runs.setup.named_planners import EXPLORER_SETTING, naming_entry, with_groups
 from gapclose.runs.setup.optimized_metric import check_metric
-from gapclose.runs.setup.parts import Parts, validate_and_set_threads
+from gapclose.runs.setup.parts import Parts
+from gapclose.runs.setup.run_settings import set_threads
 from gapclose.runs.setup.world_models import build_world_model
 from gapclose.seeds import derive_seed
 from gapclose.training.checkpoint import load_weights, read_checkpoint
@@ -32,7 +33,7 @@ class TrainSetup:
 
     def __init__(self, config: DictConfig) -> None:
         self.parts = Parts.build(config)
-        validate_and_set_threads(seed=config.seed, num_threads=config.num_threads, num_workers=config.num_workers)
+        set_threads(config.num_threads, config.num_workers)
         with naming_setting("evaluation"):
             self.evaluation = self.make_evaluation(config, self.parts)
         if config.choices.model == "oracle":
@@ -42,8 +43,8 @@ class TrainSetup:
         self.parts.objective.require(self.world_model)
         if config.base_checkpoint is not None:
             load_weights(self.world_model, read_checkpoint(config.base_checkpoint), config.base_checkpoint)
-        self.baseline: Stage = instantiate(config.baseline)
-        self.finetune: Stage | None = instantiate(config.finetune)
+        self.baseline = build(config.baseline, Stage, "baseline")
+        self.finetune = build(config.finetune, Stage, "finetune") if config.finetune is not None else None
         for name, stage in (("baseline", self.baseline), ("finetune", self.finetune)):
             if stage:
                 with naming_setting(f"{name}.module"):

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
+from gapclose.building import build
+from gapclose.conf_files import require_known_targets
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
+from gapclose.models.dynamics.dynamics import Dynamics
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.overrides import key_of
 from gapclose.training.checkpoint import load_weights
@@ -23,14 +26,15 @@ def build_world_model(config: DictConfig, simulator: Simulator) -> LearnedWorldM
         UserError: the model is to be compiled and has a context above 1.
     """
     kinds = {"angles": simulator.angles, "alike": simulator.alike}
-    encoder = instantiate(config.encoder, state_dim=simulator.state_dim, **kinds)
-    dynamics = instantiate(config.model, latent_dim=encoder.latent_dim, action_dim=simulator.action_dim)
+    encoder = build(config.encoder, nn.Module, "encoder", state_dim=simulator.state_dim, **kinds)
+    sizes = {"latent_dim": encoder.latent_dim, "action_dim": simulator.action_dim}
+    dynamics = build(config.model, Dynamics, "model", **sizes)
     if config.get("compile") and dynamics.context > 1:  # Compiling it would take minutes.
         raise UserError("A model with model.context above 1 cannot be compiled; leave out compile=true.")
     return LearnedWorldModel(encoder, dynamics)
 
 
-def adopt_groups(config: DictConfig, checkpoint_config: DictConfig, overrides: list[str]) -> None:
+def adopt_groups(config: DictConfig, checkpoint: dict[str, Any], path: str | Path, overrides: list[str]) -> None:
     """Copies the groups of `CHECKPOINT_GROUPS`, objective and policy from the checkpoint into the configuration.
 
     Settings of the command line take precedence. Objective and policy are copied as a whole, or not at all if the
@@ -40,40 +44,33 @@ def adopt_groups(config: DictConfig, checkpoint_config: DictConfig, overrides: l
 
     Args:
         config: configuration of the run, which is changed.
-        checkpoint_config: configuration in the checkpoint.
+        checkpoint: contents of the checkpoint file.
+        path: path of the file, for error messages.
         overrides: overrides of the command line.
 
     Raises:
-        UserError: a class of the checkpoint does not exist in this version.
+        UserError: a group is missing in the checkpoint, or names a class that no option of this version names.
     """
-    keys = [key_of(override) for override in overrides]
-    adopted = OmegaConf.masked_copy(checkpoint_config, CHECKPOINT_GROUPS)
+    stored, keys = checkpoint["config"], [key_of(override) for override in overrides]
+    names = list(CHECKPOINT_GROUPS)
+    if not any(key == "model" or key.partition(".")[0] == "objective" for key in keys):
+        names.append("objective")
+    if "policy" in stored and not any(key.partition(".")[0] == "policy" for key in keys):
+        names.append("policy")
+    for name in names:
+        if not isinstance(stored.get(name), dict):
+            raise UserError(f"The configuration in {path} has no {name}; give a checkpoint that train.py wrote.")
+    adopted = OmegaConf.create({name: stored[name] for name in names})
     adopted.data.folder = config.data_dir
     for key in keys:
         if key.partition(".")[0] in CHECKPOINT_GROUPS:
             OmegaConf.update(adopted, key, OmegaConf.select(config, key), merge=False)
-    if not any(key == "model" or key.partition(".")[0] == "objective" for key in keys):
-        adopted.objective = checkpoint_config.objective
-    if "policy" in checkpoint_config and not any(key.partition(".")[0] == "policy" for key in keys):
-        adopted.policy = checkpoint_config.policy
-        for part in ("network", "training"):
-            require_target(f"policy.{part}", adopted.policy[part]._target_)
+    require_known_targets(OmegaConf.to_container(adopted), path)
+    choices = stored.get("choices")
     for group in CHECKPOINT_GROUPS:
-        require_target(group, adopted[group]._target_)
         if group in config.choices and group not in keys:
-            config.choices[group] = checkpoint_config.choices.get(group)
+            config.choices[group] = choices.get(group) if isinstance(choices, dict) else None
     config.update(adopted)
-
-
-def require_target(group: str, target: str) -> None:
-    """Raises `UserError` if the class of a checkpoint's group does not exist, as in checkpoints of other versions."""
-    try:
-        get_object(target)
-    except ImportError as error:
-        raise UserError(
-            f"The checkpoint's {group} is made by {target}, which this version of gapclose does not have; "
-            f"choose it and its settings again with {group}=OPTION."
-        ) from error
 
 
 def restore_world_model(

@@ -11,9 +11,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from gapclose.conf_files import require_known_targets, require_plain
 from gapclose.errors import UserError
-from gapclose.files import replacing
+from gapclose.files import remove_partial, replacing
 from gapclose.overrides import NEUTRAL_SETTINGS, flatten_config
 from gapclose.renamed import with_present_names
 
@@ -53,9 +56,24 @@ def config_and_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
 
 
 def stored_config(folder: Path) -> DictConfig:
-    """Reads the `config.yaml` of a run, with the present names of its classes and settings."""
-    content = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    return OmegaConf.create(with_present_names(content))
+    """Reads the `config.yaml` of a run, with the present names of its classes and settings.
+
+    Raises:
+        UserError: the file is damaged, or not from train.py, or names classes that no option of this version names.
+    """
+    path = folder / "config.yaml"
+    try:
+        content = with_present_names(OmegaConf.to_container(OmegaConf.load(path)))
+        if not isinstance(content, dict):
+            raise ValueError("it is no mapping")
+    except (ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}), so the run in this folder cannot be resumed; choose another "
+            "folder, or delete this one."
+        ) from error
+    require_plain(content, path)
+    require_known_targets(content, path)
+    return OmegaConf.create(content)
 
 
 def is_first_process() -> bool:
@@ -198,6 +216,8 @@ def run_lock(folder: Path, config: DictConfig, may_differ: Sequence[str] = ()) -
             "hydra.run.dir=DIR."
         ) from error
     try:
+        for written in (folder, folder / "checkpoints"):
+            remove_partial(written)
         stored = folder / "config.yaml"
         if stored.exists():
             require_same_config(stored_config(folder), config, folder, may_differ)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from gapclose.models.policy import GoalConditionedPolicy
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.training.checkpoint import load_weights, read_checkpoint
 from gapclose.training.stage import Stage
+from gapclose.user_code import code_named_in, code_of
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def shared_path(kind: str, groups: tuple[str, ...], config: DictConfig, simulato
     parts = OmegaConf.to_container(config, resolve=True)
     determining = {name: parts[name] for name in groups}
     determining["data"].pop("folder")
-    key = hash_of({"env": simulator.settings, **determining})
+    key = hash_of({"env": simulator.settings, **determining}, code_of(simulator) | code_named_in(determining))
     return Path(config.data_dir) / kind / f"{simulator.name}-{key}.ckpt"
 
 
@@ -111,9 +112,9 @@ def train_once(
             stage.fit(model, trajectories, folder, config, seed, logger)
             if rank_zero_only.rank == 0:
                 os.replace(folder / "best.ckpt", path)
-                for leftover in folder.iterdir():
-                    leftover.unlink()
-                folder.rmdir()
+                (folder / "last.ckpt").unlink(missing_ok=True)
+                with suppress(OSError):  # Not empty, or a link: what training did not write stays.
+                    folder.rmdir()
             if torch.distributed.is_initialized():
                 torch.distributed.barrier()
         else:
@@ -121,4 +122,4 @@ def train_once(
     try:
         load_weights(model, read_checkpoint(path), path, name)
     except UserError as error:
-        raise UserError(f"The file {path} is damaged; delete it, and the next run trains the model again.") from error
+        raise UserError(f"{error} Delete it, and the next run trains the model again.") from error

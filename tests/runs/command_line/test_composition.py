@@ -7,8 +7,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from gapclose.conf_files import conf_dir
 from gapclose.runs.command_line.composition import PATCHED, composing_once
-from gapclose.runs.command_line.entry import conf_dir
 
 COMMANDS = [
     ["finetune=online", "model=mlp", "+trainer.benchmark=true"],

@@ -3,8 +3,8 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
+from gapclose.conf_files import conf_dir
 from gapclose.errors import UserError
-from gapclose.runs.command_line.entry import conf_dir
 from gapclose.runs.setup.named_planners import explorer_groups, with_groups
 from gapclose.runs.setup.parts import Parts
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from gapclose.runs.command_line.entry import conf_dir
+from gapclose.conf_files import conf_dir
 from gapclose.runs.setup.parts import Parts
 from gapclose.runs.storage import shared_models as shared
 from gapclose.training.behaviour_cloning import BehaviourCloning

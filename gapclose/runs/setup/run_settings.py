@@ -1,0 +1,117 @@
+"""The settings of a command that belong to no group, such as `seed` and `data_dir`: their types and ranges.
+
+Those of groups are checked by the classes that are built from them.
+"""
+
+from typing import Annotated, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from gapclose.engines.pool import workers
+from gapclose.errors import UserError
+
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
+Count = Annotated[StrictInt, Field(ge=1, le=1024)]
+Name = Annotated[StrictStr, Field(min_length=1)]
+"""Text such as a path. An empty one is that of an unset variable of the shell."""
+
+
+class Part(BaseModel):
+    """A part of the configuration; settings that it does not list are checked elsewhere."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Seeded(Part):
+    """A group with a seed, which has to be an integer, as 1 and 1.0 would be different seeds."""
+
+    seed: Seed
+
+
+class Policy(Seeded):
+    """The group `policy`."""
+
+    network: dict[str, Any]
+    training: dict[str, Any]
+
+
+class PublishedFigures(Part):
+    """Published figures of a model."""
+
+    success_rate: float
+    goal_distance: float
+    world_model_error: float
+
+
+class CommandSettings(Part):
+    """Settings of all commands."""
+
+    seed: Seed
+    data_dir: Name
+    num_threads: Count | None
+    num_workers: Annotated[StrictInt, Field(ge=0, le=1024)] | None
+    data: Seeded
+    policy: Policy | None = None
+    trainer: dict[str, Any]
+
+
+class TrainSettings(CommandSettings):
+    """Settings of train.py."""
+
+    base_checkpoint: Name | None
+    compile: StrictBool
+    optimized_metric: Name | None = None
+    evaluation: Seeded
+    published: dict[str, PublishedFigures] | None
+
+
+class PlanSettings(CommandSettings):
+    """Settings of plan.py."""
+
+    checkpoint: Name | None
+    compile: StrictBool
+    num_tasks: Annotated[StrictInt, Field(ge=1)]
+    device: Name
+
+
+class DiagnoseSettings(CommandSettings):
+    """Settings of `python -m gapclose.diagnose`."""
+
+    num_tasks: Annotated[StrictInt, Field(ge=1)]
+    device: Name
+
+
+def check_settings(config: DictConfig, kind: type[CommandSettings]) -> None:
+    """Checks the settings of a command, before any work.
+
+    Raises:
+        UserError: a value is missing, of the wrong type or out of range.
+    """
+    try:
+        kind.model_validate(OmegaConf.to_container(config))
+    except ValidationError as error:
+        problems = [describe_problem(problem["loc"], problem) for problem in error.errors()]
+        raise UserError("; ".join(problems) + ".") from error
+
+
+def describe_problem(place: tuple[int | str, ...], problem: Any) -> str:
+    """Returns a phrase that names a setting, its value and what is expected, from an entry of pydantic's list."""
+    key, message = ".".join(map(str, place)), f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    value = "null" if problem["input"] is None else f"{problem['input']!r:.60}"
+    return f"{key} is {value}: {message}"
+
+
+def set_threads(num_threads: int | None, num_workers: int | None) -> None:
+    """Sets the numbers of threads and worker processes.
+
+    Args:
+        num_threads: threads of PyTorch; `None` leaves the choice to PyTorch.
+        num_workers: simulation processes of a physics engine; `None` starts as many as PyTorch has threads.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    workers.resize(torch.get_num_threads() if num_workers is None else num_workers)
