@@ -108,8 +108,11 @@ def explain_validation(error: ValidationError, key: str) -> str:
         # Only the argument's name is kept; pydantic adds the member of the union type that it tried.
         name = ".".join(([key] if key else []) + [str(part) for part in problem["loc"][:1]])
         message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
-        problems.setdefault(f"{name} is {problem['input']!r}", []).append(message)
-    return "; ".join(f"{what}: {', or '.join(messages)}" for what, messages in problems.items()) + "."
+        # A missing argument has no value of its own; pydantic gives all others.
+        given = "missing" if problem["type"].startswith("missing") else f"{problem['input']!r:.100}"
+        problems.setdefault(f"{name} is {given}", []).append(message)
+    phrases = [f"{what}: {', or '.join(messages)}" for what, messages in problems.items()]
+    return "; ".join(phrases[:3]) + (f"; and {len(phrases) - 3} more" if len(phrases) > 3 else "") + "."
 
 
 def one_line(text: str) -> str:

@@ -80,7 +80,10 @@ class Trajectories(NamedTuple):
 
         Raises:
             UserError: the file is truncated or altered, or its shapes or values are invalid.
+            OSError: the file cannot be opened.
         """
+        with path.open("rb"):  # For the system's own error if it cannot be opened.
+            pass
         try:
             with safe_open(path, framework="pt") as file:
                 digest = (file.metadata() or {}).get("digest")

@@ -122,9 +122,11 @@ def test_bytes_appended_to_a_file_are_refused(file):
     refused(damaged)
 
 
-def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
-    refused(tmp_path / "missing.safetensors")
-    refused(tmp_path)
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
+        Trajectories.load(tmp_path / "missing.safetensors")
+    with pytest.raises(IsADirectoryError, match=tmp_path.name):
+        Trajectories.load(tmp_path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -15,6 +15,8 @@ from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from gapclose.errors import UserError
+
 PATCHED = (
     (CachingConfigRepository, "__init__"),
     (ConfigRepository, "load_config"),
@@ -59,6 +61,14 @@ def composing_once() -> Iterator[None]:
         prepend_hydra: bool,
         skip_missing: bool,
     ) -> DefaultsList:
+        for override in overrides_list:
+            if not override.is_sweep_override() and override.value() is None and not override.is_delete():
+                key = override.key_or_group
+                if repo.group_exists(key):
+                    raise UserError(
+                        f"{override.input_line} chooses no option of {key}; give the name of one, {key}=NAME (--help "
+                        "lists them)."
+                    )
         values = Overrides(repo, overrides_list).config_overrides
         choices = [override for override in overrides_list if not any(override is value for value in values)]
         key = sources(repo), config_name, prepend_hydra, *(override.input_line for override in choices)

@@ -42,8 +42,6 @@ def run(cfg: DictConfig) -> None:
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
     checkpoint = None
-    if config.checkpoint is not None and choices.model == "oracle":
-        raise UserError("model=oracle plans with the simulator, not with a checkpoint; leave out one of the two.")
     if config.checkpoint is not None:
         checkpoint = read_checkpoint(config.checkpoint)
         adopt_groups(config, checkpoint, config.checkpoint, overrides)
@@ -85,7 +83,9 @@ def run(cfg: DictConfig) -> None:
         for parts in parts_by_planner.values():
             parts.train_policy(trajectories, config)
         held_out = HeldOut.of(tasks, trajectories, device)
-        metrics = {"env": simulator.name, "checkpoint": config.checkpoint, "seed": config.seed}
+        # With model=oracle, the checkpoint only gives environment, data and objective.
+        model = "oracle" if choices.model == "oracle" else Path(config.checkpoint).stem
+        metrics = {"env": simulator.name, "model": model, "checkpoint": config.checkpoint, "seed": config.seed}
         arguments = (simulator, first.objective, held_out, config.seed)
         title = f"{simulator.name}, {len(tasks.start)} tasks"
         if config.compare is None:
@@ -95,7 +95,6 @@ def run(cfg: DictConfig) -> None:
             plot_plans({TITLES[way]: executions[way] for way in shown}, simulator, folder / "plans.png")
             for way in shown:
                 animate(executions[way], simulator, folder / f"{way}.gif")
-            model = (config.checkpoint and Path(config.checkpoint).stem) or "oracle"
             print_table(results_rows({model: gap}), f"{title}, planner {choices.planner}")
         else:
             planners = {name: parts.mpc for name, parts in parts_by_planner.items()}

@@ -40,7 +40,7 @@ def evaluated(monkeypatch):
         error = ends.pop(0) if ends else None
         if error:
             raise error
-        measured(*arguments)
+        return measured(*arguments)
 
     monkeypatch.setattr(train, "evaluate_and_save", evaluate_and_save)
     return ends

@@ -36,7 +36,7 @@ def test_a_run_writes_a_report_and_the_data_in_it(call, trained):
 
 
 def test_a_run_is_finished_even_if_its_report_fails(call, trained, monkeypatch, rendered):
-    def fail(folder):
+    def fail(folder, metrics):
         raise RuntimeError("no room")
 
     monkeypatch.setattr("gapclose.runs.jobs.final_evaluation.write_run_report", fail)

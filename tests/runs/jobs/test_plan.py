@@ -70,7 +70,7 @@ def test_a_checkpoint_with_a_data_class_of_another_version_is_refused_in_one_sen
     plan = ["num_tasks=2", "execute=[open_loop]", *(setting for setting in TINY_PLAN if "data." not in setting)]
     answer = call("plan", *plan, "checkpoint=old.ckpt", "hydra.run.dir=refused")
     assert answer.code == 1
-    assert answer.err.startswith("Error: The checkpoint's data is made by gapclose.data.collect.ExpertData, which")
+    assert "old.ckpt names 'gapclose.data.collect.ExpertData' as data._target_, which no option" in answer.err
     assert answer.err.count("\n") == 1
     assert not Path("data").exists()
     settings = ["data=expert", "data.num_trajectories=20", "data.steps=8", "hydra.run.dir=run"]
@@ -89,8 +89,13 @@ def test_the_oracle_plans_a_task_given_by_start_and_goal(call):
 def test_the_oracle_plans_in_the_environment_of_a_checkpoint(call, trained):
     checkpoint = trained / "run" / "checkpoints" / "last.ckpt"
     settings = [f"checkpoint={checkpoint}", "model=oracle", "num_tasks=2", "hydra.run.dir=run"]
-    assert call("plan", *TINY_PLAN, *settings).code == 0
-    assert json.loads(Path("run/metrics.json").read_text())["open_loop"]["world_model_error"] == 0
+    answer = call("plan", *TINY_PLAN, *settings)
+    assert answer.code == 0
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert metrics["open_loop"]["world_model_error"] == 0
+    assert (metrics["model"], metrics["checkpoint"]) == ("oracle", str(checkpoint))
+    assert "│ oracle" in answer.out
+    assert "│ last" not in answer.out, "the results are not those of the checkpoint"
 
 
 def test_another_planner_can_be_chosen(call):
