@@ -45,14 +45,20 @@ def require_known_targets(config: Any, source: str | Path) -> None:
     Raises:
         UserError: it names another class.
     """
-    known = known_targets()
-    for key, value in leaves(config):
-        if key.rpartition(".")[2] == "_target_" and value not in known:
-            raise UserError(
-                f"The configuration in {source} names {value!r:.100} as {key}, which no option of this version of "
-                f"gapclose does, so it is not used; choose {key.partition('.')[0]} again, or, if the class is yours, "
-                "add the folder with your options: --config-dir=DIR."
-            )
+    for key, value in unknown_targets(config):
+        raise UserError(
+            f"The configuration in {source} names {value!r:.100} as {key}, which no option of this version of "
+            f"gapclose does, so it is not used; choose {key.partition('.')[0]} again, or, if the class is yours, "
+            "add the folder with your options: --config-dir=DIR."
+        )
+
+
+def unknown_targets(config: Any, with_overrides: bool = True) -> list[tuple[str, Any]]:
+    """Returns the keys and classes in a configuration that are not among `known_targets`."""
+    known = known_targets(with_overrides)
+    return [
+        (key, value) for key, value in leaves(config) if key.rpartition(".")[2] == "_target_" and value not in known
+    ]
 
 
 def require_plain(config: Any, source: str | Path) -> None:
@@ -78,15 +84,19 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, config
 
 
-def known_targets() -> set[str]:
-    """Returns the classes that the options of gapclose and of the current command name."""
+def known_targets(with_overrides: bool = True) -> set[str]:
+    """Returns the classes that the options of gapclose and of the current command name.
+
+    Args:
+        with_overrides: whether to include those of the command's overrides.
+    """
     known = set(targets_below(conf_dir()))
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         for source in hydra.runtime.config_sources:
             if source.provider not in ("hydra", "main", "schema") and source.path:
                 known |= targets_below(files(source.path) if source.schema == "pkg" else Path(source.path))
-        overrides = map(key_and_value, hydra.overrides.task)
+        overrides = map(key_and_value, hydra.overrides.task if with_overrides else ())
         known |= {value for key, value in overrides if key.rpartition(".")[2] == "_target_"}
     return known
 

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import shlex
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -10,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from gapclose.command_lines import train_command
 from gapclose.files import replacing
 from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_of
 
@@ -59,5 +59,5 @@ class Identity(NamedTuple):
             group=Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None,
             job_type=choices.finetune,
             tags=sorted({choices[group] for group in ("env", "data", "model", "planner", "finetune")}),
-            notes=shlex.join(["python", "train.py", *overrides]),
+            notes=train_command(*overrides),
         )

@@ -1,8 +1,8 @@
 """Chooses the report for a folder: that of a run or that of a sweep."""
 
-import shlex
 from pathlib import Path
 
+from gapclose.command_lines import quoted_override, train_command
 from gapclose.errors import UserError
 from gapclose.report.run import write_run_report
 from gapclose.report.sweep import write_sweep_report
@@ -21,6 +21,6 @@ def write_report(folder: Path) -> Path:
         return write_run_report(folder)
     if (folder / "config.yaml").exists():
         raise UserError(
-            f"The run in {folder} is not finished; continue it by python train.py {shlex.quote(f'resume={folder}')}."
+            f"The run in {folder} is not finished; go on with it by: {train_command(quoted_override('resume', folder))}"
         )
     return write_sweep_report(folder)

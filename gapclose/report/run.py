@@ -1,7 +1,6 @@
 """The report of a run, made only from the files in its folder. Its charts are in `gapclose.report.figures`."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from gapclose.command_lines import train_command
 from gapclose.errors import UserError
 from gapclose.evaluation.tables import CAPTION, COLUMNS, published_rows, results_rows
 from gapclose.files import finite
@@ -121,4 +121,4 @@ def command(folder: Path) -> str | None:
     overrides = [str(override) for override in read_yaml(given, ListConfig)]
     if not given.exists() or any(override.startswith("resume=") for override in overrides):
         return None
-    return shlex.join(["python", "train.py", *overrides])
+    return train_command(*overrides)

@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, Trainer
+from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -16,16 +16,17 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PositiveInt, ValidationError, validate_call
 from torch import nn
 
-from gapclose.building import build
 from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
 from gapclose.explanation import one_line
+from gapclose.processes import from_first
 from gapclose.settings import Fraction, NonNegative
 from gapclose.training.attacks import ProjectedGradient
 from gapclose.training.checkpoint import AtomicCheckpointIO, StoreConfig, read_checkpoint
 from gapclose.training.planner_rollouts import PlannerRollouts
+from gapclose.training.trainer import make_trainer
 from gapclose.training.training_module import TrainingModule
 
 TRAINER_SETTINGS = (
@@ -176,14 +177,12 @@ class Stage:
             StoreConfig(config),
             *([TQDMProgressBar(refresh_rate=20)] if sys.stderr.isatty() else []),
         ]
-        trainer = build(
-            config.trainer,
-            Trainer,
-            "trainer",
+        trainer = make_trainer(
+            config,
             max_epochs=self.epochs,
             callbacks=callbacks,
             logger=logger or False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=(AtomicCheckpointIO(),),
             default_root_dir=str(folder),
             enable_progress_bar=sys.stderr.isatty(),
         )
@@ -202,7 +201,7 @@ def resuming_from(last: Path, module: TrainingModule) -> Iterator[str | None]:
     Raises:
         UserError: the checkpoint is damaged, or its state does not fit the stage.
     """
-    if not last.exists():
+    if not from_first(last.exists):
         yield None
         return
     advice = f"Delete {last}, and the same command trains this stage from its beginning."
@@ -238,7 +237,7 @@ def check_trainer(settings: DictConfig) -> None:
 @cache
 def require_trainer(settings: str) -> None:
     """Makes a Trainer from settings in JSON, to find invalid ones: only once, as it takes as long as some epochs."""
-    build(OmegaConf.create(json.loads(settings)), Trainer, "trainer", logger=False)
+    make_trainer(OmegaConf.create({"trainer": json.loads(settings)}), logger=False)
 
 
 def checkpoints(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gapclose.command_lines import list_override
 from gapclose.conf_files import conf_dir
 from gapclose.errors import Interrupted, fail
 from gapclose.explanation import explain, one_line
@@ -172,13 +174,17 @@ def fixed_settings_error(name: str) -> Exception | None:
     composition. If the configuration cannot be composed, Hydra takes the command for a single run, and complains about
     values such as `seed=0,1` instead of the actual error.
     """
-    given = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
-    if not any(key_of(argument) == "sweep" for argument in given):
+    arguments = get_args_parser().parse_args(sys.argv[1:])
+    if not any(key_of(argument) == "sweep" for argument in arguments.overrides):
         return None
     try:
-        settings = OverridesParser.create().parse_overrides(given)
+        given = OverridesParser.create().parse_overrides(arguments.overrides)
+        folders = [folder for one in given if one.key_or_group == "hydra.searchpath" for folder in one.value()]
+        if arguments.config_dir:
+            folders.append(str(Path(arguments.config_dir).absolute()))
+        others = (one for one in given if one.key_or_group != "hydra.searchpath" and not one.is_sweep_override())
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            hydra.compose(name, [setting.input_line for setting in settings if not setting.is_sweep_override()])
+            hydra.compose(name, [list_override("hydra.searchpath", folders), *(one.input_line for one in others)])
     except HydraException as error:
         return error
     return None

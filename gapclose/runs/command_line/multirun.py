@@ -2,10 +2,6 @@
 
 import logging
 import os
-import shlex
-import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,14 +14,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from gapclose.command_lines import shell_override, shell_path
 from gapclose.cores import cores
 from gapclose.errors import UserError, describe_file_error, fail
 from gapclose.explanation import explain, one_line
 from gapclose.files import replacing
 from gapclose.overrides import NEUTRAL_SETTINGS
+from gapclose.processes import end_with_parent, external_starter, is_distributed, is_first_process
 from gapclose.runs.command_line.optuna_search import check_search, continue_study
 from gapclose.runs.setup.optimized_metric import optimized_value
-from gapclose.runs.storage.run_folder import COMPARISON_SETTINGS, is_finished, is_first_process, job_folder
+from gapclose.runs.storage.run_folder import COMPARISON_SETTINGS, is_finished, job_folder
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +81,7 @@ class Sweep:
             UserError: another sweep uses the folder, jobs would share a folder, or the launcher or the search is
                 impossible.
         """
-        # Other processes of a distributed run only join the jobs that the first process starts.
-        if not is_first_process():
+        if not is_first_process(config):
             return
         check_folder_names(config)
         check_launcher(config)
@@ -102,14 +99,12 @@ class Sweep:
                 "hydra.sweep.dir=DIR."
             ) from error
         self.folder, self.lock, self.earlier_errors = folder, lock, self.error_files(folder)
-        # The processes that trainer=ddp starts repeat this command line, and must use the same folder.
-        sys.argv.append(self.folder_setting())
         if searching:
             continue_study(config.hydra.sweeper)
 
     def folder_setting(self) -> str:
-        """Returns the override that makes a command resume this sweep."""
-        return f"hydra.sweep.dir={self.folder}"
+        """Returns the override that makes a command resume this sweep, as one word of a shell."""
+        return shell_override("hydra.sweep.dir", self.folder)
 
     @staticmethod
     def error_files(folder: Path) -> dict[Path, int]:
@@ -118,13 +113,13 @@ class Sweep:
 
     def resume_hint(self) -> str | None:
         """Returns how to resume the sweep after Ctrl-C; `None` if the command is not a multirun."""
-        return self.folder and f"Interrupted. Resume with the same command and {shlex.quote(self.folder_setting())}."
+        return self.folder and f"Interrupted. Resume with the same command and {self.folder_setting()}."
 
     def abort_message(self, error: Exception) -> str:
         """Returns the message for an error outside the jobs, such as that of a process that was killed."""
         return (
             f"The sweep was aborted ({type(error).__name__}: {one_line(str(error))[:200]}); resume with the same "
-            f"command and {shlex.quote(self.folder_setting())}."
+            f"command and {self.folder_setting()}."
         )
 
     def finish(self, summary: bool, aborted: str | None = None) -> None:
@@ -140,7 +135,7 @@ class Sweep:
         failed = [
             path for path, written in self.error_files(self.folder).items() if self.earlier_errors.get(path) != written
         ]
-        run_again = f"to run the failed jobs again, repeat the command with {shlex.quote(self.folder_setting())}."
+        run_again = f"to run the failed jobs again, repeat the command with {self.folder_setting()}."
         sentences = [aborted, f"{describe_failures(failed)}; {run_again}" if failed else None, summary_error]
         if any(sentences):
             fail(" ".join(filter(None, sentences)))
@@ -169,7 +164,7 @@ def summarize(folder: Path) -> str | None:
         reason = describe_file_error(error) if is_file_error else f"{type(error).__name__}: {one_line(str(error))}"
         return (
             f"The results of the jobs could not be summarised ({reason}); try python -m gapclose.sweeps "
-            f"{shlex.quote(str(folder))}."
+            f"{shell_path(folder)}."
         )
     return None
 
@@ -210,32 +205,10 @@ def check_launcher(config: DictConfig) -> None:
         )
 
 
-def is_distributed(config: DictConfig) -> bool:
-    """Whether a job is distributed over processes by trainer=ddp."""
-    return config.trainer.get("strategy") is not None
-
-
-def end_with_parent() -> None:
-    """Ends this process within a second after the launcher that started it has ended.
-
-    Otherwise it would keep running if the launcher was killed by SIGKILL.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    if not any(thread.name == end_with_parent.__name__ for thread in threading.enumerate()):
-        threading.Thread(target=watch, name=end_with_parent.__name__, daemon=True).start()
-
-
 def run_job(run: Callable[[DictConfig], Any], cfg: DictConfig, skip_finished: bool) -> Any:
     """Runs one job of a multirun, unless it has finished already.
 
-    If a distributed job fails, the sweep ends, except if the configuration is invalid, because then every process fails
-    in the same way.
+    If srun or torchrun has started the processes of a distributed job and it fails, the sweep ends, as they do.
 
     Args:
         run: runs the job.
@@ -247,30 +220,40 @@ def run_job(run: Callable[[DictConfig], Any], cfg: DictConfig, skip_finished: bo
     """
     settings = HydraConfig.get()
     if Sweep.current is None and settings.launcher._target_.endswith("JoblibLauncher"):
-        end_with_parent()
+        end_with_parent(os.getppid())
     folder = Path(settings.runtime.output_dir)
+    if not is_first_process(cfg):
+        run(cfg)
+        return None
     title = f"#{settings.job.num} {settings.job.override_dirname.replace(',', ' ')}"
     try:
         if skip_finished and is_finished(folder, cfg):
             log.info("%s: finished already", title)
             (folder / ERROR).unlink(missing_ok=True)
+            dismiss_others(cfg)
             return optimized_value(folder, cfg.optimized_metric)
-        if is_first_process():
-            log.info("%s: %s", title, job_status(folder, skip_finished))
-            (folder / ERROR).unlink(missing_ok=True)
+        log.info("%s: %s", title, job_status(folder, skip_finished))
+        (folder / ERROR).unlink(missing_ok=True)
         return run(cfg)
     except Exception as error:
-        if is_first_process():
-            log.error("#%d: failed: %s", settings.job.num, save_error(folder, error))
-        if is_distributed(cfg) and (explain(error) is None or isinstance(error, (OSError, MemoryError, RuntimeError))):
-            # Other processes may still run this job, and would communicate with the next job of this process. After an
-            # exception, Hydra would start that job, so the process exits.
+        log.error("#%d: failed: %s", settings.job.num, save_error(folder, error))
+        if external_starter(cfg):
+            # The other processes have ended. After an exception, Hydra would start the next job with them.
             fail(
                 f"The sweep was aborted, as #{settings.job.num} failed in one of its processes "
                 f"({type(error).__name__}: {one_line(str(error))[:200]}); resume with the same command and "
-                f"{shlex.quote(f'hydra.sweep.dir={settings.sweep.dir}')}."
+                f"{shell_override('hydra.sweep.dir', settings.sweep.dir)}."
             )
         return None
+
+
+def dismiss_others(cfg: DictConfig) -> None:
+    """Tells the processes of a distributed job that srun or torchrun has started that there is nothing to train."""
+    if external_starter(cfg):
+        from gapclose.runs.jobs.distributed import leading  # Takes seconds.
+
+        with leading(cfg):
+            pass
 
 
 def job_status(folder: Path, skip_finished: bool) -> str:

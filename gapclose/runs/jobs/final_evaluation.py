@@ -1,7 +1,6 @@
 """The last part of a run of train.py: evaluates its models and saves metrics, table, pictures and report."""
 
 import logging
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from gapclose.command_lines import shell_path
 from gapclose.data.trajectories import Trajectories
 from gapclose.evaluation.outcomes import outcomes, write_outcomes
 from gapclose.evaluation.paired import compare_models, entries, in_words
@@ -185,7 +185,7 @@ def save_report(
             "The report could not be written (%s: %s); try python -m gapclose.report %s when the run has finished.",
             type(error).__name__,
             error,
-            shlex.quote(str(folder)),
+            shell_path(folder),
         )
 
 

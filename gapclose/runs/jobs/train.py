@@ -1,26 +1,30 @@
 """The job of train.py: collects data, trains the baseline, finetunes it, and evaluates the models."""
 
 import logging
-import shlex
 import time
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from gapclose.command_lines import resuming_command
+from gapclose.conf_files import unknown_targets
+from gapclose.data.trajectories import Trajectories
 from gapclose.errors import Interrupted
 from gapclose.explanation import naming_file
 from gapclose.files import write_json
 from gapclose.logging.recording import recording
 from gapclose.models.oracle import OracleWorldModel
+from gapclose.models.world_model import WorldModel
+from gapclose.processes import is_first_process, set_rank
 from gapclose.report.page import PAGE
 from gapclose.report.record import PLANS
 from gapclose.report.run import write_run_report
+from gapclose.runs.jobs.distributed import follow, leading, processes
 from gapclose.runs.jobs.final_evaluation import evaluate_and_save
 from gapclose.runs.setup.evaluation import EvaluationEachEpoch
 from gapclose.runs.setup.named_planners import compared_planner_groups, explorer_groups
@@ -47,14 +51,24 @@ def run(cfg: DictConfig) -> float | None:
     Returns:
         The value of `optimized_metric` for a search; `None` if the setting is null.
     """
-    began = time.perf_counter()
+    set_rank(0)
     config, folder = config_and_folder(cfg)
+    if not is_first_process(config):
+        follow(config, train_models)
+        return None
+    with leading(config):
+        return lead(config, folder, resumed=cfg.resume is not None)
+
+
+def lead(config: DictConfig, folder: Path, resumed: bool) -> float | None:
+    """Does what `run` says, in the only or the first process of a run."""
+    began = time.perf_counter()
     check_settings(config, TrainSettings)
     if "explorer" not in config:  # With resume=DIR, the stored configuration has it.
         overrides = HydraConfig.get().overrides.task
         config.explorer = explorer_groups(config, overrides)
         config.compared = compared_planner_groups(config, overrides)
-    with nullcontext() if cfg.resume is None else naming_file(folder / "config.yaml"):
+    with naming_file(folder / "config.yaml") if resumed else nullcontext():
         setup = TrainSetup(config)
     for entry, comparison in setup.compared.items():
         subfolder = comparison_folder(folder, entry)
@@ -68,29 +82,43 @@ def run(cfg: DictConfig) -> float | None:
             try:
                 train(setup, config, folder, began)
             except KeyboardInterrupt as error:
-                command = f"python train.py {shlex.quote(f'resume={folder}')}"
-                raise Interrupted(f"Interrupted. Resume with: {command}") from error
+                raise Interrupted(f"Interrupted. Resume with: {go_on_command(folder, config)}") from error
         return optimized_value(folder, config.get("optimized_metric"))
+
+
+def go_on_command(folder: Path, config: DictConfig) -> str:
+    """Returns the command that goes on with this run: the original one if `resume=DIR` would refuse its classes."""
+    refused = unknown_targets(OmegaConf.to_container(config), with_overrides=False)
+    return resuming_command(folder, original=bool(refused))
 
 
 def train(setup: TrainSetup, config: DictConfig, folder: Path, began: float) -> None:
     """Runs all stages with one logger for the whole run, and then writes metrics.json, which marks it as finished."""
     with recording(config, folder) as logger:
-        metrics = run_stages(setup, config, folder, logger, began)
+        with processes(config, folder, train_models):
+            trained = run_stages(setup, config, folder, logger)
+        models = {name: trained.models[name] for name in trained.models if name in setup.evaluation.models}
+        metrics = evaluate_and_save(setup, config, folder, models, trained.trajectories, trained.history, logger, began)
     if metrics is not None:
         write_json(folder / "metrics.json", metrics)
-    if rank_zero_only.rank == 0:
-        print(f"Everything is in {folder}.")
+    print(f"Everything is in {folder}.")
 
 
-def run_stages(
-    setup: TrainSetup, config: DictConfig, folder: Path, logger: Logger | None, began: float
-) -> dict[str, Any] | None:
-    """Loads or collects the data, trains the baseline, finetunes it, and evaluates the models.
+def train_models(config: DictConfig, folder: Path) -> None:
+    """Trains the models of a run together with its first process, in another process of a distributed run."""
+    run_stages(TrainSetup(config), config, folder, None)
 
-    Returns:
-        As `evaluate_and_save`; `None` in all processes of a distributed run but the first.
-    """
+
+class Trained(NamedTuple):
+    """The models of a run, the data they were trained on, and the evaluations after each epoch of finetuning."""
+
+    models: dict[str, WorldModel]
+    trajectories: Trajectories
+    history: list[dict[str, Any]]
+
+
+def run_stages(setup: TrainSetup, config: DictConfig, folder: Path, logger: Logger | None) -> Trained:
+    """Loads or collects the data, trains the baseline, and finetunes it, in each process of the run."""
     simulator, world_model = setup.parts.simulator, setup.world_model
     trajectories = setup.parts.data.load(simulator)
     setup.parts.train_policy(trajectories, config, logger)
@@ -109,10 +137,7 @@ def run_stages(
         setup.finetune.fit(world_model, trajectories, folder / "checkpoints", config, config.seed, logger, callbacks)
         models["finetuned"] = world_model
     models["oracle"] = OracleWorldModel(simulator)
-    models = {name: model for name, model in models.items() if name in setup.evaluation.models}
-    if rank_zero_only.rank != 0:
-        return None
-    return evaluate_and_save(setup, config, folder, models, trajectories, each_epoch.history, logger, began)
+    return Trained(models, trajectories, each_epoch.history)
 
 
 def complete_report(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
+from gapclose.command_lines import search_paths
 from gapclose.errors import UserError
 from gapclose.explanation import explain
 from gapclose.overrides import key_of
@@ -113,7 +114,8 @@ def compose_groups(entry: str, job: str, overrides: Sequence[str], groups: Seque
     for key in map(key_of, settings):
         if key.partition(".")[0] not in groups:
             raise UserError(f"it sets {key}, but an entry may only set settings of {', '.join(groups)}.")
-    composed = OmegaConf.to_container(compose(job, overrides=[*overrides, f"planner={name}", *settings]), resolve=True)
+    overrides = [*search_paths(), *overrides, f"planner={name}", *settings]
+    composed = OmegaConf.to_container(compose(job, overrides=overrides), resolve=True)
     return {group: composed[group] for group in groups}
 
 

@@ -1,7 +1,6 @@
 """The folder of a run: its name, its lock, its stored configuration, and whether the run in it is finished."""
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,16 +73,6 @@ def stored_config(folder: Path) -> DictConfig:
     require_plain(content, path)
     require_known_targets(content, path)
     return OmegaConf.create(content)
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process of a run, or the first of a distributed one.
-
-    Reads the environment variables that Lightning reads, without importing Lightning, which takes seconds.
-    """
-    return all(
-        os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-    )
 
 
 def is_finished(folder: Path, cfg: DictConfig) -> bool:
@@ -204,9 +193,6 @@ def run_lock(folder: Path, config: DictConfig, may_differ: Sequence[str] = ()) -
     Raises:
         UserError: another run uses the folder, or it holds a run of another configuration.
     """
-    if not is_first_process():  # The first process of a distributed run locks the folder for all of them.
-        yield
-        return
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)

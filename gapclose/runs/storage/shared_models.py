@@ -5,10 +5,8 @@ import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-import torch
 from filelock import FileLock
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from gapclose.data.collect import hash_of
@@ -18,6 +16,7 @@ from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.models.policy import GoalConditionedPolicy
 from gapclose.models.world_model import LearnedWorldModel
+from gapclose.processes import from_first, rank
 from gapclose.training.checkpoint import load_weights, read_checkpoint
 from gapclose.training.stage import Stage
 from gapclose.user_code import code_named_in, code_of
@@ -102,21 +101,20 @@ def train_once(
         UserError: the file is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The processes of a distributed run train together; the first one holds the lock for all of them.
-    lock = FileLock(f"{path}.lock") if rank_zero_only.rank == 0 else nullcontext()
+    # The processes of a distributed run train together; the first one holds the lock and decides for all of them.
+    lock = FileLock(f"{path}.lock") if rank() == 0 else nullcontext()
     with lock:
-        if not path.exists():
+        if not from_first(path.exists):
             log.info("Training %s", path)
             model.fit_normalization(split(trajectories)[0])
             folder = path.with_suffix("")
             stage.fit(model, trajectories, folder, config, seed, logger)
-            if rank_zero_only.rank == 0:
+            if rank() == 0:
                 os.replace(folder / "best.ckpt", path)
                 (folder / "last.ckpt").unlink(missing_ok=True)
                 with suppress(OSError):  # Not empty, or a link: what training did not write stays.
                     folder.rmdir()
-            if torch.distributed.is_initialized():
-                torch.distributed.barrier()
+            from_first(path.exists)  # The others wait for the file.
         else:
             log.info("Using %s", path)
     try:

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from gapclose.errors import UserError
-from gapclose.runs.command_line import entry
+from gapclose.runs.command_line import entry, multirun
 from gapclose.runs.jobs import train
 from gapclose.sweeps import summary
 from tests.runs.conftest import TINY, TINY_FINETUNE, TINY_ONLINE, kill, start_process
@@ -107,15 +107,18 @@ def test_a_failed_job_writes_its_error_and_is_repeated(call, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "goes_on"),
+    ("error", "starter", "goes_on"),
     [
-        (RuntimeError("gone"), False),
-        (OSError(28, "no space left", "a"), False),
-        (torch.OutOfMemoryError("CUDA out of memory."), False),
-        (UserError("Refused."), True),
+        (RuntimeError("gone"), "srun", False),
+        (OSError(28, "no space left", "a"), "srun", False),
+        (torch.OutOfMemoryError("CUDA out of memory."), "srun", False),
+        (UserError("Refused."), None, True),
+        (RuntimeError("gone"), None, True),
     ],
 )
-def test_a_job_that_fails_in_one_of_its_processes_ends_the_sweep(call, monkeypatch, error, goes_on):
+def test_a_distributed_job_that_fails_ends_the_sweep_only_if_the_job_has_not_started_its_processes(
+    call, monkeypatch, error, starter, goes_on
+):
     started = []
 
     def fail(*_):
@@ -123,6 +126,7 @@ def test_a_job_that_fails_in_one_of_its_processes_ends_the_sweep(call, monkeypat
         raise error
 
     monkeypatch.setattr(train, "train", fail)
+    monkeypatch.setattr(multirun, "external_starter", lambda _: starter)
     answer = call("train", *SWEEP, "seed=0,1", "trainer=ddp", "trainer.accelerator=cpu")
     assert answer.code == 1
     assert jobs(name="error.txt") == ["0,2", "1,2"][: len(started)]
