@@ -28,6 +28,7 @@ from gapclose.conf_files import conf_dir
 from gapclose.errors import Interrupted, fail
 from gapclose.explanation import explain, one_line
 from gapclose.overrides import key_and_value, key_of
+from gapclose.processes import set_rank
 from gapclose.runs.command_line import multirun
 from gapclose.runs.command_line.composition import composing_once
 from gapclose.streams import make_printing_safe
@@ -97,6 +98,7 @@ class Job:
         """Runs the job. Imports its module only now, so that --help, errors in settings and finished jobs are fast."""
         module = import_module(f"gapclose.runs.jobs.{self.name}")
         freeze_imports()
+        set_rank(0)
         return module.run(cfg)
 
 

@@ -20,7 +20,7 @@ from gapclose.files import write_json
 from gapclose.logging.recording import recording
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
-from gapclose.processes import is_first_process, set_rank
+from gapclose.processes import is_first_process
 from gapclose.report.page import PAGE
 from gapclose.report.record import PLANS
 from gapclose.report.run import write_run_report
@@ -51,7 +51,6 @@ def run(cfg: DictConfig) -> float | None:
     Returns:
         The value of `optimized_metric` for a search; `None` if the setting is null.
     """
-    set_rank(0)
     config, folder = config_and_folder(cfg)
     if not is_first_process(config):
         follow(config, train_models)

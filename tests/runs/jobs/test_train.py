@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from gapclose.sweeps.__main__ import main as sweeps
 from gapclose.training.adversarial import AdversarialTraining
@@ -299,6 +300,31 @@ def test_data_and_losses_of_every_kind_work_in_every_mode(call):
     assert len(list(Path("data").glob("wall-mixture-*.safetensors"))) == 1
     assert len(list(Path("data/baselines").glob("*.ckpt"))) == 1
     assert "Wrote 20 mixture trajectories" in Path("online_adversarial/train.log").read_text()
+
+
+@pytest.mark.parametrize("strategy", [[], pytest.param(["trainer=ddp", "trainer.devices=1"], marks=pytest.mark.slow)])
+def test_variables_that_schedulers_set_do_not_change_what_a_run_does(call, monkeypatch, trained, strategy):
+    for name in (
+        "RANK",
+        "LOCAL_RANK",
+        "SLURM_PROCID",
+        "SLURM_LOCALID",
+        "JSM_NAMESPACE_RANK",
+        "NODE_RANK",
+        "GROUP_RANK",
+    ):
+        monkeypatch.setenv(name, "1")
+    for name, value in {"WORLD_SIZE": "4", "MASTER_ADDR": "nowhere", "MASTER_PORT": "none"}.items():
+        monkeypatch.setenv(name, value)
+    if not strategy:
+        monkeypatch.setenv("SLURM_NTASKS", "4")
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    answer = call("train", *TINY, *TINY_ONLINE, *strategy, "hydra.run.dir=run")
+    assert answer.code == 0
+    if not strategy:
+        assert answer.err == ""
+    assert without_times(metrics_of("run")) == without_times(metrics_of(trained / "run"))
 
 
 @pytest.mark.slow
