@@ -21,7 +21,7 @@ from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
 from gapclose.explanation import one_line
-from gapclose.processes import from_first
+from gapclose.processes import from_first, is_distributed
 from gapclose.settings import Fraction, NonNegative
 from gapclose.training.attacks import ProjectedGradient
 from gapclose.training.checkpoint import AtomicCheckpointIO, StoreConfig, read_checkpoint
@@ -108,7 +108,10 @@ class Stage:
             if not isinstance(module, TrainingModule):
                 raise TypeError(f"{name}.module makes a {type(module).__name__} instead of a TrainingModule.")
             module.configure_optimizers()
-            require_trainer(json.dumps(OmegaConf.to_container(config.trainer, resolve=True)))
+            if is_distributed(config):  # Also depends on what has started the processes.
+                make_trainer(config, logger=False)
+            else:
+                require_trainer(json.dumps(OmegaConf.to_container(config.trainer, resolve=True)))
         except ValidationError:
             raise
         except (TypeError, ValueError, ZeroDivisionError, MisconfigurationException) as error:
