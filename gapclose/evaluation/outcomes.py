@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes second
     from gapclose.envs.simulator import Simulator
     from gapclose.planning.execution import Execution
 
-COLUMNS = ["model", "way", "task", "success", "goal_distance", "world_model_error"]
+NUMBERS = ["task", "success", "goal_distance", "world_model_error"]
+COLUMNS = ["model", "way", *NUMBERS]
 
 
 def outcomes(executions: Mapping[str, Mapping[str, Execution]], simulator: Simulator) -> pd.DataFrame:
@@ -72,4 +73,27 @@ def read_outcomes(path: Path) -> pd.DataFrame:
         )
     if list(table.columns) != COLUMNS:
         raise UserError(f"The file {path} has the columns {', '.join(table.columns)}; expected {', '.join(COLUMNS)}.")
-    return table
+    numbers = table[NUMBERS].apply(pd.to_numeric, errors="coerce")
+    for problem, rows in problems(table, numbers).items():
+        if rows.any():
+            raise UserError(
+                f"The file {path} has {problem} in line {int(rows.to_numpy().argmax()) + 2}; delete the run's folder "
+                "and run it again."
+            )
+    return table.assign(**numbers).astype({"task": int, "success": int})
+
+
+def problems(table: pd.DataFrame, numbers: pd.DataFrame) -> dict[str, pd.Series]:
+    """What may be wrong with the rows of a table of outcomes, and the rows in which it is.
+
+    Args:
+        table: as it was read.
+        numbers: its columns `NUMBERS`, with NaN where there is text.
+    """
+    return {
+        "text instead of a number": (numbers.isna() & table[NUMBERS].notna()).any(axis=1),
+        "a success other than 0 and 1": ~numbers.success.isin((0, 1)),
+        "a task that is not a whole number": ~numbers.task.between(0, 2**31) | (numbers.task % 1 != 0),
+        "no model or way": table.model.isna() | table.way.isna(),
+        "a task for the second time": table.duplicated(["model", "way", "task"]),
+    }

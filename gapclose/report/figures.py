@@ -16,9 +16,10 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from gapclose.errors import UserError
+from gapclose.evaluation.metrics_file import MODELS
 from gapclose.evaluation.tables import held_out_by_epoch
 from gapclose.report.player import NAMES
-from gapclose.report.record import MODELS, Plans, World
+from gapclose.report.record import Plans, World
 
 COLORS = {"baseline": "var(--before)", "finetuned": "var(--after)", "oracle": "var(--oracle)"}
 DASHES = {"baseline": "solid", "finetuned": "dash", "oracle": "dot"}

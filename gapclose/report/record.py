@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gapclose.errors import UserError
+from gapclose.evaluation.metrics_file import MODELS
+from gapclose.evaluation.tables import TITLES
 from gapclose.files import replacing
 
 if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
@@ -20,8 +22,10 @@ if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes second
     from gapclose.planning.execution import Execution
 
 PLANS, MAPS = "plans.npz", "maps.npz"
-MODELS = ("baseline", "finetuned", "oracle")
-"""The models of a run, in the order of display."""
+MOST_COORDINATE = 1e6
+"""Positions in a world are smaller."""
+MOST_BYTES = 2**31
+"""Size of unpacked arrays above which a file is not one of ours."""
 
 
 class Plans(NamedTuple):
@@ -93,6 +97,28 @@ class World(NamedTuple):
         return cls(stored(simulator.outline()), np.float32(radius), start, goal, figure)
 
 
+WORLD_SHAPES = {
+    "outline": ("f", "K 2 2"),
+    "success_radius": ("f", ""),
+    "start": ("f", "N 2"),
+    "goal": ("f", "N 2"),
+    "goal_figure": ("f", "N F 2 2"),
+}
+PLAN_SHAPES = {
+    "states": ("f", "N L+1 2"),
+    "imagined": ("f", "N L+1 2"),
+    "executed": ("b", "N L"),
+    "error": ("f", "N L"),
+    "success": ("b", "N"),
+    "distance": ("f", "N"),
+    "promised": ("f", "N"),
+    "figures": ("f", "N L+1 F 2 2"),
+    "imagined_figures": ("f", "N L+1 F 2 2"),
+}
+MAP_SHAPES = {"errors/edges": ("f", "2 G+1"), "cost/task": ("i", ""), "cost/ticks": ("f", "2 P")}
+"""Kinds of types and shapes of arrays, as in `require_shapes`."""
+
+
 def stored(values: Tensor) -> NDArray:
     """Converts values for storage: on the CPU, in single precision."""
     array = values.detach().cpu().numpy()
@@ -124,15 +150,80 @@ def read_plans(path: Path) -> tuple[World, dict[str, dict[str, Plans]]] | None:
     arrays = read_arrays(path)
     if not arrays:
         return None
+    sizes: dict[str, int] = {}
     try:
         world = World(**fields_of(arrays, "world", World))
+        require_shapes(world._asdict(), WORLD_SHAPES, sizes)
+        require_drawable(world.outline)
         plans: dict[str, dict[str, Plans]] = {}
         for model in MODELS:
-            for way in dict.fromkeys(key.split("/")[1] for key in arrays if key.startswith(f"{model}/")):
-                plans.setdefault(model, {})[way] = Plans(**fields_of(arrays, f"{model}/{way}", Plans))
+            for way in (way for way in TITLES if f"{model}/{way}/states" in arrays):
+                executed = Plans(**fields_of(arrays, f"{model}/{way}", Plans))
+                require_shapes(executed._asdict(), PLAN_SHAPES, dict(sizes))
+                plans.setdefault(model, {})[way] = executed
+        if not plans:
+            raise KeyError("plans of a model")
     except KeyError as error:
         raise UserError(f"The file {path} lacks {error}; delete it to have the report without plans.") from error
+    except ValueError as error:
+        raise UserError(f"The file {path} is damaged ({error}); delete it to have the report without plans.") from error
     return world, plans
+
+
+def read_maps(path: Path) -> dict[str, NDArray]:
+    """Reads the arrays of `gapclose.report.maps.make_maps`; empty if there is no such file.
+
+    Raises:
+        UserError: the file is another one, or damaged.
+    """
+    arrays = read_arrays(path)
+    kinds = {name.partition("/")[0] for name in arrays for model in MODELS if name.endswith(f"/{model}")}
+    needed = {name: MAP_SHAPES[name] for name in MAP_SHAPES if name.partition("/")[0] in kinds}
+    for model in MODELS:
+        if f"errors/{model}" in arrays:
+            needed[f"errors/{model}"] = ("f", "G G")
+        if f"cost/{model}" in arrays:
+            needed |= {f"cost/{model}": ("f", "P P"), f"cost/{model}/plan": ("f", "2")}
+    try:
+        require_shapes({name: arrays[name] for name in needed}, needed, {})
+    except KeyError as error:
+        raise UserError(f"The file {path} lacks {error}; delete it to have the report without maps.") from error
+    except ValueError as error:
+        raise UserError(f"The file {path} is damaged ({error}); delete it to have the report without maps.") from error
+    return arrays
+
+
+def require_shapes(arrays: Mapping[str, NDArray | None], expected: Mapping[str, tuple[str, str]], sizes: dict) -> None:
+    """Checks the shapes and the types of arrays.
+
+    Args:
+        arrays: by name; `None` for one that is optional and missing.
+        expected: for each name, the kind of its type as in `numpy.dtype.kind`, and its shape: numbers, and letters for
+            sizes that only have to agree, such as `N L+1 2`.
+        sizes: the letters that are known already; those that are found are added.
+
+    Raises:
+        ValueError: a shape or a type differs.
+    """
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        kind, shape = expected[name]
+        dimensions = shape.split()
+        agree = array.dtype.kind == kind and array.ndim == len(dimensions) and 0 not in array.shape
+        for dimension, size in zip(dimensions, array.shape) if agree else ():
+            letter, more = dimension[0], int(dimension[2:] or 0)
+            known = int(letter) if letter.isdigit() else sizes.setdefault(letter, size - more)
+            agree = agree and known + more == size
+        if not agree:
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+
+
+def require_drawable(outline: NDArray) -> None:
+    """Raises `ValueError` if the outline of a world has no width, or is too large or too high for a drawing."""
+    width, height = np.ptp(outline.astype(float).reshape(-1, 2), axis=0)
+    if not (np.abs(outline) < MOST_COORDINATE).all() or not width > 1 / MOST_COORDINATE or height > 100 * width:
+        raise ValueError("its world cannot be drawn")
 
 
 def fields_of(arrays: Mapping[str, NDArray], folder: str, kind: type[NamedTuple]) -> dict[str, NDArray]:
@@ -156,9 +247,13 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
     if not path.exists():
         return {}
     try:
+        with ZipFile(path) as packed:
+            size = sum(entry.file_size for entry in packed.infolist())
+        if size > MOST_BYTES:
+            raise ValueError(f"it has {size / 1e9:.1f} GB")
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, EOFError, ValueError, BadZipFile) as error:
+    except Exception as error:  # Of a damaged file, zipfile and NumPy raise errors of many kinds, also MemoryError.
         raise UserError(
             f"The file {path} is damaged ({type(error).__name__}); delete it to have the report without it."
         ) from error

@@ -1,24 +1,23 @@
 """The report of a run, made only from the files in its folder. Its charts are in `gapclose.report.figures`."""
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+import yaml
 
 from gapclose.command_lines import train_command
 from gapclose.errors import UserError
+from gapclose.evaluation.metrics_file import MODELS, check_metrics
 from gapclose.evaluation.tables import CAPTION, COLUMNS, published_rows, results_rows
 from gapclose.files import finite
 from gapclose.report.figures import run_sections
 from gapclose.report.headline import headline, story
 from gapclose.report.page import PAGE, write_page
 from gapclose.report.player import player_data
-from gapclose.report.record import MAPS, MODELS, PLANS, read_arrays, read_plans
+from gapclose.report.record import MAPS, PLANS, read_maps, read_plans
+from gapclose.stored import parse_json, parse_yaml
 
-Content = TypeVar("Content", DictConfig, ListConfig)
+Content = TypeVar("Content", dict, list)
 
 
 def write_run_report(folder: Path, metrics: dict[str, Any] | None = None) -> Path:
@@ -32,20 +31,19 @@ def write_run_report(folder: Path, metrics: dict[str, Any] | None = None) -> Pat
         UserError: the files of the run are damaged, or not from train.py.
     """
     metrics = read_metrics(folder / "metrics.json") if metrics is None else finite(metrics)
-    config = read_yaml(folder / "config.yaml", DictConfig)
+    config = read_yaml(folder / "config.yaml", dict)
     text = page_text(metrics, folder / "metrics.json")
     world, plans = read_plans(folder / PLANS) or (None, None)
-    epochs = OmegaConf.select(config, "finetune.epochs")
     return write_page(
         folder / PAGE,
         "run.html",
-        run_sections(folder, metrics, epochs, world, plans, read_arrays(folder / MAPS)),
-        player_data(world, plans, OmegaConf.select(config, "mpc.replan_every")) if world else None,
+        run_sections(folder, metrics, number_in(config, "finetune", "epochs"), world, plans, read_maps(folder / MAPS)),
+        player_data(world, plans, number_in(config, "mpc", "replan_every")) if world else None,
         **text,
         columns=COLUMNS,
         caption=CAPTION,
         command=command(folder),
-        settings=OmegaConf.to_yaml(config),
+        settings=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     )
 
 
@@ -56,16 +54,20 @@ def read_metrics(path: Path) -> dict[str, Any]:
         UserError: they are damaged, or not from train.py.
     """
     try:
-        metrics = json.loads(path.read_text())
-        if any(name in metrics for name in MODELS) and "finetune" in metrics:
-            return metrics
-        raise UserError(f"{path} is not from train.py; give the folder of a run of train.py, or of a sweep.")
-    except (OSError, ValueError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
+        metrics = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}); delete the run's folder and run it again."
         ) from error
+    if not isinstance(metrics, dict) or not any(name in metrics for name in MODELS) or "finetune" not in metrics:
+        raise UserError(f"{path} is not from train.py; give the folder of a run of train.py, or of a sweep.")
+    try:
+        check_metrics(metrics)
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not as train.py writes it ({error}); delete the run's folder and run it again."
+        ) from error
+    return finite(metrics)
 
 
 def page_text(metrics: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -91,14 +93,21 @@ def read_yaml(path: Path, kind: type[Content]) -> Content:
         UserError: the file is damaged.
     """
     try:
-        content = OmegaConf.load(path) if path.exists() else kind([] if kind is ListConfig else {})
+        content = parse_yaml(path.read_text(encoding="utf-8")) if path.exists() else kind()
         if not isinstance(content, kind):
             raise ValueError(f"it is not a {kind.__name__}")
         return content
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}); delete it to have the report without it."
         ) from error
+
+
+def number_in(config: dict[str, Any], group: str, key: str) -> int | None:
+    """An integer setting of a group; none if the configuration lacks it, or has something else there."""
+    settings = config.get(group)
+    value = settings.get(key) if isinstance(settings, dict) else None
+    return value if type(value) is int else None
 
 
 def facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
@@ -118,7 +127,7 @@ def facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 def command(folder: Path) -> str | None:
     """The command that repeats the run; none if Hydra's record is missing or only says that the run was resumed."""
     given = folder / ".hydra" / "overrides.yaml"
-    overrides = [str(override) for override in read_yaml(given, ListConfig)]
+    overrides = [str(override) for override in read_yaml(given, list)]
     if not given.exists() or any(override.startswith("resume=") for override in overrides):
         return None
     return train_command(*overrides)

@@ -65,8 +65,8 @@ def by_run(results: SweepResults) -> pd.DataFrame:
     evaluated = [(run, model) for run in results.runs for model in run.evaluated_models]
     rows = []
     for run, model in [(run, model) for run, model in evaluated if model != "oracle"] or evaluated:
-        result = run.metrics[model]["open_loop"]
-        outcome = {"success": result["success_rate"], "model error": result["world_model_error"]}
+        error = run.metrics[model]["open_loop"].get("world_model_error")
+        outcome = {"success": run.outcomes[model, "open_loop"].success.mean(), "model error": error}
         rows.append({**{key: run.value(key) for key in results.keys}, "seed": run.seed, "folder": run.folder} | outcome)
     return pd.DataFrame(rows)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gapclose.evaluation.metrics_file import ways_of
 from gapclose.evaluation.paired import Paired, compare_errors, compare_rates
 from gapclose.evaluation.statistics import Estimate, mean_interval, rate_interval, ratio_interval
 from gapclose.progress import track
@@ -184,8 +185,7 @@ def run_metrics(metrics: dict[str, Any], model: str) -> dict[str, Any]:
 
 def durations(metrics: dict[str, Any], model: str) -> dict[str, Any]:
     """The seconds that a run took, and those of its planning by way to execute."""
-    ways = {way: result for way, result in metrics[model].items() if isinstance(result, dict)}
-    planning = {f"planning, {way}": result.get("planning_seconds") for way, result in ways.items()}
+    planning = {f"planning, {way}": result.get("planning_seconds") for way, result in ways_of(metrics[model]).items()}
     return {"run": metrics.get("wall_clock_seconds"), **planning}
 
 

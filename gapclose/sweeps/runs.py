@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
-import yaml
 
 from gapclose.errors import UserError
+from gapclose.evaluation.metrics_file import check_metrics, ways_of
 from gapclose.evaluation.outcomes import read_outcomes
 from gapclose.overrides import key_and_value
 from gapclose.progress import track
+from gapclose.stored import parse_json, parse_yaml
 
 SEPARATE_KEYS = ("planner", "planner.horizon")
 """Planner settings that remain keys of their own where a planner is described by all its settings."""
@@ -62,7 +63,7 @@ class Run(NamedTuple):
         if key in self.choices:
             return canonical(self.choices[key])
         if not self.config and key in self.named:
-            return canonical(yaml.safe_load(self.named[key]))
+            return canonical(parse_value(self.named[key]))
         return canonical(select(self.config, key, ""))
 
 
@@ -87,6 +88,14 @@ def canonical(value: Any) -> Value:
     if isinstance(value, bool) or value is None or isinstance(value, list | dict):
         return json.dumps(value)
     return value if isinstance(value, int) else str(value)
+
+
+def parse_value(text: str) -> Any:
+    """The value that an override gives, read as YAML, or the text itself if it is none."""
+    try:
+        return parse_yaml(text)
+    except ValueError:
+        return text
 
 
 def order(value: Value) -> tuple[int, float, str]:
@@ -136,11 +145,15 @@ def read_run(path: Path, name: str) -> Run | Missing:
             return Missing(name, "failed", next(iter(read_text(path / "error.txt").splitlines()), "").strip())
         return Missing(name, "unfinished")
     try:
-        metrics = json.loads((path / "metrics.json").read_text())
+        metrics = parse_json((path / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return Missing(name, "damaged", f"metrics.json cannot be read ({error})")
     if not isinstance(metrics, dict) or "finetune" not in metrics:
         return Missing(name, "left out", "it is not a run of train.py")
+    try:
+        check_metrics(metrics)
+    except ValueError as error:
+        return Missing(name, "damaged", f"metrics.json is not as train.py writes it ({error})")
     named, config = command_line_values(path), read_yaml(path / "config.yaml", dict)
     # A run resumed by resume=DIR has the options of the resuming command in .hydra, not its own.
     choices = (
@@ -154,29 +167,22 @@ def read_run(path: Path, name: str) -> Run | Missing:
         check(run)
     except UserError as error:
         return Missing(name, "damaged", str(error).partition(";")[0].replace(f"{path}/", ""))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return Missing(name, "damaged", f"metrics.json or tasks.csv is incomplete ({type(error).__name__}: {error})")
     if not run.evaluated_models:
         return Missing(name, "left out", "its model was not evaluated; see its evaluation.models")
     return run
 
 
 def check(run: Run) -> None:
-    """Checks that the metrics and outcomes of a run are complete.
+    """Checks that the outcomes of a run are those of all tasks in its metrics.
 
     Raises:
-        UserError: an outcome is missing or not 0 or 1.
-        KeyError: a metric is missing.
+        UserError: an outcome is missing.
     """
-    int(run.seed)
     for model in run.evaluated_models:
-        for way, result in run.metrics[model].items():
+        for way, result in ways_of(run.metrics[model]).items():
             num_rows = len(run.outcomes.get((model, way), ()))
-            if isinstance(result, dict) and num_rows != result.get("num_tasks", num_rows):
-                raise UserError(f"tasks.csv has {num_rows} of {result['num_tasks']} tasks ({model}, {way})")
-        if not run.outcomes[model, "open_loop"].success.isin((0, 1)).all():
-            raise UserError(f"tasks.csv has successes of {model} other than 0 and 1")
-        run.metrics[model]["expert_error"], run.metrics[model]["open_loop"]["train_test_gap"]
+            if num_rows == 0 or num_rows != result.get("num_tasks", num_rows):
+                raise UserError(f"tasks.csv has {num_rows} of {result.get('num_tasks', 'all')} tasks ({model}, {way})")
 
 
 def read_text(path: Path) -> str:
@@ -190,8 +196,8 @@ def read_text(path: Path) -> str:
 def read_yaml(path: Path, kind: type[Content]) -> Content:
     """Reads a YAML file; empty if it is damaged, missing or of another kind."""
     try:
-        content = yaml.load(read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError):
+        content = parse_yaml(read_text(path))
+    except ValueError:
         return kind()
     return content if isinstance(content, kind) else kind()
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gapclose.command_lines import shell_path
 from gapclose.data.trajectories import Trajectories
+from gapclose.evaluation.metrics_file import write_metrics
 from gapclose.evaluation.outcomes import outcomes, write_outcomes
 from gapclose.evaluation.paired import compare_models, entries, in_words
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
@@ -20,7 +21,6 @@ from gapclose.evaluation.tables import (
     results_rows,
     what_changed,
 )
-from gapclose.files import write_json
 from gapclose.logging.recording import log_results
 from gapclose.logging.results import Files, Results
 from gapclose.models.world_model import WorldModel
@@ -80,7 +80,7 @@ def evaluate_and_save(
         OmegaConf.save(comparison.config, subfolder / "config.yaml")
         chosen = {name: model for name, model in models.items() if name in comparison.evaluation.models}
         arguments = (comparison.evaluation, comparison.config, subfolder, chosen, trajectories, [], began)
-        write_json(subfolder / "metrics.json", save_results(setup, *arguments).metrics)
+        write_metrics(subfolder / "metrics.json", save_results(setup, *arguments).metrics)
     if (folder / "metrics.json").exists():
         return None
     results = save_results(setup, setup.evaluation, config, folder, models, trajectories, by_epoch, began)

@@ -15,8 +15,8 @@ from gapclose.command_lines import resuming_command
 from gapclose.conf_files import unknown_targets
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import Interrupted
+from gapclose.evaluation.metrics_file import write_metrics
 from gapclose.explanation import naming_file
-from gapclose.files import write_json
 from gapclose.logging.recording import recording
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
@@ -99,7 +99,7 @@ def train(setup: TrainSetup, config: DictConfig, folder: Path, began: float) -> 
         models = {name: trained.models[name] for name in trained.models if name in setup.evaluation.models}
         metrics = evaluate_and_save(setup, config, folder, models, trained.trajectories, trained.history, logger, began)
     if metrics is not None:
-        write_json(folder / "metrics.json", metrics)
+        write_metrics(folder / "metrics.json", metrics)
     print(f"Everything is in {folder}.")
 
 

@@ -15,6 +15,7 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.evaluation.gap import METRICS, WAYS, HeldOut, measure_gap, policy_alone
+from gapclose.evaluation.metrics_file import MODELS
 from gapclose.logging.metrics import flatten
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
@@ -25,9 +26,6 @@ from gapclose.runs.setup.parts import pick_device
 from gapclose.seeds import generator
 
 log = logging.getLogger(__name__)
-
-MODELS = ("baseline", "finetuned", "oracle")
-"""The models of a run, in the order of its results."""
 
 
 class Evaluation:

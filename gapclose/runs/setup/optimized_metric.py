@@ -1,11 +1,12 @@
 """The setting `optimized_metric`: the number in metrics.json that a search optimises."""
 
-import json
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from gapclose.errors import UserError
+from gapclose.evaluation.metrics_file import check_metrics
+from gapclose.stored import parse_json
 
 
 def optimized_value(folder: Path, metric: str | None) -> float | None:
@@ -14,13 +15,25 @@ def optimized_value(folder: Path, metric: str | None) -> float | None:
     Args:
         folder: folder of the run.
         metric: path of the number, such as `finetuned/open_loop/world_model_error`; `None` if nothing is optimised.
+
+    Raises:
+        UserError: the file is damaged, or has no such number.
     """
     path = folder / "metrics.json"
     if metric is None or not path.exists():  # Only the first process of a distributed run writes it.
         return None
-    value: Any = json.loads(path.read_text())
-    for name in metric.split("/"):
-        value = value[name]
+    try:
+        value: Any = parse_json(path.read_text(encoding="utf-8"))
+        check_metrics(value)
+        for name in metric.split("/"):
+            value = value[name]
+        if not isinstance(value, float | int | None):
+            raise ValueError(f"{metric} is {value!r:.60}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} does not contain optimized_metric={metric} as train.py writes it ({type(error).__name__}: "
+            f"{error}); delete the run's folder and run it again."
+        ) from error
     return value
 
 
