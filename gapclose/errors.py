@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from gapclose.printable import printable
 from gapclose.streams import make_printing_safe
 
 
@@ -24,7 +25,7 @@ class Interrupted(BaseException):
 
 def fail(sentence: str) -> NoReturn:
     """Prints the sentence and exits with code 1."""
-    print(f"Error: {sentence}", file=sys.stderr)
+    print(f"Error: {printable(sentence)}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -5,15 +5,14 @@ The means over tasks are in metrics.json.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from gapclose.csv_files import read_csv, write_csv
 from gapclose.errors import UserError
-from gapclose.files import replacing
 
 if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
     from gapclose.envs.simulator import Simulator
@@ -50,8 +49,7 @@ def outcomes(executions: Mapping[str, Mapping[str, Execution]], simulator: Simul
 
 def write_outcomes(path: Path, table: pd.DataFrame) -> None:
     """Writes the table as CSV, atomically."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(path, table)
 
 
 def read_outcomes(path: Path) -> pd.DataFrame:
@@ -62,7 +60,7 @@ def read_outcomes(path: Path) -> pd.DataFrame:
     """
     try:
         text = path.read_text()
-        table = pd.read_csv(io.StringIO(text))
+        table = read_csv(text)
     except (OSError, ValueError) as error:
         raise UserError(
             f"The file {path} cannot be read ({error}); delete the run's folder and run it again."

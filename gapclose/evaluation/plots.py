@@ -24,6 +24,7 @@ from PIL import Image
 
 from gapclose.evaluation.statistics import Estimate
 from gapclose.files import replacing
+from gapclose.printable import printable
 
 if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
     from gapclose.envs.simulator import Simulator
@@ -44,6 +45,11 @@ def save(figure: Figure, path: Path) -> Path:
     finally:
         plt.close(figure)
     return path
+
+
+def literal(text: str) -> str:
+    """Text for a picture as it is; Matplotlib takes text between two dollars for a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def means_and_bars(estimates: Iterable[Estimate]) -> tuple[list[float], np.ndarray]:

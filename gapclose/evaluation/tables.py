@@ -6,8 +6,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gapclose.evaluation.statistics import Estimate, number
+from gapclose.printable import printable
 
 COLUMNS = ["model", "executed", "success [95 %]", "distance", "promised", "model error", "gap", "time"]
 TITLES = {
@@ -98,15 +100,21 @@ def print_table(
     grouped: bool = True,
 ) -> None:
     """Prints a table; if `grouped`, successive rows with the same first cell form a section."""
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", padding=(0, 0, 0, 1))
+    table = Table(
+        title=literal(title, "table.title"),
+        title_justify="left",
+        caption=literal(caption, "table.caption"),
+        caption_justify="left",
+        padding=(0, 0, 0, 1),
+    )
     for index, column in enumerate(columns):
         wrapped = {"max_width": 32, "overflow": "fold"} if index == 0 else {"no_wrap": True}
-        table.add_column(column, justify="left" if index < 2 else "right", **wrapped)
+        table.add_column(literal(column), justify="left" if index < 2 else "right", **wrapped)
     previous = None
     for row in rows:
         if grouped and previous not in (None, row[0]):
             table.add_section()
-        table.add_row("" if grouped and row[0] == previous else row[0], *row[1:])
+        table.add_row(*map(literal, ["" if grouped and row[0] == previous else row[0], *row[1:]]))
         previous = row[0]
     console = console or Console()
     # A file has no width to fit into, and on a narrow terminal a cut table is useless, too.
@@ -114,6 +122,11 @@ def print_table(
     if width > console.width or not console.is_terminal:
         console = Console(file=console.file, width=width, force_terminal=console.is_terminal)
     console.print(table)
+
+
+def literal(text: str, style: str = "") -> Text:
+    """Text to print as it is; in plain strings, Rich takes words in brackets for styles, or in colons for emoji."""
+    return Text(printable(text), style)
 
 
 def held_out_by_epoch(metrics: dict[str, Any], epochs: int | None) -> dict[int, dict[str, Any]]:

@@ -7,6 +7,7 @@ are in `gapclose.report.sweep_figures`.
 """
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from gapclose.errors import UserError
 from gapclose.evaluation.metrics_file import MODELS
 from gapclose.evaluation.tables import held_out_by_epoch
+from gapclose.printable import printable
 from gapclose.report.player import NAMES
 from gapclose.report.record import Plans, World
 
@@ -216,7 +218,7 @@ def training_section(folder: Path) -> Section | None:
             values = pd.to_numeric(table[name], errors="coerce").where(lambda values: values > 0)
             if name.endswith(("loss", "expert_error")) and values.count() > 1:
                 logged = values.notna()
-                traces.append(go.Scatter(x=table["step"][logged], y=values[logged], name=name, mode="lines"))
+                traces.append(go.Scatter(x=table["step"][logged], y=values[logged], name=literal(name), mode="lines"))
     if not traces:
         return None
     axes = dict(xaxis=dict(title="gradient step"), yaxis=dict(type="log", exponentformat="power", dtick=1))
@@ -238,6 +240,11 @@ def read_curves(path: Path) -> pd.DataFrame:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}); delete it to have the report without it."
         ) from error
+
+
+def literal(text: str) -> str:
+    """Text in a chart as it is; Plotly takes words in angle brackets for styles and links."""
+    return escape(printable(text), quote=False)
 
 
 def plan_mark(position: NDArray, name: str, own: bool) -> go.Scatter:

@@ -13,6 +13,7 @@ from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
 from gapclose.files import replacing
+from gapclose.printable import printable
 from gapclose.report.figures import Section
 
 PAGE = "report.html"
@@ -42,7 +43,7 @@ def write_page(
         **content,
     )
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(printable(text), encoding="utf-8")
     return path
 
 

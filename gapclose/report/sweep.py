@@ -109,7 +109,7 @@ def run_row(run: dict[str, Any], keys: list[str], folder: Path) -> dict[str, Any
 
 def link_to(path: Path) -> str:
     """The link to a file relative to the report; names of folders may contain `%`, `#`, or look like `http:`."""
-    return f"./{quote(path.as_posix(), safe='/=,')}"
+    return f"./{quote(path.as_posix(), safe='/=,', errors='surrogateescape')}"
 
 
 def missing_row(run: Missing, folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gapclose.evaluation.statistics import Estimate
-from gapclose.report.figures import Section, chart
+from gapclose.report.figures import Section, chart, literal
 from gapclose.sweeps.effects import SEED, crossed, pair_means, without_oracle
 from gapclose.sweeps.results import Setting
 from gapclose.sweeps.runs import Value
@@ -51,7 +51,7 @@ def outcome_section(settings: Sequence[tuple[str, Mapping[str, Estimate]]]) -> S
     Args:
         settings: names, which need not differ, and estimates by measure; the best setting first.
     """
-    names = [name for name, _ in settings]
+    names = [literal(name) for name, _ in settings]
     shown = {
         "success": [
             ("success", "open loop", "circle", "var(--executed)"),
@@ -111,11 +111,11 @@ def effects_section(main_effects: Mapping[str, Mapping[Value, Estimate]]) -> Sec
         traces.append(
             go.Scatter(
                 x=[value.mean for value in effect.values()],
-                y=[key] * len(effect),
+                y=[literal(key)] * len(effect),
                 mode="lines+markers",
                 line=line,
                 marker=dict(size=9),
-                text=[f"{key}={value}: {estimate:.2f}" for value, estimate in effect.items()],
+                text=[f"{literal(f'{key}={value}')}: {estimate:.2f}" for value, estimate in effect.items()],
                 hovertemplate="%{text}<extra></extra>",
                 showlegend=False,
             )
@@ -138,7 +138,7 @@ def parallel_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
         values = ordered(table[key])
         codes = as_text(table[key]).map({value: code for code, value in enumerate(values)})
         ticks = dict(tickvals=list(range(len(values))), ticktext=values)
-        dimensions.append(dict(label=key, values=codes, range=[-0.2, len(values) - 0.8], **ticks))
+        dimensions.append(dict(label=literal(key), values=codes, range=[-0.2, len(values) - 0.8], **ticks))
     dimensions.append(dict(label="success", values=table["success"], range=[0, 1]))
     error = pd.to_numeric(table["model error"], errors="coerce")
     if (error > 0).all():
@@ -166,17 +166,20 @@ def heat_section(settings: Sequence[Setting], keys: Sequence[str]) -> Section | 
     for x, y in pairs[:MOST_MAPS]:
         means = pair_means(settings, y, x, "success")
         heat = go.Heatmap(
-            x=[text(value) for value in means.columns],
-            y=[text(value) for value in means.index],
+            x=[literal(text(value)) for value in means.columns],
+            y=[literal(text(value)) for value in means.index],
             z=means.to_numpy(),
             zmin=0,
             zmax=1,
             colorscale="Viridis",
             texttemplate="%{z:.2f}",
             colorbar=dict(thickness=10, outlinewidth=0),
-            hovertemplate=f"{x}=%{{x}}, {y}=%{{y}}: %{{z:.2f}}<extra></extra>",
+            hovertemplate=f"{literal(x)}=%{{x}}, {literal(y)}=%{{y}}: %{{z:.2f}}<extra></extra>",
         )
-        axes = dict(xaxis=dict(title=x, type="category"), yaxis=dict(title=y, type="category", automargin=True))
+        axes = dict(
+            xaxis=dict(title=literal(x), type="category"),
+            yaxis=dict(title=literal(y), type="category", automargin=True),
+        )
         charts.append(chart(f"{x} and {y}", [heat], height=140 + 40 * max(len(means), 3), **axes))
     if not charts:
         return None

@@ -1,10 +1,13 @@
 """Writes the results of a sweep into a Markdown page: tables, sentences and pictures between two marks."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from gapclose.errors import UserError
 from gapclose.files import replacing
+from gapclose.printable import printable
 from gapclose.sweeps.plots import draw_sweep, plot_methods
 from gapclose.sweeps.results import Setting, has_control
 from gapclose.sweeps.table import by_condition, caption, sentences, table_of
@@ -39,9 +42,9 @@ def methods_content(path: Path, settings: Sequence[Setting]) -> Iterator[str]:
     yield f"![Success and model error of all methods]({picture.name})"
     columns, rows = table_of(settings)
     for condition in by_condition(settings):
-        yield f"### {condition}"
+        yield f"### {literal(condition)}"
         yield markdown_table(columns[1:], [row[1:] for row in rows if row[0] == condition])
-    yield "\n".join(f"- {sentence}" for sentence in sentences(settings))
+    yield "\n".join(f"- {literal(sentence)}" for sentence in sentences(settings))
     yield f"{sentence_case(caption(settings))}."
 
 
@@ -50,15 +53,21 @@ def plain_content(path: Path, settings: Sequence[Setting]) -> Iterator[str]:
     yield markdown_table(*table_of(settings))
     yield f"{sentence_case(caption(settings))}."
     if lines := sentences(settings):
-        yield "\n".join(f"- {sentence}" for sentence in lines)
+        yield "\n".join(f"- {literal(sentence)}" for sentence in lines)
     for title, picture in draw_sweep(settings, path.parent, f"{path.stem}_").items():
-        yield f"![{title}]({picture.name})"
+        yield f"![{literal(title)}]({quote(picture.name)})"
 
 
 def markdown_table(columns: list[str], rows: list[list[str]]) -> str:
     """Formats a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(literal, line)) + " |" for line in lines)
+
+
+def literal(text: str) -> str:
+    """Text in Markdown as it is: no HTML, no end of a cell or line."""
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", printable(text)).replace("|", r"\|")
+    return " ".join(text.splitlines())
 
 
 def sentence_case(text: str) -> str:

@@ -1,5 +1,6 @@
 """Pictures of a sweep: all methods by condition; heat maps and main effects of the varied keys."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from glob import escape
@@ -14,7 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.transforms import Transform
 
-from gapclose.evaluation.plots import ERROR, SUCCESS, means_and_bars, save
+from gapclose.evaluation.plots import ERROR, SUCCESS, literal, means_and_bars, save
 from gapclose.evaluation.statistics import number
 from gapclose.sweeps.effects import crossed, effects, levels, main_effect, pair_means, without_oracle
 from gapclose.sweeps.results import Setting
@@ -25,6 +26,8 @@ SHOWN = {"success": "success rate", "model error": "model error under planning (
 """The measures in heat maps and main effects, with the titles of their axes."""
 DIVERGED = 1e4
 """Errors above this multiple of the median come from diverged rollouts; drawn to scale they would hide the others."""
+MAX_NAME = 60
+"""How many characters of the names of two keys the name of a file has; file systems allow 255 bytes."""
 
 
 def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
@@ -69,7 +72,7 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
             axes.grid(axis="x", alpha=0.3)
         panels[0, column].set(title=wrapped(condition), xlim=(-0.03, 1.03), xlabel="success rate")
         panels[1, column].set(xscale="log", xlabel=SHOWN["model error"])
-    panels[0, 0].set_yticks(list(heights.values()), list(heights))
+    panels[0, 0].set_yticks(list(heights.values()), list(map(literal, heights)))
     panels[0, 0].set_ylim(0.4, len(methods) + 0.6)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
@@ -113,7 +116,8 @@ def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> d
         if crossed(settings, first, second):
             # The key with more values goes across, where there is more room.
             down, across = sorted((first, second), key=lambda key: len(levels(settings, key)))
-            path = folder / f"{prefix}heatmap_{titles[first]}_{titles[second]}.png".replace("/", "_")
+            name = re.sub(r"[^\w.-]", "_", f"{titles[first]}_{titles[second]}")[:MAX_NAME]
+            path = folder / f"{prefix}heatmap_{name}.png"
             title = f"{titles[first]} against {titles[second]}"
             pictures[title] = plot_heat_maps(settings, {down: titles[down], across: titles[across]}, path)
     for name in ("main_effects", "heatmap_*"):
@@ -139,7 +143,7 @@ def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Pa
         draw_cells(figure, axes, pair_means(settings, down, across, name).to_numpy(), name, largest)
         label_ticks(axes, columns, 0.9 * len(columns))
         axes.set_yticks(range(len(rows)), [wrapped(value) for value in rows])
-        axes.set(xlabel=titles[across], ylabel=titles[down])
+        axes.set(xlabel=literal(titles[across]), ylabel=literal(titles[down]))
         axes.set_title(title, fontsize=11)
     figure.suptitle("Means over all finished runs with these two values", fontsize=11)
     return save(figure, path)
@@ -147,7 +151,7 @@ def plot_heat_maps(settings: Sequence[Setting], titles: dict[str, str], path: Pa
 
 def wrapped(value: Value) -> str:
     """Wraps a value into short lines, since the description of a planner has many words."""
-    return textwrap.fill(str(value), 30, break_long_words=False, break_on_hyphens=False)
+    return literal(textwrap.fill(str(value), 30, break_long_words=False, break_on_hyphens=False))
 
 
 def name_height(values: Sequence[Value]) -> float:
@@ -226,7 +230,7 @@ def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path:
             axes.errorbar(range(len(means)), means, bars, **line)
             axes.grid(alpha=0.3)
         label_ticks(panels[1, column], list(both[0]), widths[column])
-        panels[1, column].set(xlabel=title, xlim=(-0.5, len(both[0]) - 0.5))
+        panels[1, column].set(xlabel=literal(title), xlim=(-0.5, len(both[0]) - 0.5))
     panels[0, 0].set(ylabel=SHOWN["success"], ylim=(-0.03, 1.03))
     panels[1, 0].set_ylabel(SHOWN["model error"])
     if any_error:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from gapclose.csv_files import write_csv
 from gapclose.errors import UserError
 from gapclose.evaluation.tables import print_table
-from gapclose.files import replacing
+from gapclose.printable import printable
 from gapclose.sweeps.csv_tables import summary, timings
 from gapclose.sweeps.page import write_page
 from gapclose.sweeps.plots import draw_sweep
@@ -46,7 +47,7 @@ def summarize_sweep(folder: Path, page: Path | None = None) -> SweepResults:
     title = ", ".join(filter(None, [f"{folder}: {len(runs)} run{'s' * (len(runs) != 1)}", count_states(missing)]))
     print_table(rows, title, columns, caption(settings), grouped=has_control(settings))
     for sentence in sentences(settings):
-        print(sentence)
+        print(printable(sentence))
     print_missing(missing)
     for name, table in {"summary.csv": summary(settings), "timings.csv": timings(settings)}.items():
         write_csv(folder / name, table)
@@ -54,12 +55,6 @@ def summarize_sweep(folder: Path, page: Path | None = None) -> SweepResults:
     if page:
         write_page(page, settings)
     return results
-
-
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table to a file, atomically."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def write_missing(folder: Path, missing: Sequence[Missing]) -> None:
@@ -74,7 +69,7 @@ def print_missing(missing: Sequence[Missing]) -> None:
     """Prints the runs without results that have a reason."""
     explained = [run for run in missing if run.reason]
     for run in explained[:NAMED]:
-        print(f"{run.folder} {run.state}: {run.reason}")
+        print(printable(f"{run.folder} {run.state}: {run.reason}"))
     if len(explained) > NAMED:
         print(f"… and {len(explained) - NAMED} others: failures.csv")
 

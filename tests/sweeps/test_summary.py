@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -6,9 +7,11 @@ import pandas as pd
 import pytest
 
 from gapclose.errors import UserError
+from gapclose.report.sweep import write_sweep_report
 from gapclose.sweeps import __main__ as sweep_command
 from gapclose.sweeps import summary as sweep
 from gapclose.sweeps.page import BEGIN, END, write_page
+from gapclose.sweeps.plots import MAX_NAME
 from tests.sweeps.conftest import leave_run, read_settings
 
 
@@ -123,6 +126,37 @@ def test_files_and_folders_without_runs_are_an_error_in_one_sentence(tmp_path, c
         assert (code, out) == (1, "")
         assert err.startswith(f"Error: {begin}")
         assert err.count("\n") == 1
+
+
+def test_markup_and_codes_from_files_are_shown_as_they_are_or_not_at_all(tmp_path, call, no_pictures):
+    folder = tmp_path / "[old] sweep :smile: [/bold]"
+    for value, rate in {"[red]a[/red]": 1, "=1+1": 2, "[/bold]": 3}.items():
+        leave_run(folder, ["finetune=online", f"env='{value}'"], 0, [1] * rate + [0] * (4 - rate), [0.1] * 4)
+    (folder / "job" / ".hydra").mkdir(parents=True)
+    (folder / "job" / "error.txt").write_text("\x1b[31mred\x1b]0;title\x07\n")
+    code, out, err = call(folder, "--page", tmp_path / "page.md")
+    assert (code, err) == (0, "")
+    assert "[old] sweep :smile: [/bold]: 3 runs" in out
+    for value in ("[red]a[/red]", "=1+1", "[/bold]"):
+        assert re.search(rf"^│ *{re.escape(value)} *│", out, re.MULTILINE)
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert pd.read_csv(folder / "summary.csv")["env"].tolist() == ["'=1+1", "[/bold]", "[red]a[/red]"]
+    assert "\x1b" not in (folder / "failures.csv").read_text()
+
+
+def test_pictures_page_and_report_are_made_whatever_keys_and_values_contain(tmp_path):
+    folder = tmp_path / "sweep"
+    for value in ("a$b$c", r"$\frac", "a_b|<script>x", r"\x1b[2J", r"\0"):
+        for horizon in (25, 50):
+            settings = ["finetune=online", f'env.a$b$/{"x" * 80}|<script>x="{value}"', f"planner.horizon={horizon}"]
+            leave_run(folder, settings, 0, [1, 0], [0.1] * 2)
+    results = sweep.summarize_sweep(folder, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    report = write_sweep_report(folder, results).read_text(encoding="utf-8")
+    assert "<script>x" not in page + report
+    assert len({line.replace(r"\|", "").count("|") for line in page.splitlines() if line.startswith("|")}) == 1
+    assert [len(path.name) for path in folder.glob("heatmap_*.png")] == [len("heatmap_.png") + MAX_NAME]
 
 
 def test_help_names_the_command(call):

@@ -20,6 +20,7 @@ from gapclose.errors import UserError, describe_file_error, fail
 from gapclose.explanation import explain, one_line
 from gapclose.files import replacing
 from gapclose.overrides import NEUTRAL_SETTINGS
+from gapclose.printable import printable
 from gapclose.processes import end_with_parent, external_starter, is_distributed, is_first_process
 from gapclose.runs.command_line.optuna_search import check_search, continue_study
 from gapclose.runs.setup.optimized_metric import optimized_value
@@ -158,7 +159,7 @@ def summarize(folder: Path) -> str | None:
         results = summarize_sweep(folder)
         print(f"Open {write_sweep_report(folder, results)} in a browser.")
     except UserError as error:
-        print(error)
+        print(printable(str(error)))
     except Exception as error:
         is_file_error = isinstance(error, OSError) and error.filename
         reason = describe_file_error(error) if is_file_error else f"{type(error).__name__}: {one_line(str(error))}"

@@ -26,6 +26,7 @@ from gapclose.logging.results import Files, Results
 from gapclose.models.world_model import WorldModel
 from gapclose.overrides import key_of
 from gapclose.planning.execution import Execution
+from gapclose.printable import printable
 from gapclose.report.maps import make_maps
 from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
 from gapclose.report.run import write_run_report
@@ -130,7 +131,7 @@ def save_results(
     print_table(
         rows, f"{metrics['env']}, {len(evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
     )
-    print(what_changed(metrics))
+    print(printable(what_changed(metrics)))
     if compared:
         by_column = compared["open_loop"]
         sentence = in_words("finetuned", "baseline", by_column["success"], by_column["world_model_error"])
