@@ -1,29 +1,36 @@
-"""Makes printing safe: a program that stops reading our output, or a character it cannot show, must not end a run."""
+"""Makes printing safe: a program that stops reading our output, a full disk or a character that cannot be shown must
+not end a run.
+"""
 
+import errno
 import io
 import os
 import sys
 
 
 class SafeStream(io.TextIOWrapper):
-    """A stream that replaces characters which its encoding lacks, and drops all text once nobody reads it."""
+    """A stream that replaces characters which its encoding lacks, and drops all text once it cannot be written."""
 
     def write(self, text: str) -> int:
         try:
             return super().write(text)
-        except BrokenPipeError:
-            self.drop()
+        except OSError as error:
+            self.drop(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
-        except BrokenPipeError:
-            self.drop()
+        except OSError as error:
+            self.drop(error)
 
-    def drop(self) -> None:
-        """Sends this and all further output nowhere."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+    def drop(self, error: OSError) -> None:
+        """Sends this and all further output nowhere; says so unless simply nobody reads it any more."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        if error.errno not in (errno.EPIPE, errno.EIO) and sys.stderr is not self:
+            print(f"The rest of the output is lost ({error.strerror}).", file=sys.stderr)
 
 
 def make_printing_safe() -> None:
@@ -33,5 +40,5 @@ def make_printing_safe() -> None:
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif type(stream) is io.TextIOWrapper:
-            safe = SafeStream(stream.buffer, stream.encoding, "replace", line_buffering=stream.line_buffering)
-            setattr(sys, name, safe)
+            how = dict(line_buffering=stream.line_buffering, write_through=stream.write_through)
+            setattr(sys, name, SafeStream(stream.buffer, stream.encoding, "replace", **how))
