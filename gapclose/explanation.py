@@ -54,12 +54,19 @@ def explain(error: BaseException) -> str | None:
             text = text.partition(internals)[0]
         advice = " --help lists all groups and settings." if text.startswith("Could not override") else ""
         return one_line(text) + advice
+    if is_unwritable_log(error):
+        return explain(error.__cause__)
     if isinstance(error, OSError) and error.filename:
         return (
             f"{describe_file_error(error)}; choose another path with data_dir=DIR or hydra.run.dir=DIR, or correct the "
             "path that you gave."
         )
     return None
+
+
+def is_unwritable_log(error: BaseException) -> bool:
+    """Whether Hydra cannot write the log of a run; its own message does not say where."""
+    return isinstance(error, ValueError) and isinstance(error.__cause__, OSError) and "configure handler" in str(error)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -73,10 +73,14 @@ def lead(config: DictConfig, folder: Path, resumed: bool) -> float | None:
         subfolder = comparison_folder(folder, entry)
         if (subfolder / "config.yaml").exists():
             require_same_config(stored_config(subfolder), comparison.config, subfolder)
+    if has_all_results(folder, setup.compared):
+        require_same_config(stored_config(folder), config, folder, COMPARISON_SETTINGS)
+        log.info("The run in %s is finished already; delete the folder to run it again.", folder)
+        complete_report(folder)
+        return optimized_value(folder, config.get("optimized_metric"))
     with run_lock(folder, config, COMPARISON_SETTINGS):
-        if has_all_results(folder, setup.compared):
+        if has_all_results(folder, setup.compared):  # Another process has finished it meanwhile.
             log.info("The run in %s is finished already; delete the folder to run it again.", folder)
-            complete_report(folder)
         else:
             try:
                 train(setup, config, folder, began)

@@ -100,9 +100,12 @@ def train_once(
     Raises:
         UserError: the file is damaged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The processes of a distributed run train together; the first one holds the lock and decides for all of them.
-    lock = FileLock(f"{path}.lock") if rank() == 0 else nullcontext()
+    # The processes of a distributed run train together; the first one holds the lock and decides for all of them. Where
+    # the model exists there is nothing to lock, and the folder may be read-only.
+    lock = nullcontext()
+    if rank() == 0 and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock")
     with lock:
         if not from_first(path.exists):
             log.info("Training %s", path)
