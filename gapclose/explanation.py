@@ -1,7 +1,7 @@
 """Turns errors of Hydra, pydantic, PyTorch and the file system that a user can fix into one sentence."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,16 +87,24 @@ def naming_setting(key: str) -> Iterator[None]:
 
 
 @contextmanager
-def naming_file(path: str | Path) -> Iterator[None]:
-    """Raises errors in this context that have no explanation as a `UserError` about the configuration in the file.
+def naming_file(path: str | Path, given: Sequence[str] = ()) -> Iterator[None]:
+    """Raises errors in this context as a `UserError` about the configuration in the file.
 
-    For objects that are built from a stored configuration, which may have any content.
+    For objects that are built from a stored configuration, which may have any content. Errors that are explained
+    already, and name the file or a setting of the command line, are left as they are.
+
+    Args:
+        path: the file.
+        given: keys of the settings of the command line.
     """
     try:
         yield
     except Exception as error:
-        if explain(error) is not None:
-            raise
+        sentence = explain(error)
+        if sentence is not None:
+            if str(path) in sentence or any(key in sentence for key in given) or is_out_of_memory(error):
+                raise
+            raise UserError(f"{sentence.rstrip('.')}, with the configuration in {path}.") from error
         reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
         raise UserError(
             f"The configuration in {path} cannot be used ({reason}); give a file that this version of train.py wrote."

@@ -6,13 +6,19 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PARTIAL = re.compile(r"\..+\.\d+\.partial")
+from gapclose.errors import UserError
+
+PARTIAL = re.compile(r"\.(.+)\.\d+\.partial")
 """Names of temporary files: that of the final file, and the number of the process."""
+
+LARGEST_TEXT = 2**26
+"""Maximum size of text files in bytes."""
 
 
 @contextmanager
@@ -39,6 +45,41 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file that is to be read exists.
+
+    Raises:
+        UserError: it is no regular file, as reading a pipe would wait for ever, or it is a link to nothing, which
+            may lead to a folder that is not mounted.
+        OSError: the folder cannot be read.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise UserError(f"{path} is a link to a file that does not exist; correct or remove the link.") from error
+        return False
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise UserError(f"{path} is {what}; move it, or give the path of a file.")
+    return True
+
+
+def read_text(path: Path) -> str:
+    """Reads a small text file, whose contents may come from a stranger.
+
+    Raises:
+        UserError: it is no regular file.
+        ValueError: it is too large, or not UTF-8.
+        OSError: it cannot be read.
+    """
+    if not is_there(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if path.stat().st_size > LARGEST_TEXT:
+        raise ValueError("it is too large")
+    return path.read_text(encoding="utf-8")
+
+
 def write_error(error: Exception, path: Path, temporary: Path) -> OSError | None:
     """Returns the error of a failed write of `path` with this path in it; `None` if the error is another one.
 
@@ -57,10 +98,16 @@ def write_error(error: Exception, path: Path, temporary: Path) -> OSError | None
     return code and OSError(code, os.strerror(code), str(path))
 
 
-def remove_partial(folder: Path) -> None:
-    """Removes the temporary files that killed processes left in a folder, which no other process may be using."""
+def remove_partial(folder: Path, name: str | None = None) -> None:
+    """Removes the temporary files that killed processes left in a folder.
+
+    Args:
+        folder: the folder.
+        name: name of the final file; by default any. No other process may be writing such a file.
+    """
     for path in folder.glob(".*.partial"):
-        if PARTIAL.fullmatch(path.name):
+        final = PARTIAL.fullmatch(path.name)
+        if final and name in (None, final[1]):
             path.unlink(missing_ok=True)
 
 

@@ -13,6 +13,8 @@ from pydantic import ConfigDict, Field, PositiveInt, validate_call
 from gapclose.data.behaviours import Behaviour
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
+from gapclose.errors import UserError
+from gapclose.files import is_there, remove_partial
 from gapclose.progress import track
 from gapclose.user_code import code_of
 
@@ -72,17 +74,32 @@ class CollectedData:
         """Loads the trajectories, and collects them first if there is no file; of several concurrent runs, one does.
 
         Raises:
-            UserError: the file is damaged (see `Trajectories.load`).
+            UserError: the file is damaged (see `Trajectories.load`), or does not fit the settings.
         """
         path = self.path(simulator)
-        if not path.exists():  # Otherwise the folder may be read-only.
+        if not is_there(path):  # Otherwise the folder may be read-only.
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):
-                if not path.exists():
+                if not is_there(path):
+                    remove_partial(path.parent, path.name)
                     collect(simulator, self.behaviour, **self.settings).save(path)
                     what = f"{self.settings['num_trajectories']} {self.behaviour.name} trajectories"
                     log.info("Wrote %s to %s", what, path)
-        return Trajectories.load(path)
+        trajectories = Trajectories.load(path)
+        expected = (
+            self.settings["num_trajectories"],
+            self.settings["steps"],
+            simulator.state_dim,
+            simulator.action_dim,
+        )
+        held = (*trajectories.actions.shape[:2], trajectories.states.shape[2], trajectories.actions.shape[2])
+        if held != expected or {tensor.dtype for tensor in trajectories} != {torch.float32}:
+            raise UserError(
+                f"The data file {path} is of other data than its name says (trajectories, steps, numbers in a state "
+                f"and in an action are {held}, not {expected}, or not single precision); delete it, and the next run "
+                "collects the data again."
+            )
+        return trajectories
 
 
 def hash_of(settings: dict[str, Any], code: dict[str, str] | None = None) -> str:

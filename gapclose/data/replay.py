@@ -8,7 +8,9 @@ from pydantic import Field, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.data.trajectories import Trajectories
+from gapclose.errors import UserError
 from gapclose.files import replacing
+from gapclose.tensor_files import read_tensor_file
 
 LEAST_PRIORITY = 0.01
 """Constant added to each error to get a positive priority, as a multiple of the mean error."""
@@ -97,8 +99,9 @@ class ReplayBuffer:
         """Replaces the contents by those of another buffer.
 
         Raises:
-            ValueError: the other buffer has a different capacity.
+            ValueError: the other buffer has a different capacity, or the state is not one of a replay buffer.
         """
+        require_valid_state(state)
         if state["capacity"] != self.capacity:
             raise ValueError(
                 f"the state is that of a replay buffer of capacity {state['capacity']}, but this one has capacity "
@@ -115,5 +118,44 @@ class ReplayBuffer:
             torch.save(self.state_dict(), temporary)
 
     def load(self, path: Path) -> None:
-        """Replaces the contents by those of a file written by `save`."""
-        self.load_state_dict(torch.load(path, weights_only=True))
+        """Replaces the contents by those of a file written by `save`, which may come from a stranger.
+
+        Raises:
+            UserError: the file does not exist, is damaged, or is that of another replay buffer.
+            OSError: the file cannot be opened.
+        """
+        state = read_tensor_file(Path(path), "replay buffer", "give a file that ReplayBuffer.save wrote")
+        try:
+            self.load_state_dict(state)
+        except ValueError as error:
+            reason = str(error).rstrip(".")
+            raise UserError(f"{path} cannot be loaded, as {reason}; give the file of such a replay buffer.") from error
+
+
+def require_valid_state(state: dict[str, Any]) -> None:
+    """Raises `ValueError` unless the state is one of `ReplayBuffer.state_dict`."""
+    if not {"capacity", "added"} <= state.keys() <= {"capacity", "added", "states", "actions"}:
+        raise ValueError("it is not the state of a replay buffer")
+    if not all(type(state[name]) is int and 0 <= state[name] < 2**62 for name in ("capacity", "added")):
+        raise ValueError("capacity and added of the replay buffer are not both numbers")
+    states, actions = state.get("states"), state.get("actions")
+    if states is None and actions is None:
+        if state["added"]:
+            raise ValueError("the replay buffer lacks its trajectories")
+        return
+    for tensor in (states, actions):
+        if (
+            not isinstance(tensor, Tensor)
+            or tensor.dtype != torch.float32
+            or tensor.dim() != 3
+            or 0 in tensor.shape[1:]
+        ):
+            raise ValueError("states and actions of the replay buffer are not tensors [N, T+1, S] and [N, T, A]")
+        if not tensor.isfinite().all():
+            raise ValueError("the replay buffer holds NaN or infinite values")
+    rows = state["capacity"] // actions.shape[1]
+    if states.shape[:2] != (len(actions), actions.shape[1] + 1) or len(actions) != min(state["added"], rows):
+        raise ValueError(
+            f"the replay buffer holds states {list(states.shape)} and actions {list(actions.shape)} of "
+            f"{state['added']} trajectories, which do not fit together"
+        )

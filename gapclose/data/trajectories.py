@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gapclose.errors import UserError
-from gapclose.files import replacing
+from gapclose.explanation import one_line
+from gapclose.files import is_there, replacing
 
 
 class Window(NamedTuple):
@@ -82,22 +83,31 @@ class Trajectories(NamedTuple):
             UserError: the file is truncated or altered, or its shapes or values are invalid.
             OSError: the file cannot be opened.
         """
-        with path.open("rb"):  # For the system's own error if it cannot be opened.
-            pass
+        if not is_there(path):
+            raise UserError(f"There is no data file {path}; give the path of one.")
+        with path.open("rb"):
+            pass  # Whatever fails from here on is due to the contents.
         try:
             with safe_open(path, framework="pt") as file:
                 digest = (file.metadata() or {}).get("digest")
                 trajectories = cls(file.get_tensor("states"), file.get_tensor("actions"))
-        except SafetensorError as error:
+        except Exception as error:  # Also KeyError, RuntimeError and TypeError, for some data types.
             raise UserError(
-                f"The data file {path} cannot be read ({error}); delete it, and the next run collects the data again."
+                f"The data file {path} cannot be read ({one_line(str(error))[:100]}); delete it, and the next run "
+                "collects the data again."
             ) from error
         states, actions = trajectories
-        wrong = states.dim() != 3 or actions.dim() != 3 or 0 in states.shape or 0 in actions.shape
+        wrong = (
+            not (states.is_floating_point() and actions.is_floating_point())
+            or states.dim() != 3
+            or actions.dim() != 3
+            or 0 in states.shape
+            or 0 in actions.shape
+        )
         if wrong or states.shape[:2] != (len(actions), actions.shape[1] + 1):
             raise UserError(
-                f"The data file {path} holds states {list(states.shape)} and actions {list(actions.shape)}; "
-                "expected [N, T+1, S] and [N, T, A]."
+                f"The data file {path} holds states {list(states.shape)} and actions {list(actions.shape)}, of "
+                f"{states.dtype} and {actions.dtype}; expected floating-point numbers [N, T+1, S] and [N, T, A]."
             )
         if not (states.isfinite().all() and actions.isfinite().all()):
             raise UserError(f"The data file {path} holds NaN or infinite values; delete it, or correct its source.")

@@ -1,6 +1,7 @@
 """The identifier, name, group and tags of a W&B run; they stay the same when the run is resumed."""
 
 import json
+import re
 import secrets
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -8,9 +9,11 @@ from typing import NamedTuple, Self
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from pydantic import TypeAdapter
 
 from gapclose.command_lines import train_command
-from gapclose.files import replacing
+from gapclose.errors import UserError
+from gapclose.files import is_there, read_text, replacing
 from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_of
 
 IGNORED_SETTINGS = (*NEUTRAL_SETTINGS, "finetune", "model", "resume", "evaluation.models", "hydra")
@@ -38,12 +41,26 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, folder: Path, config: DictConfig) -> Self:
-        """Reads the identity stored in a run's folder, or makes a new one and stores it there."""
+        """Reads the identity stored in a run's folder, or makes a new one and stores it there.
+
+        Raises:
+            UserError: the stored one is damaged.
+        """
         path = folder / "wandb_run.json"
-        if not path.exists():
+        if not is_there(path):
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(cls.new(config)._asdict(), indent=2) + "\n")
-        return cls(**json.loads(path.read_text()))
+        try:
+            stored = TypeAdapter(cls).validate_json(read_text(path), strict=True)
+            if not re.fullmatch(r"[0-9a-f]{8}", stored.id):
+                raise ValueError("id is not of eight hexadecimal digits")
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"{path} is damaged, so the run cannot go on in W&B; delete it, and the run becomes a new one there."
+            ) from error
+        return stored
 
     @classmethod
     def new(cls, config: DictConfig) -> Self:

@@ -2,19 +2,21 @@
 
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import nn
 
 from gapclose.conf_files import require_plain
+from gapclose.data.replay import require_valid_state
 from gapclose.errors import UserError
-from gapclose.explanation import one_line
 from gapclose.files import replacing
 from gapclose.renamed import with_present_names
+from gapclose.tensor_files import damaged, read_tensor_file, require_dense, values_in
+
+ADVICE = "give a .ckpt file that train.py wrote"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -23,6 +25,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Removes nothing: a stage overwrites its files, and Lightning has the path from the resumed checkpoint."""
 
 
 class StoreConfig(Callback):
@@ -56,45 +61,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is a folder; give the checkpoint file in it" + (f", such as {files[-1]}." if files else ".")
         )
-    if not path.exists():
-        raise UserError(f"There is no checkpoint {path}; give the path of a .ckpt file that train.py wrote.")
+    checkpoint = read_tensor_file(path, "checkpoint", ADVICE)
     try:
-        require_intact(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         require_valid(checkpoint)
         checkpoint["config"] = with_present_names(checkpoint["config"])
-    except OSError as error:
-        if error.filename is None and error.errno is None:  # PyTorch's, about the contents
-            raise damaged(path, error) from error
-        raise
     except Exception as error:
-        raise damaged(path, error) from error
+        raise damaged(path, error, "checkpoint", ADVICE) from error
     require_plain(checkpoint["config"], path)
     return checkpoint
-
-
-def damaged(path: Path, error: Exception) -> UserError:
-    """Returns the error that says that a file is no intact checkpoint, and why."""
-    reason = str(error) if isinstance(error, ValueError | BadZipFile) else type(error).__name__
-    return UserError(
-        f"{path} is not a checkpoint of gapclose, or is damaged ({one_line(reason)[:200]}); give a .ckpt file that "
-        "train.py wrote."
-    )
-
-
-def require_intact(path: Path) -> None:
-    """Compares the parts of a checkpoint file with their checksums, which PyTorch writes but does not compare.
-
-    Raises:
-        ValueError: a part has been altered, or is compressed, so that its size is not bounded by that of the file.
-        BadZipFile: the file is no zip archive.
-    """
-    with ZipFile(path) as archive:
-        if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
-            raise ValueError("it is compressed")
-        altered = archive.testzip()
-    if altered:
-        raise ValueError(f"the checksum of {altered} does not match")
 
 
 def require_valid(checkpoint: Any) -> None:
@@ -103,18 +77,13 @@ def require_valid(checkpoint: Any) -> None:
         raise ValueError("it holds no weights")
     if not isinstance(checkpoint.get("config"), dict):
         raise ValueError("it holds no configuration")
-    replay = checkpoint.get("WindowDataModule", {})
-    if not isinstance(replay, dict):
-        raise ValueError("its replay buffer is no mapping")
-    held = {name: replay[name] for name in ("states", "actions") if name in replay}
-    for name, tensor in {**checkpoint["state_dict"], **held}.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise ValueError(f"{name!r:.50} is no dense tensor")
-        if tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
-            raise ValueError(f"{name!r:.50} holds no real numbers")
-        # An expanded tensor has more elements than the file; a copy of it might not fit into memory.
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ValueError(f"{name!r:.50} is larger than its data")
+    for name, value in checkpoint["state_dict"].items():
+        require_dense(str(name), value)
+    replay = checkpoint.get("WindowDataModule")
+    if replay is not None:
+        if not isinstance(replay, dict):
+            raise ValueError("its replay buffer is no mapping")
+        require_valid_state(replay)
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path, name: str = "world_model") -> None:
@@ -127,7 +96,7 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path,
         name: attribute of the LightningModule that holds the model.
 
     Raises:
-        UserError: the checkpoint has no such model, or the shapes of its weights differ.
+        UserError: the checkpoint has no such model, or its weights differ in shape or type, or are not finite.
     """
     prefix = f"{name}."
     weights = {key.removeprefix(prefix): w for key, w in checkpoint["state_dict"].items() if key.startswith(prefix)}
@@ -142,4 +111,24 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path,
                 f"checkpoint and {expected_shape} in the model; choose the model and env that the checkpoint was "
                 "trained with."
             )
+        if weights[key].dtype != expected[key].dtype or not weights[key].isfinite().all():
+            raise UserError(
+                f"The checkpoint {path} cannot be used, as {key} is of {weights[key].dtype}, or holds NaN or infinite "
+                f"values; expected finite ones of {expected[key].dtype}: give another checkpoint."
+            )
     model.load_state_dict(weights)
+
+
+def valid_history(history: Any) -> list[dict[str, Any]]:
+    """Returns the history in a checkpoint, which becomes a part of metrics.json.
+
+    Raises:
+        ValueError: it is not a list with a mapping of numbers for each epoch.
+    """
+    entries = history if isinstance(history, list) else [None]
+    if not all(isinstance(entry, dict) and type(entry.get("epoch")) is int for entry in entries):
+        raise ValueError("the history in the checkpoint is not a list of epochs")
+    for name, value in values_in(entries):
+        if value is not None and type(value) not in (int, float):
+            raise ValueError(f"{name} in the history in the checkpoint is {value!r:.50}, which is no number")
+    return history

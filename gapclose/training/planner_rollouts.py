@@ -18,6 +18,7 @@ from gapclose.planning.execution import execute_open_loop
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
 from gapclose.seeds import generator
+from gapclose.training.checkpoint import valid_history
 from gapclose.training.rollout_tasks import TASKS
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class PlannerRollouts(Callback):
         return {"history": self.history, "tasks": self.tasks.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history = state_dict["history"]
+        self.history = valid_history(state_dict["history"])
         self.tasks.load_state_dict(state_dict["tasks"])
 
 

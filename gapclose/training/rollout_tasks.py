@@ -79,7 +79,10 @@ class FailedTasks(RandomTasks):
         return self.pool._asdict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.pool = Tasks(**state)
+        pool = Tasks(**state)
+        if any(states.shape != (len(pool.start), self.simulator.state_dim) for states in pool):
+            raise ValueError("the failed tasks in the checkpoint are not states of this environment")
+        self.pool = pool
 
 
 TASKS = {"random": RandomTasks, "dataset": DatasetTasks, "failures": FailedTasks}

@@ -20,9 +20,11 @@ from gapclose.data.datamodule import WindowDataModule
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
-from gapclose.explanation import one_line
+from gapclose.explanation import explain, one_line
+from gapclose.files import is_there
 from gapclose.processes import from_first, is_distributed
 from gapclose.settings import Fraction, NonNegative
+from gapclose.tensor_files import values_in
 from gapclose.training.attacks import ProjectedGradient
 from gapclose.training.checkpoint import AtomicCheckpointIO, StoreConfig, read_checkpoint
 from gapclose.training.planner_rollouts import PlannerRollouts
@@ -204,21 +206,34 @@ def resuming_from(last: Path, module: TrainingModule) -> Iterator[str | None]:
     Raises:
         UserError: the checkpoint is damaged, or its state does not fit the stage.
     """
-    if not from_first(last.exists):
+    if not from_first(lambda: is_there(last)):
         yield None
         return
     advice = f"Delete {last}, and the same command trains this stage from its beginning."
     try:
-        read_checkpoint(last)
+        require_resumable(read_checkpoint(last), last)
     except UserError as error:
         raise UserError(f"{error} {advice}") from error
     try:
         yield str(last)
     except Exception as error:
-        if module.has_started:
+        if module.has_started or (explain(error) is not None and not isinstance(error, UserError)):
             raise
         reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
         raise UserError(f"{last} holds no state that training can resume from ({reason}). {advice}") from error
+
+
+def require_resumable(checkpoint: dict[str, Any], last: Path) -> None:
+    """Raises `UserError` if the progress in a checkpoint is no count, which Lightning does not check.
+
+    Everything else in its state is tried: an error before the end of the first epoch is due to it.
+    """
+    counts = list(values_in([checkpoint.get("loops"), checkpoint.get("epoch"), checkpoint.get("global_step")]))
+    for name, count in counts:
+        if not isinstance(count, int) or not 0 <= count < 2**53:
+            raise UserError(
+                f"{last} holds no state that training can resume from ({name or 'epoch'} is {count!r:.50})."
+            )
 
 
 def check_trainer(settings: DictConfig) -> None:

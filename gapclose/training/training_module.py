@@ -42,15 +42,12 @@ class TrainingModule(LightningModule, ABC):
         self.name, self.seed = name, seed
         self.losses: list[Tensor] = []
         self.has_started = False
-        """Whether training has started, after the state of a checkpoint was restored."""
+        """Whether an epoch has been completed, after the state of a checkpoint was restored."""
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.optimizer(self.parameters())
         schedule = {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def on_train_start(self) -> None:
-        self.has_started = True
 
     def on_train_epoch_start(self) -> None:
         # Seeded per epoch, so that a resumed run draws the same numbers as an uninterrupted one.
@@ -65,6 +62,7 @@ class TrainingModule(LightningModule, ABC):
     def on_train_epoch_end(self) -> None:
         self.log(f"{self.name}/loss", torch.stack(self.losses).mean(), prog_bar=True, sync_dist=True)
         self.losses.clear()
+        self.has_started = True
 
     def validation_step(self, window: Window) -> None:
         error = self.expert_error(window)

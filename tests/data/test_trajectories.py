@@ -123,10 +123,8 @@ def test_bytes_appended_to_a_file_are_refused(file):
 
 
 def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
-        Trajectories.load(tmp_path / "missing.safetensors")
-    with pytest.raises(IsADirectoryError, match=tmp_path.name):
-        Trajectories.load(tmp_path)
+    for path in (tmp_path / "missing.safetensors", tmp_path):
+        assert "delete" not in refused(path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

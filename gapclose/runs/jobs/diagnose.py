@@ -25,6 +25,7 @@ from gapclose.evaluation.tables import print_table
 from gapclose.explanation import naming_file
 from gapclose.files import write_json
 from gapclose.models.oracle import OracleWorldModel
+from gapclose.overrides import key_of
 from gapclose.planning.planner import Planner
 from gapclose.runs.setup.parts import Parts, pick_device
 from gapclose.runs.setup.run_settings import DiagnoseSettings, check_settings, set_threads
@@ -50,7 +51,7 @@ def run(cfg: DictConfig) -> None:
     configs = checkpoint_configs(config, checkpoints, paths)
     parts, models, device = {}, {}, pick_device(config.device)
     for name, checkpoint in checkpoints.items():
-        with naming_file(paths[name]):
+        with naming_file(paths[name], list(map(key_of, HydraConfig.get().overrides.task))):
             parts[name] = Parts.build(configs[name])
             model = restore_world_model(configs[name], parts[name].simulator, checkpoint, paths[name])
         parts[name].objective.require(model)
@@ -68,7 +69,8 @@ def run(cfg: DictConfig) -> None:
             held_out = HeldOut.of(tasks, trajectories, device)
             validation = held_out.validation.pieces(diagnostics.planner.horizon)
             objective = parts[name].objective.calibrated(model, validation)
-            subjects[name] = Subject(model, objective, training_states(checkpoints[name], trajectories), held_out.test)
+            states = training_states(checkpoints[name], paths[name], trajectories)
+            subjects[name] = Subject(model, objective, states, held_out.test)
         results, findings, cost_slice = diagnostics.run(subjects, simulator, tasks, config.seed)
         metrics = {"env": simulator.name, "checkpoints": paths, "seed": config.seed, "num_tasks": config.num_tasks}
         pictures = draw_all(results, findings, cost_slice, simulator, folder)
@@ -145,8 +147,19 @@ def build_diagnostics(config: DictConfig, parts: Parts) -> Diagnostics:
     return build(config.diagnostics, Diagnostics, "diagnostics", planner=planner, descent=descent)
 
 
-def training_states(checkpoint: dict[str, Any], trajectories: Trajectories) -> Tensor:
-    """Returns the states `[L, S]` that the model was trained on: those of the data and of planner rollouts."""
+def training_states(checkpoint: dict[str, Any], path: str, trajectories: Trajectories) -> Tensor:
+    """Returns the states `[L, S]` that the model was trained on: those of the data and of planner rollouts.
+
+    Raises:
+        UserError: those of the rollouts are of another environment.
+    """
     states = split(trajectories)[0].states.flatten(0, 1)
     replay = checkpoint.get("WindowDataModule", {}).get("states")
-    return states if replay is None else torch.cat((states, replay.flatten(0, 1)))
+    if replay is None:
+        return states
+    if replay.shape[2] != states.shape[1]:
+        raise UserError(
+            f"The replay buffer in {path} holds states of {replay.shape[2]} numbers, but those of the environment have "
+            f"{states.shape[1]}; give a checkpoint that train.py wrote."
+        )
+    return torch.cat((states, replay.flatten(0, 1)))

@@ -32,7 +32,12 @@ from gapclose.report.record import MAPS, PLANS, write_arrays, write_plans
 from gapclose.report.run import write_run_report
 from gapclose.runs.setup.evaluation import Evaluation
 from gapclose.runs.setup.train_setup import TrainSetup
-from gapclose.runs.storage.run_folder import comparison_folder, entry_overrides, missing_comparisons
+from gapclose.runs.storage.run_folder import (
+    comparison_folder,
+    entry_overrides,
+    missing_comparisons,
+    stored_overrides,
+)
 from gapclose.runs.storage.shared_models import baseline_path
 from gapclose.runs.storage.versions import versions_and_commit
 
@@ -143,9 +148,11 @@ def save_results(
 
 def save_overrides(entry: str, folder: Path, subfolder: Path) -> None:
     """Saves the command line of the run in `folder`, with the planner of an entry of `compare`, in `subfolder`."""
-    given = folder / ".hydra" / "overrides.yaml"
-    overrides = list(OmegaConf.load(given)) if given.exists() else []
-    shared = [text for text in overrides if key_of(text).partition(".")[0] not in ("compare", "planner", "init")]
+    shared = [
+        text
+        for text in stored_overrides(folder)
+        if key_of(text).partition(".")[0] not in ("compare", "planner", "init")
+    ]
     (subfolder / ".hydra").mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create([*shared, *entry_overrides(entry)]), subfolder / ".hydra" / "overrides.yaml")
 

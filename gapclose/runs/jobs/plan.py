@@ -26,6 +26,7 @@ from gapclose.evaluation.tables import (
 from gapclose.explanation import naming_file
 from gapclose.files import write_json
 from gapclose.models.world_model import WorldModel
+from gapclose.overrides import key_of
 from gapclose.runs.setup.named_planners import build_compared_planners
 from gapclose.runs.setup.parts import Parts, pick_device
 from gapclose.runs.setup.run_settings import PlanSettings, check_settings, set_threads
@@ -53,7 +54,7 @@ def run(cfg: DictConfig) -> None:
         raise UserError("plan.py runs in one process; leave out trainer=ddp.")
     set_threads(config.num_threads, config.num_workers)
     ways = validated_ways(config.execute)
-    with nullcontext() if checkpoint is None else naming_file(config.checkpoint):
+    with nullcontext() if checkpoint is None else naming_file(config.checkpoint, list(map(key_of, overrides))):
         if config.compare is None:
             parts_by_planner = {choices.planner: Parts.build(config)}
         else:

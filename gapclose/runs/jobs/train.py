@@ -17,6 +17,7 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.errors import Interrupted
 from gapclose.evaluation.metrics_file import write_metrics
 from gapclose.explanation import naming_file
+from gapclose.files import is_there
 from gapclose.logging.recording import recording
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
@@ -39,6 +40,7 @@ from gapclose.runs.storage.run_folder import (
     require_same_config,
     run_lock,
     stored_config,
+    stored_overrides,
 )
 from gapclose.runs.storage.shared_models import train_baseline
 
@@ -62,17 +64,18 @@ def run(cfg: DictConfig) -> float | None:
 def lead(config: DictConfig, folder: Path, resumed: bool) -> float | None:
     """Does what `run` says, in the only or the first process of a run."""
     began = time.perf_counter()
-    check_settings(config, TrainSettings)
-    if "explorer" not in config:  # With resume=DIR, the stored configuration has it.
-        overrides = HydraConfig.get().overrides.task
-        config.explorer = explorer_groups(config, overrides)
-        config.compared = compared_planner_groups(config, overrides)
     with naming_file(folder / "config.yaml") if resumed else nullcontext():
+        check_settings(config, TrainSettings)
+        if "explorer" not in config:  # With resume=DIR, the stored configuration has it.
+            overrides = HydraConfig.get().overrides.task
+            config.explorer = explorer_groups(config, overrides)
+            config.compared = compared_planner_groups(config, overrides)
         setup = TrainSetup(config)
-    for entry, comparison in setup.compared.items():
-        subfolder = comparison_folder(folder, entry)
-        if (subfolder / "config.yaml").exists():
-            require_same_config(stored_config(subfolder), comparison.config, subfolder)
+        for entry, comparison in setup.compared.items():
+            stored_overrides(folder)
+            subfolder = comparison_folder(folder, entry)
+            if is_there(subfolder / "config.yaml"):
+                require_same_config(stored_config(subfolder), comparison.config, subfolder)
     if has_all_results(folder, setup.compared):
         require_same_config(stored_config(folder), config, folder, COMPARISON_SETTINGS)
         log.info("The run in %s is finished already; delete the folder to run it again.", folder)

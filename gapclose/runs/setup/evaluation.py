@@ -24,6 +24,7 @@ from gapclose.planning.mpc import MPC
 from gapclose.planning.objective import Objective
 from gapclose.runs.setup.parts import pick_device
 from gapclose.seeds import generator
+from gapclose.training.checkpoint import valid_history
 
 log = logging.getLogger(__name__)
 
@@ -144,4 +145,4 @@ class EvaluationEachEpoch(Callback):
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history = state_dict["history"]
+        self.history = valid_history(state_dict["history"])

@@ -4,18 +4,20 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import AliasToken, YAMLError
 
 from gapclose.conf_files import require_known_targets, require_plain
 from gapclose.errors import UserError
-from gapclose.files import remove_partial, replacing
+from gapclose.files import is_there, read_text, remove_partial, replacing
 from gapclose.overrides import NEUTRAL_SETTINGS, flatten_config
 from gapclose.renamed import with_present_names
 
@@ -40,7 +42,7 @@ def config_and_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
     """
     if cfg.get("resume") is not None:
         folder = Path(cfg.resume)
-        if not (folder / "config.yaml").is_file():
+        if not (folder / "config.yaml").exists():
             raise UserError(f"There is no run to resume in {folder}: it has no config.yaml; give the folder of a run.")
         others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
         if others:
@@ -62,10 +64,12 @@ def stored_config(folder: Path) -> DictConfig:
     """
     path = folder / "config.yaml"
     try:
-        content = with_present_names(OmegaConf.to_container(OmegaConf.load(path)))
+        content = with_present_names(OmegaConf.to_container(read_yaml(path)))
         if not isinstance(content, dict):
             raise ValueError("it is no mapping")
-    except (ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+    except (ValueError, TypeError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"{path} is damaged ({type(error).__name__}), so the run in this folder cannot be resumed; choose another "
             "folder, or delete this one."
@@ -73,6 +77,41 @@ def stored_config(folder: Path) -> DictConfig:
     require_plain(content, path)
     require_known_targets(content, path)
     return OmegaConf.create(content)
+
+
+def read_yaml(path: Path) -> DictConfig | ListConfig:
+    """Reads a YAML file that OmegaConf wrote, which may come from a stranger.
+
+    Raises:
+        UserError: it is no regular file.
+        ValueError: it is not UTF-8, or has aliases, which OmegaConf does not write; a few of them can stand for more
+            values than fit into memory. Likewise the errors of YAML and OmegaConf.
+        OSError: it cannot be read.
+    """
+    text = read_text(path)
+    if any(isinstance(token, AliasToken) for token in yaml.scan(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
+        raise ValueError("it has aliases")
+    return OmegaConf.load(StringIO(text))
+
+
+def stored_overrides(folder: Path) -> list[str]:
+    """Returns the command line of a run, as Hydra has stored it; empty if it has not.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / ".hydra" / "overrides.yaml"
+    if not is_there(path):
+        return []
+    try:
+        overrides = OmegaConf.to_container(read_yaml(path))
+        if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+            raise ValueError("it is no list of settings")
+    except (ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged ({type(error).__name__}); delete it to do without it.") from error
+    return overrides
 
 
 def is_finished(folder: Path, cfg: DictConfig) -> bool:

@@ -14,6 +14,7 @@ from gapclose.data.datamodule import split
 from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
+from gapclose.files import is_there, remove_partial
 from gapclose.models.policy import GoalConditionedPolicy
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.processes import from_first, rank
@@ -107,10 +108,12 @@ def train_once(
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock")
     with lock:
-        if not from_first(path.exists):
+        if not from_first(lambda: is_there(path)):
             log.info("Training %s", path)
             model.fit_normalization(split(trajectories)[0])
             folder = path.with_suffix("")
+            if rank() == 0:
+                remove_partial(folder)
             stage.fit(model, trajectories, folder, config, seed, logger)
             if rank() == 0:
                 os.replace(folder / "best.ckpt", path)
