@@ -102,7 +102,7 @@ def naming_file(path: str | Path, given: Sequence[str] = ()) -> Iterator[None]:
     except Exception as error:
         sentence = explain(error)
         if sentence is not None:
-            if str(path) in sentence or any(key in sentence for key in given) or is_out_of_memory(error):
+            if str(path) in sentence or any(key in sentence for key in given):
                 raise
             raise UserError(f"{sentence.rstrip('.')}, with the configuration in {path}.") from error
         reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"

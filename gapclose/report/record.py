@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gapclose.errors import UserError
 from gapclose.evaluation.metrics_file import MODELS
 from gapclose.evaluation.tables import TITLES
-from gapclose.files import replacing
+from gapclose.files import is_there, replacing
 
 if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
     from torch import Tensor
@@ -244,8 +244,10 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
     Raises:
         UserError: the file is another one, or damaged.
     """
-    if not path.exists():
+    if not is_there(path):
         return {}
+    with path.open("rb"):
+        pass  # Whatever fails from here on is due to the contents.
     try:
         with ZipFile(path) as packed:
             size = sum(entry.file_size for entry in packed.infolist())
