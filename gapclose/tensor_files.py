@@ -1,6 +1,5 @@
 """Reads files of `torch.save` that may come from a stranger: nothing in them is executed, and all is checked."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
@@ -11,9 +10,7 @@ from torch import Tensor
 from gapclose.errors import UserError
 from gapclose.explanation import one_line
 from gapclose.files import is_there
-
-MOST_VALUES = 1_000_000
-"""Maximum number of values in a file. Lists that contain each other may stand for more than fit into memory."""
+from gapclose.nested import values_in
 
 
 def read_tensor_file(path: Path, kind: str, advice: str) -> dict[str, Any]:
@@ -69,26 +66,6 @@ def require_intact(path: Path) -> None:
         altered = archive.testzip()
     if altered:
         raise ValueError(f"the checksum of {altered} does not match")
-
-
-def values_in(content: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the values in nested mappings and lists, each with its own key only.
-
-    Raises:
-        ValueError: there are more than `MOST_VALUES`.
-    """
-    waiting = [("", content)]
-    for _ in range(MOST_VALUES):
-        if not waiting:
-            return
-        name, value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += [(str(key), part) for key, part in value.items()]
-        elif isinstance(value, list | tuple):
-            waiting += [(name, part) for part in value]
-        else:
-            yield name, value
-    raise ValueError("it holds too many values")
 
 
 def require_dense(name: str, value: Any) -> None:

@@ -254,7 +254,10 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
         if size > MOST_BYTES:
             raise ValueError(f"it has {size / 1e9:.1f} GB")
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            arrays = dict(file)
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it holds other files than arrays")
+        return arrays
     except Exception as error:  # Of a damaged file, zipfile and NumPy raise errors of many kinds, also MemoryError.
         raise UserError(
             f"The file {path} is damaged ({type(error).__name__}); delete it to have the report without it."

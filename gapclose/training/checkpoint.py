@@ -13,8 +13,9 @@ from gapclose.conf_files import require_plain
 from gapclose.data.replay import require_valid_state
 from gapclose.errors import UserError
 from gapclose.files import replacing
+from gapclose.nested import values_in
 from gapclose.renamed import with_present_names
-from gapclose.tensor_files import damaged, read_tensor_file, require_dense, values_in
+from gapclose.tensor_files import damaged, read_tensor_file, require_dense
 
 ADVICE = "give a .ckpt file that train.py wrote"
 

@@ -22,9 +22,9 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
 from gapclose.explanation import explain, one_line
 from gapclose.files import is_there
+from gapclose.nested import values_in
 from gapclose.processes import from_first, is_distributed
 from gapclose.settings import Fraction, NonNegative
-from gapclose.tensor_files import values_in
 from gapclose.training.attacks import ProjectedGradient
 from gapclose.training.checkpoint import AtomicCheckpointIO, StoreConfig, read_checkpoint
 from gapclose.training.planner_rollouts import PlannerRollouts
@@ -219,7 +219,7 @@ def resuming_from(last: Path, module: TrainingModule) -> Iterator[str | None]:
     except Exception as error:
         if module.has_started or (explain(error) is not None and not isinstance(error, UserError)):
             raise
-        reason = f"{type(error).__name__}: {one_line(str(error))[:200]}"
+        reason = f"{type(error).__name__}: {one_line(str(error))[:120]}"
         raise UserError(f"{last} holds no state that training can resume from ({reason}). {advice}") from error
 
 
@@ -228,6 +228,9 @@ def require_resumable(checkpoint: dict[str, Any], last: Path) -> None:
 
     Everything else in its state is tried: an error before the end of the first epoch is due to it.
     """
+    for name, kind in {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list}.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise UserError(f"{last} holds no state that training can resume from ({name} is no {kind.__name__}).")
     counts = list(values_in([checkpoint.get("loops"), checkpoint.get("epoch"), checkpoint.get("global_step")]))
     for name, count in counts:
         if not isinstance(count, int) or not 0 <= count < 2**53:

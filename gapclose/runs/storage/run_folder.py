@@ -18,6 +18,7 @@ from yaml import AliasToken, YAMLError
 from gapclose.conf_files import require_known_targets, require_plain
 from gapclose.errors import UserError
 from gapclose.files import is_there, read_text, remove_partial, replacing
+from gapclose.nested import require_bounded
 from gapclose.overrides import NEUTRAL_SETTINGS, flatten_config
 from gapclose.renamed import with_present_names
 
@@ -42,7 +43,7 @@ def config_and_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
     """
     if cfg.get("resume") is not None:
         folder = Path(cfg.resume)
-        if not (folder / "config.yaml").exists():
+        if not is_there(folder / "config.yaml"):
             raise UserError(f"There is no run to resume in {folder}: it has no config.yaml; give the folder of a run.")
         others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
         if others:
@@ -64,7 +65,9 @@ def stored_config(folder: Path) -> DictConfig:
     """
     path = folder / "config.yaml"
     try:
-        content = with_present_names(OmegaConf.to_container(read_yaml(path)))
+        content = OmegaConf.to_container(read_yaml(path))
+        require_bounded(content)
+        content = with_present_names(content)
         if not isinstance(content, dict):
             raise ValueError("it is no mapping")
     except (ValueError, TypeError, YAMLError, OmegaConfBaseException, RecursionError) as error:
