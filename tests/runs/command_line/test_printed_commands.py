@@ -10,7 +10,7 @@ from gapclose.report.folder import write_report
 from gapclose.runs.jobs import train
 from tests.runs.conftest import TINY
 
-FOLDERS = ["Jürgen (AG), x=1", 'it\'s "$HOME" ${seed}', "a\\'b [1]", "null", "-m", "1e3"]
+FOLDERS = ["Jürgen (AG), x=1", 'it\'s "$HOME"', "a\\'b [1]", "null", "-m", "1e3"]
 WINDY = "defaults:\n  - wall\n\naction_max: 0.07\n"
 
 
@@ -36,7 +36,7 @@ def interrupted(call, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(train, "train", interrupt)
-            answer = call("train", *TINY, *arguments)
+            answer = call("train", *arguments, *TINY)
         assert answer.code == 130, answer.err
         printed = answer.err.partition("Resume with: ")[2].rstrip("\n")
         python, program, *words = shlex.split(printed)
