@@ -6,10 +6,12 @@ themselves, tell them by variables.
 """
 
 import os
+import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import DictConfig
 
@@ -71,6 +73,20 @@ def from_first(decide: Callable[[], Decision]) -> Decision:
     decided = [decide() if rank() == 0 else None]
     distributed.broadcast_object_list(decided, src=0)
     return decided[0]
+
+
+def run_bound(parent: int, call: bytes, *arguments: Any) -> None:
+    """Calls a function in a new process, which leaves Ctrl-C to its parent and ends with it from the very start.
+
+    Args:
+        parent: number of the process that started this one.
+        call: pickle of the function and of its first arguments, which may take long to import.
+        arguments: its other arguments, such as connections, which only the start of a process can hand on.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(parent)
+    function, *first = pickle.loads(call)
+    function(*first, *arguments)
 
 
 def end_with_parent(parent: int) -> None:

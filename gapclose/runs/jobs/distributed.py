@@ -6,6 +6,7 @@ sentence; if the first is lost, the others end, too.
 """
 
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ from torch import distributed
 
 from gapclose.errors import UserError
 from gapclose.explanation import explain
-from gapclose.processes import end_with_parent, external_starter, is_distributed, set_rank
+from gapclose.processes import external_starter, is_distributed, run_bound, set_rank
 from gapclose.streams import make_printing_safe
 from gapclose.training.trainer import make_trainer
 
@@ -148,8 +149,9 @@ class Other:
     def __init__(self, rank: int, number: int, port: int, config: DictConfig, folder: Path, train: Train) -> None:
         self.name = f"Process {rank + 1} of {number}"
         self.reports, sending = get_context("spawn").Pipe(duplex=False)
-        arguments = (train, OmegaConf.to_container(config), folder, rank, number, port, os.getpid(), sending)
-        self.process: SpawnProcess = get_context("spawn").Process(target=take_part, args=arguments)
+        call = pickle.dumps((take_part, train, OmegaConf.to_container(config), folder, rank, number, port))
+        arguments = (os.getpid(), call, sending)
+        self.process: SpawnProcess = get_context("spawn").Process(target=run_bound, args=arguments)
         self.process.start()
         sending.close()
         self.error: tuple[bool, str] | None = None
@@ -209,7 +211,6 @@ def take_part(
     rank: int,
     number: int,
     port: int,
-    parent: int,
     reports: connection.Connection,
 ) -> None:
     """Trains together with the first process, which started this one, and reports an error to it.
@@ -221,11 +222,8 @@ def take_part(
         rank: number of this process.
         number: number of processes of the run.
         port: where the processes find each other.
-        parent: number that the system has given to the first process.
         reports: for a sign that this process is ready, and for its error.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process.
-    end_with_parent(parent)
     make_printing_safe()
     warnings.simplefilter("ignore")  # The first process shows them.
     set_rank(rank)

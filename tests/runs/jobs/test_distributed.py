@@ -13,7 +13,7 @@ from gapclose.files import PARTIAL
 from tests.runs.conftest import TINY, TINY_ONLINE, is_one_sentence, metrics_of, without_times
 
 ROOT = Path(__file__).parents[3]
-DDP = [*TINY, *TINY_ONLINE, "finetune.epochs=20", "trainer=ddp", "trainer.accelerator=cpu", "hydra.run.dir=run"]
+DDP = [*TINY, *TINY_ONLINE, "finetune.epochs=6", "trainer=ddp", "trainer.accelerator=cpu", "hydra.run.dir=run"]
 
 
 def children_of(pid):
@@ -29,6 +29,14 @@ def is_peer(pid):
     """Whether this is a process that trains together with the first one."""
     try:
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def has_begun(pid):
+    """Whether a process imports what it needs."""
+    try:
+        return b"hydra" in Path(f"/proc/{pid}/maps").read_bytes() or b"yaml" in Path(f"/proc/{pid}/maps").read_bytes()
     except OSError:
         return False
 
@@ -63,8 +71,8 @@ def log_has(folder, text):
 
 
 MOMENTS = {
-    "at the start": lambda folder, process: bool(peers(process)),
-    "in training": lambda folder, process: log_has(folder, "Epoch 3 of 20"),
+    "at the start": lambda folder, process: any(map(has_begun, peers(process))),
+    "in training": lambda folder, process: log_has(folder, "Epoch 3 of 6"),
     "in evaluation": lambda folder, process: log_has(folder, "Evaluating baseline"),
 }
 
