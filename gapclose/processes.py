@@ -24,7 +24,8 @@ _rank = 0
 
 def is_distributed(config: DictConfig) -> bool:
     """Whether a run is distributed over processes by trainer=ddp."""
-    return config.trainer.get("strategy") is not None
+    trainer = config.get("trainer")
+    return isinstance(trainer, DictConfig) and trainer.get("strategy") is not None
 
 
 def external_starter(config: DictConfig) -> "ClusterEnvironment | None":
