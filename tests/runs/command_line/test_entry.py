@@ -129,6 +129,7 @@ WRONG = [
     ("train", ["+trainer.callbacks=[{}]"], "trainer.callbacks is"),
     ("train", ["+trainer.limit_val_batches=0"], "trainer.limit_val_batches is 0"),
     ("train", ["+trainer.precision=64-true"], "trainer.precision is 64-true; give 32-true"),
+    ("train", ["trainer=null"], "trainer is null"),
     ("train", ["hydra.job.chdir=true"], "hydra.job.chdir=true is not supported"),
     ("train", ["published=abc"], "published is 'abc'"),
     ("train", ["published={baseline:{success_rate:high}}"], "published.baseline.success_rate is 'high'"),
