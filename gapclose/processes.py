@@ -5,6 +5,7 @@ as RANK may have been set for anything else. Only srun, torchrun and the like, w
 themselves, tell them by variables.
 """
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -86,6 +87,8 @@ def run_bound(parent: int, call: bytes, *arguments: Any) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
+    # The default again: locks of "spawn", such as tqdm's, outlive a killed process, which prints a warning.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     function, *first = pickle.loads(call)
     function(*first, *arguments)
 
