@@ -1,6 +1,8 @@
 """Turns errors of Hydra, pydantic, PyTorch and the file system that a user can fix into one sentence."""
 
+import errno
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,17 @@ PLUGINS = {
     "'hydra_plugins.hydra_ray_launcher.": "ray",
 }
 """Text in Hydra's message when a plugin is missing, and the extra of gapclose that installs the plugin."""
+
+
+REFUSALS = {
+    errno.ENOSPC: "free space on the disks of data_dir, of the run's folder and of temporary files (TMPDIR)",
+    errno.EDQUOT: "free space in data_dir, in the run's folder and in the folder of temporary files (TMPDIR)",
+    errno.ENOLCK: "choose a folder on another file system, as this one has no locks",
+    errno.EMFILE: "allow more open files (ulimit -n), or use fewer workers (num_workers)",
+    errno.ENFILE: "close other programs, as too many files are open on this machine",
+    errno.EAGAIN: "allow more processes (ulimit -u), or use fewer workers (num_workers)",
+}
+"""What to do about errors of the system that name no file, by their number."""
 
 
 def explain(error: BaseException) -> str | None:
@@ -56,12 +69,25 @@ def explain(error: BaseException) -> str | None:
         return one_line(text) + advice
     if is_unwritable_log(error):
         return explain(error.__cause__)
-    if isinstance(error, OSError) and error.filename:
+    if isinstance(error, OSError) and not error.filename:
+        return explain_refusal(error)
+    if isinstance(error, OSError):
         return (
             f"{describe_file_error(error)}; choose another path with data_dir=DIR or hydra.run.dir=DIR, or correct the "
             "path that you gave."
         )
     return None
+
+
+def explain_refusal(error: OSError) -> str | None:
+    """Returns one sentence for a request that the system refused without naming a file; `None` for other errors."""
+    if "AF_UNIX path too long" in str(error):
+        return (
+            f"The folder for temporary files, {tempfile.gettempdir()}, has a longer path than worker processes can "
+            "use; set a shorter one, such as TMPDIR=/tmp."
+        )
+    advice = REFUSALS.get(error.errno)
+    return advice and f"The system refused a request ({error.strerror}); {advice}."
 
 
 def is_unwritable_log(error: BaseException) -> bool:
@@ -72,8 +98,10 @@ def is_unwritable_log(error: BaseException) -> bool:
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether memory ran out. On a CPU, PyTorch raises a plain `RuntimeError`, so its text is searched."""
     texts = ("can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and any(text in str(error) for text in texts))
     )
 
 

@@ -1,5 +1,7 @@
 """Errors of other libraries are explained in one sentence."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,21 @@ def test_out_of_memory_names_the_settings_to_reduce(allocate):
 def test_out_of_memory_on_a_gpu_names_them_too():
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 8 GiB")
     assert explain(error).startswith("There is not enough memory (20.00 GiB were requested at once); reduce ")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError("AF_UNIX path too long"), "set a shorter one, such as TMPDIR=/tmp"),
+        (OSError(errno.ENOLCK, "No locks available"), "(No locks available); choose a folder on another file system"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (OSError(errno.ENOSPC, "No space left on device"), "free space"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "There is not enough memory; reduce"),
+    ],
+)
+def test_errors_of_the_system_without_a_file_say_what_to_do(error, words):
+    assert words in explain(error)
+    assert "\n" not in explain(error)
 
 
 def test_other_errors_are_defects_of_the_program():

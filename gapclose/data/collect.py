@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from filelock import FileLock
 from pydantic import ConfigDict, Field, PositiveInt, validate_call
 
 from gapclose.data.behaviours import Behaviour
@@ -15,6 +14,7 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.files import is_there, remove_partial
+from gapclose.locks import PathLock
 from gapclose.progress import track
 from gapclose.user_code import code_of
 
@@ -79,7 +79,7 @@ class CollectedData:
         path = self.path(simulator)
         if not is_there(path):  # Otherwise the folder may be read-only.
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{path}.lock"):
+            with PathLock(f"{path}.lock"):
                 if not is_there(path):
                     remove_partial(path.parent, path.name)
                     collect(simulator, self.behaviour, **self.settings).save(path)

@@ -1,5 +1,6 @@
 """The interface of engines: restore each state of a batch and step it."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def optional_import(feature: str, extra: str) -> Iterator[None]:
         extra: the extra of gapclose that installs it.
 
     Raises:
-        UserError: the library is not installed.
+        UserError: the library is not installed, or cannot be imported.
     """
     try:
         yield
@@ -64,4 +65,11 @@ def optional_import(feature: str, extra: str) -> Iterator[None]:
         raise UserError(
             f"{feature} needs {error.name}, which is not installed; install it with pip install 'gapclose[{extra}]', "
             f"or in a checkout with pip install -e '.[{extra}]'."
+        ) from error
+    except Exception as error:  # Of any kind: a shared library is missing, or does not fit the installed one.
+        graphics = f" MUJOCO_GL={os.environ['MUJOCO_GL']} or" if "MUJOCO_GL" in os.environ else ""
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{feature} cannot be used, as the import of a library fails ({type(error).__name__}: {reason}); correct"
+            f"{graphics} the installation: pip install --force-reinstall 'gapclose[{extra}]'."
         ) from error

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gapclose.engines.engine import Engine
+from gapclose.engines.engine import Engine, optional_import
 
 
 class MujocoEngine(Engine):
@@ -50,8 +50,9 @@ class MujocoEngine(Engine):
 @cache
 def build_rollout(engine: MujocoEngine):
     """Returns the model, its data, and MuJoCo's batched stepper, built once per process."""
-    import mujoco
-    from mujoco.rollout import Rollout
+    with optional_import(type(engine).__name__.removesuffix("Engine"), "mujoco"):
+        import mujoco
+        from mujoco.rollout import Rollout
 
     model = engine.model()
     return model, mujoco.MjData(model), Rollout(nthread=0)

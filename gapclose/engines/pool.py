@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +27,9 @@ MIN_TRANSITIONS = 16
 MIN_ROWS = 32
 """Rows of a share below which a batch is not split further than into one share per worker: engines that step rows
 together are faster the more rows they get."""
+MAX_PATH = 60
+"""Length of the path of the folder of temporary files above which it may be too long; Linux allows 107 bytes, of which
+multiprocessing needs 32, macOS 103."""
 MAX_DEATHS = 3
 """How often in a row workers may die before the run stops; then the states or the machine are to blame."""
 
@@ -54,7 +58,7 @@ class Workers:
         if len(rows) <= 1:
             return engine.rollout(states, actions, hold)
         done: dict[int, np.ndarray] = {}
-        deaths = 0
+        deaths, codes = 0, []
         try:
             while len(done) < len(rows):
                 before = len(done)
@@ -67,10 +71,10 @@ class Workers:
                     try:
                         done[number] = future.result()
                     except BrokenProcessPool:
-                        self.stop()
+                        codes = self.stop_broken() or codes
                 if len(done) < len(rows):
                     deaths = deaths + 1 if len(done) == before else 1
-                    self.report(deaths, len(rows) - len(done), len(rows))
+                    self.report(deaths, codes, len(rows) - len(done), len(rows))
         except BaseException:  # Includes Ctrl-C. Shares that have not started are cancelled.
             self.stop()
             raise
@@ -108,18 +112,44 @@ class Workers:
             self.executor = None
             atexit.unregister(self.stop)
 
-    def report(self, deaths: int, left: int, total: int) -> None:
+    def stop_broken(self) -> list[int]:
+        """Ends the workers after one has died, and returns the exit codes of those that nobody ended on purpose."""
+        if self.executor is None:
+            return []
+        processes = list((self.executor._processes or {}).values())
+        self.executor.shutdown(wait=True, cancel_futures=True)  # The others are terminated already.
+        self.stop()
+        codes = [process.exitcode for process in processes]
+        return [code for code in codes if code not in (None, 0, -signal.SIGTERM)]
+
+    def report(self, deaths: int, codes: list[int], left: int, total: int) -> None:
         """Logs that a worker has died, and raises `UserError` after `MAX_DEATHS` times in a row."""
         if deaths >= MAX_DEATHS:
-            raise UserError(
-                f"Worker processes of the simulator died {deaths} times in a row; if memory is short, use fewer "
-                "workers (num_workers), or a smaller planner.num_samples or evaluation.num_tasks."
-            )
+            raise UserError(f"Worker processes of the simulator died {deaths} times in a row{cause_of_death(codes)}")
         log.warning(
             "A worker process of the simulator has died; another one replaces it, and %d of %d shares are repeated.",
             left,
             total,
         )
+
+
+def cause_of_death(codes: list[int]) -> str:
+    """Explains why workers died, and what to do, from their exit codes; a negative one is the number of a signal."""
+    code = codes[0] if codes else -signal.SIGKILL
+    if code > 0:
+        return (
+            f", each time by itself (exit code {code}), for the reason printed above; if you call gapclose from a "
+            'script of your own, put the calls below the line if __name__ == "__main__": as every worker imports the script.'
+        )
+    if code == -signal.SIGKILL:
+        return (
+            " by SIGKILL, as when memory is short; use fewer workers (num_workers), or a smaller planner.num_samples "
+            "or evaluation.num_tasks."
+        )
+    return (
+        f" by {signal.Signals(-code).name}, so the engine's library crashed; num_workers=0 shows where, and another "
+        "version of the library may help."
+    )
 
 
 def start_worker() -> None:
@@ -134,9 +164,12 @@ def start_worker() -> None:
 
 
 def context() -> BaseContext:
-    """Returns the start method of the workers: as forks of a process without threads, where the system supports it."""
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    """Returns the start method of the workers: as forks of a process without threads, where the system supports it.
+
+    That process is reached through a file in the folder of temporary files, whose path must not be too long.
+    """
+    possible = "forkserver" in multiprocessing.get_all_start_methods() and len(tempfile.gettempdir()) < MAX_PATH
+    return multiprocessing.get_context("forkserver" if possible else "spawn")
 
 
 workers = Workers()

@@ -1,7 +1,10 @@
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -73,7 +76,7 @@ def test_the_run_stops_if_workers_die_repeatedly(pool, tmp_path):
         (tmp_path / str(number)).touch()
     states, actions = transitions(200)
     states[:] = 13
-    with pytest.raises(UserError, match="died 3 times in a row; if memory is short, use fewer workers"):
+    with pytest.raises(UserError, match="died 3 times in a row by SIGKILL, as when memory is short; use fewer workers"):
         pool.rollout(CountingEngine(str(tmp_path)), states, actions, 1)
 
 
@@ -83,6 +86,38 @@ def test_an_error_of_the_engine_is_raised_and_the_next_call_works(pool):
     with pytest.raises(ArithmeticError, match="fourteen"):
         pool.rollout(CountingEngine(), states, actions, 1)
     assert (pool.rollout(CountingEngine(), *transitions(200), 1) == expected(*transitions(200))).all()
+
+
+@pytest.mark.parametrize(
+    ("codes", "sentence"),
+    [
+        ([1, 1], r"by itself \(exit code 1\), for the reason printed above; if you call .* __name__ == "),
+        ([-signal.SIGKILL], "by SIGKILL, as when memory is short"),
+        ([-signal.SIGSEGV], "by SIGSEGV, so the engine's library crashed; num_workers=0 shows where"),
+        ([], "by SIGKILL"),
+    ],
+)
+def test_the_cause_of_death_is_told_from_the_exit_code(codes, sentence):
+    assert re.search(sentence, cause_of_death(codes))
+
+
+def test_a_script_without_main_guard_is_told_to_have_one(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(PARENT.replace('if __name__ == "__main__":', "if True:"))
+    done = subprocess.run(
+        [sys.executable, script, "0"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 1
+    assert "UserError: Worker processes of the simulator died 3 times in a row, each time by itself" in done.stderr
+
+
+def test_workers_start_where_the_folder_of_temporary_files_has_a_long_path(tmp_path, monkeypatch, pool):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
+    found = pool.rollout(CountingEngine(), *transitions(200), 1)
+    assert (found == expected(*transitions(200))).all()
 
 
 PARENT = """

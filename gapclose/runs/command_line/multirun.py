@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -19,6 +19,7 @@ from gapclose.cores import cores
 from gapclose.errors import UserError, describe_file_error, fail
 from gapclose.explanation import explain, one_line
 from gapclose.files import replacing
+from gapclose.locks import PathLock
 from gapclose.overrides import NEUTRAL_SETTINGS
 from gapclose.printable import printable
 from gapclose.processes import end_with_parent, external_starter, is_distributed, is_first_process
@@ -58,7 +59,7 @@ class Sweep:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self.lock: FileLock | None = None
+        self.lock: PathLock | None = None
         self.earlier_errors: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
@@ -91,7 +92,7 @@ class Sweep:
             check_search(config.hydra.sweeper, config.get("optimized_metric"))
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".sweep.lock")
+        lock = PathLock(folder / ".sweep.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,6 +18,7 @@ from yaml import AliasToken, YAMLError
 from gapclose.conf_files import require_known_targets, require_plain
 from gapclose.errors import UserError
 from gapclose.files import is_there, read_text, remove_partial, replacing
+from gapclose.locks import PathLock
 from gapclose.nested import require_bounded
 from gapclose.overrides import NEUTRAL_SETTINGS, flatten_config
 from gapclose.renamed import with_present_names
@@ -235,7 +236,7 @@ def run_lock(folder: Path, config: DictConfig, may_differ: Sequence[str] = ()) -
     Raises:
         UserError: another run uses the folder, or it holds a run of another configuration.
     """
-    lock = FileLock(folder / ".lock")
+    lock = PathLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
     except Timeout as error:

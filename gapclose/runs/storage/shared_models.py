@@ -5,7 +5,6 @@ import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from filelock import FileLock
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +14,7 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.files import is_there, remove_partial
+from gapclose.locks import PathLock
 from gapclose.models.policy import GoalConditionedPolicy
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.processes import from_first, rank
@@ -106,7 +106,7 @@ def train_once(
     lock = nullcontext()
     if rank() == 0 and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock")
+        lock = PathLock(f"{path}.lock")
     with lock:
         if not from_first(lambda: is_there(path)):
             log.info("Training %s", path)
