@@ -44,8 +44,18 @@ def wandb_away_from_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "NETRC"):
             patch.setenv(name, str(folder / name.lower()))
-        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
-            patch.delenv(name, raising=False)
+        for name in (
+            "API_KEY",
+            "MODE",
+            "IDENTITY_TOKEN_FILE",
+            "PROJECT",
+            "NAME",
+            "TAGS",
+            "RUN_GROUP",
+            "JOB_TYPE",
+            "NOTES",
+        ):
+            patch.delenv(f"WANDB_{name}", raising=False)
         yield
 
 

@@ -6,6 +6,7 @@ instead, without an account or a network.
 
 import argparse
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--project", default="gapclose", help="project of the runs: the setting logger.project (%(default)s)"
+        "--project",
+        default=os.environ.get("WANDB_PROJECT") or "gapclose",
+        help="project of the runs: the setting logger.project (%(default)s)",
     )
     parser.add_argument("--entity", help="user or team that owns the project; by default that of the API key")
     parser.add_argument("--swept", nargs="+", metavar="KEY", help="configuration keys in the parallel coordinates")

@@ -139,7 +139,8 @@ def cause_of_death(codes: list[int]) -> str:
     if code > 0:
         return (
             f", each time by itself (exit code {code}), for the reason printed above; if you call gapclose from a "
-            'script of your own, put the calls below the line if __name__ == "__main__": as every worker imports the script.'
+            'script of your own, put the calls below the line if __name__ == "__main__": as every worker imports the '
+            "script."
         )
     if code == -signal.SIGKILL:
         return (

@@ -1,6 +1,7 @@
 """The identifier, name, group and tags of a W&B run; they stay the same when the run is resumed."""
 
 import json
+import os
 import re
 import secrets
 from pathlib import Path
@@ -15,6 +16,7 @@ from gapclose.command_lines import train_command
 from gapclose.errors import UserError
 from gapclose.files import is_there, read_text, replacing
 from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_of
+from gapclose.stored import parse_json
 
 IGNORED_SETTINGS = (*NEUTRAL_SETTINGS, "finetune", "model", "resume", "evaluation.models", "hydra")
 """Settings that are left out of a run's name: it has them already, or they do not distinguish runs."""
@@ -64,17 +66,23 @@ class Identity(NamedTuple):
 
     @classmethod
     def new(cls, config: DictConfig) -> Self:
-        """Makes the identity of a new run from its configuration and Hydra's command line."""
+        """Makes the identity of a new run from its configuration and Hydra's command line.
+
+        What the user sets in the environment variables of W&B comes first: its arguments would hide them.
+        """
         hydra, choices = HydraConfig.get(), config.choices
         overrides = list(hydra.overrides.task)
         # Options of groups and the seed come first, because a name is cut after 128 characters.
         settings = [override for override in overrides if not is_among(key_of(override), IGNORED_SETTINGS)]
         settings.sort(key=lambda override: "." in key_of(override))
+        tags = os.environ.get("WANDB_TAGS", "").split(",")
+        group = Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None
         return cls(
             id=secrets.token_hex(4),
-            name=" ".join([choices.finetune, choices.model, *settings])[:128],
-            group=Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else None,
-            job_type=choices.finetune,
-            tags=sorted({choices[group] for group in ("env", "data", "model", "planner", "finetune")}),
-            notes=train_command(*overrides),
+            name=os.environ.get("WANDB_NAME") or " ".join([choices.finetune, choices.model, *settings])[:128],
+            group=os.environ.get("WANDB_RUN_GROUP") or group,
+            job_type=os.environ.get("WANDB_JOB_TYPE") or choices.finetune,
+            tags=[tag.strip() for tag in tags if tag.strip()]
+            or sorted({choices[group] for group in ("env", "data", "model", "planner", "finetune")}),
+            notes=os.environ.get("WANDB_NOTES") or train_command(*overrides),
         )

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from gapclose.errors import UserError
 from gapclose.evaluation.plots import animate
+from gapclose.explanation import one_line
 from gapclose.logging.artifacts import log_files, staging_in
 from gapclose.logging.identity import Identity
 from gapclose.logging.metrics import (
@@ -31,6 +32,9 @@ from gapclose.logging.results import Results
 
 log = logging.getLogger(__name__)
 
+PROJECT = "gapclose"
+"""The project of runs for which the user names none."""
+
 
 class WandbRun(WandbLogger):
     """The W&B run of a run of train.py, without account or prompt unless a key is configured. Resuming keeps its id.
@@ -40,12 +44,13 @@ class WandbRun(WandbLogger):
 
     Args:
         save_dir: the folder of the run; W&B's files go into its subfolder `wandb`.
-        project: project name.
+        project: project name; by default as WANDB_PROJECT says, otherwise `PROJECT`.
         offline: whether to stay offline; by default as WANDB_MODE says, otherwise offline if no API key is configured.
     """
 
-    def __init__(self, save_dir: str, project: str = "gapclose", offline: bool | None = None) -> None:
+    def __init__(self, save_dir: str, project: str | None = None, offline: bool | None = None) -> None:
         # W&B writes in another process, whose working folder may differ.
+        project = project or os.environ.get("WANDB_PROJECT") or PROJECT
         super().__init__(save_dir=str(Path(save_dir).absolute()), project=project)
         self.stay_offline = offline
         self.row: dict[str, float] = {}
@@ -56,6 +61,7 @@ class WandbRun(WandbLogger):
         """Starts or resumes the W&B run with this configuration."""
         config = OmegaConf.create(params)
         identity = Identity.of(Path(self.save_dir), config)
+        require_home(Path(self.save_dir) / "wandb" / "home")
         self._experiment = start(self.save_dir, self.name, self.stay_offline, identity)
         self.experiment.config.update(OmegaConf.to_container(config), allow_val_change=True)
         for group, axis in AXES.items():
@@ -97,7 +103,7 @@ def start(save_dir: str, project: str, offline: bool | None, identity: Identity)
     """Starts or resumes a W&B run.
 
     Raises:
-        UserError: it should be online, and the server refuses it.
+        UserError: it should be online, and the server refuses it, or the library cannot start.
     """
     settings = wandb.Settings(
         mode=mode(offline),
@@ -112,6 +118,22 @@ def start(save_dir: str, project: str, offline: bool | None, identity: Identity)
         raise UserError(
             f"W&B refused the run ({error}); correct this, or stay offline by logger.offline=true."
         ) from error
+    except Exception as error:  # Its own process fails in many ways, on machines that lack what it expects.
+        raise UserError(
+            f"W&B cannot start ({type(error).__name__}: {one_line(str(error))}); correct this, or do without it by "
+            "logger=none."
+        ) from error
+
+
+def require_home(substitute: Path) -> None:
+    """Gives this process a home folder if it has none that can be used, as in services; W&B cannot do without one."""
+    try:
+        usable = os.access(Path.home(), os.W_OK | os.X_OK)
+    except RuntimeError:
+        usable = False
+    if not usable:
+        substitute.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(substitute)
 
 
 def mode(offline: bool | None) -> str:
@@ -125,7 +147,7 @@ def signed_in() -> bool:
     """Whether a valid API key is configured, without a prompt; warns about an invalid key or unreachable server."""
     try:
         return wandb.login(prompt=False)
-    except wandb.Error as error:
+    except Exception as error:  # The library and its transport raise many kinds of errors.
         log.warning("W&B cannot be used online (%s); the run stays offline, and wandb sync uploads it later.", error)
         return False
 

@@ -5,9 +5,9 @@ from gapclose.errors import UserError
 
 
 def test_a_library_that_is_not_installed_is_named_with_its_extra():
-    with pytest.raises(UserError, match=r"PushT needs absent, which is not installed; .*gapclose\[pusht\]"):
-        with optional_import("PushT", "pusht"):
-            import absent  # noqa: F401
+    sentence = r"PushT needs absent, which is not installed; .*gapclose\[pusht\]"
+    with pytest.raises(UserError, match=sentence), optional_import("PushT", "pusht"):
+        import absent  # noqa: F401
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gapclose.engines.pool import MIN_TRANSITIONS, Workers
+from gapclose.engines.pool import MIN_TRANSITIONS, Workers, cause_of_death
 from gapclose.errors import UserError
 from tests.engines.counting import CountingEngine, transitions
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import wandb
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 from PIL import Image
 
 from gapclose.errors import UserError
@@ -298,3 +301,60 @@ def test_a_run_that_must_be_online_but_cannot_is_an_error_in_one_sentence(tmp_pa
     monkeypatch.setattr(wandb, "init", unreachable)
     with pytest.raises(UserError, match=r"no route to host.*logger.offline=true"):
         wandb_run.start(str(tmp_path), "gapclose", False, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "expected"),
+    [(None, None, "gapclose"), (None, "theirs", "theirs"), ("mine", "theirs", "mine"), (None, "", "gapclose")],
+)
+def test_the_project_is_that_of_the_setting_then_of_the_environment(tmp_path, monkeypatch, setting, variable, expected):
+    if variable is not None:
+        monkeypatch.setenv("WANDB_PROJECT", variable)
+    assert wandb_run.WandbRun(str(tmp_path), setting).name == expected
+
+
+def test_name_group_and_tags_of_the_environment_come_before_ours(monkeypatch):
+    choices = {"env": "wall", "data": "expert", "model": "mlp", "planner": "cem", "finetune": "online"}
+    hydra = {"overrides": {"task": []}, "mode": RunMode.RUN, "sweep": {"dir": "multirun"}}
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(hydra))
+    config = OmegaConf.create({"choices": choices})
+    ours = Identity.new(config)
+    assert (ours.name, ours.group, ours.tags) == ("online mlp", None, sorted(choices.values()))
+    values = {"NAME": "best", "TAGS": "paper, table 1,", "RUN_GROUP": "g", "JOB_TYPE": "j", "NOTES": "n"}
+    for name, value in values.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    theirs = Identity.new(config)
+    assert theirs == Identity(theirs.id, "best", "g", "j", ["paper", "table 1"], "n")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"id": "x"}', "[" * 100_000])
+def test_a_damaged_record_of_the_run_is_an_error_in_one_sentence(tmp_path, content):
+    (tmp_path / "wandb_run.json").write_text(content)
+    with pytest.raises(UserError, match=r"wandb_run\.json is damaged .*delete it"):
+        Identity.of(tmp_path, OmegaConf.create())
+
+
+@pytest.mark.parametrize("home", [None, "nowhere"])
+def test_a_process_without_a_home_folder_gets_one_and_another_keeps_its_own(tmp_path, monkeypatch, home):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    wandb_run.require_home(tmp_path / "run" / "home")
+    assert Path.home() == tmp_path
+    assert not (tmp_path / "run").exists()
+    if home:
+        monkeypatch.setenv("HOME", str(tmp_path / home))
+    else:
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    wandb_run.require_home(tmp_path / "run" / "home")
+    assert Path.home() == tmp_path / "run" / "home"
+    assert Path.home().is_dir()
+
+
+def test_a_library_that_cannot_start_is_an_error_in_one_sentence(monkeypatch):
+    def fail(**_):
+        raise RuntimeError("no\nsocket")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    identity = Identity("id", "name", None, "job", [], "")
+    with pytest.raises(UserError, match=r"^W&B cannot start \(RuntimeError: no socket\); .* logger=none\.$"):
+        wandb_run.start("folder", "project", True, identity)
