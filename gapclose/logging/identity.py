@@ -16,7 +16,6 @@ from gapclose.command_lines import train_command
 from gapclose.errors import UserError
 from gapclose.files import is_there, read_text, replacing
 from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_of
-from gapclose.stored import parse_json
 
 IGNORED_SETTINGS = (*NEUTRAL_SETTINGS, "finetune", "model", "resume", "evaluation.models", "hydra")
 """Settings that are left out of a run's name: it has them already, or they do not distinguish runs."""

@@ -22,12 +22,12 @@ from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
 from gapclose.explanation import explain, one_line
 from gapclose.files import is_there
-from gapclose.nested import values_in
 from gapclose.processes import from_first, is_distributed
 from gapclose.settings import Fraction, NonNegative
 from gapclose.training.attacks import ProjectedGradient
 from gapclose.training.checkpoint import AtomicCheckpointIO, StoreConfig, read_checkpoint
 from gapclose.training.planner_rollouts import PlannerRollouts
+from gapclose.training.resumable import require_counts, require_states
 from gapclose.training.trainer import make_trainer
 from gapclose.training.training_module import TrainingModule
 
@@ -211,32 +211,19 @@ def resuming_from(last: Path, module: TrainingModule) -> Iterator[str | None]:
         return
     advice = f"Delete {last}, and the same command trains this stage from its beginning."
     try:
-        require_resumable(read_checkpoint(last), last)
+        checkpoint = read_checkpoint(last)
     except UserError as error:
         raise UserError(f"{error} {advice}") from error
     try:
+        require_counts(checkpoint)
+        made = module.configure_optimizers()
+        require_states(checkpoint, made["optimizer"], made["lr_scheduler"]["scheduler"])
         yield str(last)
     except Exception as error:
         if module.has_started or (explain(error) is not None and not isinstance(error, UserError)):
             raise
         reason = f"{type(error).__name__}: {one_line(str(error))[:120]}"
         raise UserError(f"{last} holds no state that training can resume from ({reason}). {advice}") from error
-
-
-def require_resumable(checkpoint: dict[str, Any], last: Path) -> None:
-    """Raises `UserError` if the progress in a checkpoint is no count, which Lightning does not check.
-
-    Everything else in its state is tried: an error before the end of the first epoch is due to it.
-    """
-    for name, kind in {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list}.items():
-        if not isinstance(checkpoint.get(name), kind):
-            raise UserError(f"{last} holds no state that training can resume from ({name} is no {kind.__name__}).")
-    counts = list(values_in([checkpoint.get("loops"), checkpoint.get("epoch"), checkpoint.get("global_step")]))
-    for name, count in counts:
-        if not isinstance(count, int) or not 0 <= count < 2**53:
-            raise UserError(
-                f"{last} holds no state that training can resume from ({name or 'epoch'} is {count!r:.50})."
-            )
 
 
 def check_trainer(settings: DictConfig) -> None:
