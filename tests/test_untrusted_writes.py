@@ -1,0 +1,173 @@
+"""Full disks, missing permissions, links and the remains of killed processes."""
+
+import builtins
+import errno
+import io
+import os
+import random
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from gapclose.data.behaviours import Expert
+from gapclose.data.collect import CollectedData
+from gapclose.data.replay import ReplayBuffer
+from gapclose.errors import UserError
+from gapclose.explanation import explain
+from gapclose.files import replacing, write_json
+from gapclose.report.record import write_arrays
+from gapclose.training.checkpoint import AtomicCheckpointIO, read_checkpoint
+from tests.runs.conftest import TINY, call, is_one_sentence, trained, unrendered  # noqa: F401
+
+FULL = {
+    "Python": OSError(errno.ENOSPC, "No space left on device"),
+    "safetensors": SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    "PyTorch": RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+    "PyTorch at the end": RuntimeError("PytorchStreamWriter failed writing file data.pkl: file write failed"),
+}
+"""The errors of libraries on a full disk."""
+
+
+@pytest.mark.parametrize("library", FULL)
+def test_a_full_disk_is_one_sentence_with_the_path_and_leaves_the_old_file(library, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise FULL[library]
+
+    with pytest.raises(OSError, match="file") as raised:
+        write()
+    assert str(path) in explain(raised.value)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+WRITERS = {
+    "checkpoint": lambda path: AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(100_000)}, path),
+    "replay": lambda path: filled_buffer().save(path),
+    "data": lambda path: filled_buffer().trajectories.save(path),
+    "arrays": lambda path: write_arrays(path, {"a": np.random.default_rng(0).random(100_000)}),
+    "json": lambda path: write_json(path, {"a": "b" * 200_000}),
+}
+
+
+def filled_buffer() -> ReplayBuffer:
+    buffer = ReplayBuffer(100_000)
+    buffer.add(torch.zeros(200, 101, 2), torch.zeros(200, 100, 2))
+    return buffer
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_libraries_that_cannot_write_on_raise_errors_that_are_recognised(kind, tmp_path):
+    """A limit on the size of files stands for a full disk; in a process of its own, as it cannot be raised again."""
+    process = os.fork()
+    if not process:
+        import resource
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        try:
+            WRITERS[kind](tmp_path / "file")
+        except BaseException as error:
+            os._exit(0 if str(tmp_path / "file") in (explain(error) or "") and not os.listdir(tmp_path) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+
+
+def test_files_have_the_mode_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        for kind, write in WRITERS.items():
+            write(tmp_path / kind)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
+
+
+@pytest.mark.parametrize("entry", ["checkpoint", "baseline", "config"])
+def test_a_file_without_permission_is_not_called_damaged(entry, call, trained, monkeypatch):  # noqa: F811
+    folder, run = trained / "data", trained / "run"
+    path, command = {
+        "checkpoint": (run / "checkpoints/last.ckpt", ["plan", f"checkpoint={run / 'checkpoints/last.ckpt'}"]),
+        "baseline": (next(folder.glob("baselines/*.ckpt")), ["train", *TINY, f"data_dir={folder}", "hydra.run.dir=a"]),
+        "config": (run / "config.yaml", ["train", f"resume={run}"]),
+    }[entry]
+    opened = io.open
+
+    def refuse(file, *arguments, **options):
+        if isinstance(file, str | Path) and Path(file) == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", refuse)
+    monkeypatch.setattr(builtins, "open", refuse)
+    answer = call(*command)
+    assert answer.code == 1
+    assert is_one_sentence(answer.err), answer.err
+    assert f"{path} cannot be used (Permission denied)" in answer.err
+    assert "damaged" not in answer.err
+    assert "elete" not in answer.err
+
+
+def test_nothing_in_a_folder_that_a_link_leads_to_is_deleted(call, trained):  # noqa: F811
+    (name,) = (path.stem for path in trained.glob("data/baselines/*.ckpt"))
+    Path("precious").mkdir()
+    Path("precious/thesis").write_text("mine")
+    Path("data/baselines").mkdir(parents=True)
+    Path(f"data/baselines/{name}").symlink_to(Path("precious").absolute())
+    assert call("train", *TINY, "finetune=none", "data_dir=data", "hydra.run.dir=run").code == 0
+    assert Path(f"data/baselines/{name}.ckpt").is_file()
+    assert Path("precious/thesis").read_text() == "mine"
+    assert Path(f"data/baselines/{name}").is_symlink()
+
+
+def test_the_next_writer_removes_what_killed_ones_left_and_nothing_else(tmp_path, wall):
+    data = CollectedData(tmp_path, Expert(0.1), num_trajectories=10, steps=3)
+    path = data.path(wall)
+    remains, others = [f".{path.name}.7.partial", f".{path.name}.8.partial"], [".other.7.partial", ".mine.partial"]
+    for name in (*remains, *others):
+        (tmp_path / name).touch()
+    data.load(wall)
+    assert set(os.listdir(tmp_path)) - {f"{path.name}.lock"} == {path.name, *others}
+
+
+def test_a_run_removes_what_killed_ones_left_in_its_folder(call, trained):  # noqa: F811
+    (name,) = (path.stem for path in trained.glob("data/baselines/*.ckpt"))
+    shared = Path("data/baselines", name)
+    remains = [
+        shared / ".last.ckpt.7.partial",
+        Path("run/.metrics.json.7.partial"),
+        Path("run/checkpoints/.last.ckpt.7.partial"),
+    ]
+    for path in remains:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert call("train", *TINY, "finetune=none", "data_dir=data", "hydra.run.dir=run").code == 0
+    assert not [path for path in remains if path.exists()]
+    assert not shared.exists()
+
+
+def test_a_flipped_bit_in_a_shared_model_is_found_or_changes_no_weight(trained, tmp_path):  # noqa: F811
+    (path,) = trained.glob("data/baselines/*.ckpt")
+    intact, weights = path.read_bytes(), read_checkpoint(path)["state_dict"]
+    draw, found, copy = random.Random(0), 0, tmp_path / "copy.ckpt"
+    for _ in range(300):
+        data = bytearray(intact)
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        copy.write_bytes(data)
+        try:
+            held = read_checkpoint(copy)["state_dict"]
+        except UserError:
+            found += 1
+        else:
+            assert held.keys() == weights.keys()
+            assert all(torch.equal(held[name], weights[name]) for name in weights)
+    assert found > 100
