@@ -30,7 +30,7 @@ def arguments(name: str) -> list[str]:
 
 
 def files(folder: str) -> set[str]:
-    """The names of all files of a run and its data, but for those of processes that were killed while they held a lock."""
+    """The names of all files of a run and its data, but for locks, which a killed process leaves."""
     found = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
     return {name for name in found if not name.endswith(".lock")}
 
