@@ -48,7 +48,7 @@ def contents(folder: str) -> dict[str, object]:
         elif path.suffix in (".csv", ".safetensors"):
             held[name] = path.read_bytes()
         elif path.name == "metrics.json":
-            held[name] = without_times(metrics_of(path.parent))
+            held[name] = without_times(metrics_of(path.parent)) | {"commit": None}  # It may change meanwhile.
     return held
 
 

@@ -17,6 +17,7 @@ import hydra
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
@@ -27,6 +28,7 @@ from gapclose.errors import reporting_errors
 from gapclose.logging.identity import Identity
 from gapclose.report.__main__ import main as report
 from gapclose.runs.command_line import entry
+from gapclose.runs.storage.run_folder import QuickLoader
 from tests.runs.conftest import TINY, TINY_PLAN, is_one_sentence, trained, unrendered  # noqa: F401
 
 PLAN = [*TINY_PLAN, "num_tasks=2", "data_dir=data"]
@@ -448,11 +450,9 @@ def configured(change: Callable[[dict], Any]):
         if path.suffix == ".ckpt":
             resaved(lambda checkpoint: change(checkpoint["config"]))(path)
         else:
-            config = OmegaConf.to_container(OmegaConf.load(path))
+            config = yaml.load(path.read_text(), QuickLoader)
             change(config)
-            import yaml
-
-            path.write_text(yaml.safe_dump(config, sort_keys=False))
+            path.write_text(yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False))
 
     return apply
 

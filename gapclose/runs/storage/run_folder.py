@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import yaml
 from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 from yaml import AliasToken, YAMLError
 
@@ -31,6 +31,13 @@ COMPARISON_SETTINGS = ("compare", "compared")
 """Settings of train.py with these planners. The other results of a run do not depend on them."""
 MAX_NAME_BYTES = 200
 """Maximum length of the name of a job's folder; file systems allow 255 bytes."""
+
+
+class QuickLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Reads values as OmegaConf does, ten times as fast."""
+
+    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
+    yaml_constructors = get_yaml_loader().yaml_constructors
 
 
 def config_and_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
@@ -66,9 +73,7 @@ def stored_config(folder: Path) -> DictConfig:
     """
     path = folder / "config.yaml"
     try:
-        content = OmegaConf.to_container(read_yaml(path))
-        require_bounded(content)
-        content = with_present_names(content)
+        content = with_present_names(OmegaConf.to_container(read_yaml(path)))
         if not isinstance(content, dict):
             raise ValueError("it is no mapping")
     except (ValueError, TypeError, YAMLError, OmegaConfBaseException, RecursionError) as error:
@@ -93,9 +98,13 @@ def read_yaml(path: Path) -> DictConfig | ListConfig:
         OSError: it cannot be read.
     """
     text = read_text(path)
-    if any(isinstance(token, AliasToken) for token in yaml.scan(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
+    if any(isinstance(token, AliasToken) for token in yaml.scan(text, QuickLoader)):
         raise ValueError("it has aliases")
-    return OmegaConf.load(StringIO(text))
+    content = yaml.load(text, QuickLoader)
+    if not isinstance(content, dict | list):
+        raise ValueError("it is neither a mapping nor a list")
+    require_bounded(content)
+    return OmegaConf.create(content)
 
 
 def stored_overrides(folder: Path) -> list[str]:
