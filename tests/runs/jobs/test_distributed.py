@@ -124,3 +124,18 @@ def test_a_lost_process_ends_the_run_in_one_sentence(tmp_path, whole, moment):
     assert "Traceback" not in err
     assert process.returncode == 1
     assert goes_on(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_a_killed_multirun_with_more_planners_goes_on_to_all_results(tmp_path):
+    arguments = ["-m", "seed=0,1", "compare=['cem planner.iterations=2']", "planner.num_elites=2"]
+    arguments += ['hydra.sweep.dir="b=1, x"', "hydra.sweep.subdir=${seed}"]
+    process = start(tmp_path, *arguments)
+    wait_for(lambda: (tmp_path / "b=1, x/0/checkpoints/last.ckpt").exists())
+    process.kill()
+    process.communicate(timeout=30)
+    process = start(tmp_path, *arguments)
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    made = sorted(str(path.relative_to(tmp_path / "b=1, x").parent) for path in tmp_path.glob("b=1, x/**/metrics.json"))
+    assert [name.partition("/")[0] for name in made] == ["0", "0", "1", "1"]
