@@ -50,6 +50,8 @@ class WandbRun(WandbLogger):
 
     def __init__(self, save_dir: str, project: str | None = None, offline: bool | None = None) -> None:
         # W&B writes in another process, whose working folder may differ.
+        if offline not in (None, True, False):
+            raise UserError(f"logger.offline is {offline!r:.60}; give true, false or null.")
         project = project or os.environ.get("WANDB_PROJECT") or PROJECT
         super().__init__(save_dir=str(Path(save_dir).absolute()), project=project)
         self.stay_offline = offline

@@ -358,3 +358,8 @@ def test_a_library_that_cannot_start_is_an_error_in_one_sentence(monkeypatch):
     identity = Identity("id", "name", None, "job", [], "")
     with pytest.raises(UserError, match=r"^W&B cannot start \(RuntimeError: no socket\); .* logger=none\.$"):
         wandb_run.start("folder", "project", True, identity)
+
+
+def test_a_mode_that_is_neither_true_nor_false_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"logger\.offline is 'maybe'; give true, false or null"):
+        wandb_run.WandbRun(str(tmp_path), offline="maybe")

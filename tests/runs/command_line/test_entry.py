@@ -315,3 +315,10 @@ def test_help_shows_examples_and_every_group(call, name, command):
     assert "planner: cem, grad_cem, gradient, grasp, icem, mppi, multistart, predictive_sampling" in answer.out
     assert "init: colored, knots, normal, policy, zeros" in answer.out
     assert "action_max: 0.25" in answer.out
+
+
+@pytest.mark.parametrize("group", ["planner", "env", "trainer"])
+def test_a_group_that_is_null_is_named(call, group):
+    answer = call("train", f"{group}=null", "seed=1")
+    assert answer.code == 1
+    assert answer.err.startswith(f"Error: A group cannot be null ({group}=null); choose one of its options")
