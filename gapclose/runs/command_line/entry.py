@@ -166,8 +166,8 @@ def run_hydra(job: Job, sweep: multirun.Sweep) -> str | None:
         if sentence is None and job.started:
             raise
         if "Config group override must be" in str(error):  # Hydra does not say which one.
-            groups = [argument for argument in sys.argv[1:] if (conf_dir() / key_of(argument)).is_dir()]
-            sentence = f"A group cannot be null ({', '.join(groups)}); choose one of its options, which --help lists."
+            groups = [key for key, value in map(key_and_value, sys.argv[1:]) if value.lower() == "null"]
+            sentence = f"{', '.join(groups)} is null; choose one of its options, which --help lists."
         # No configuration could be composed: the command line is wrong, whatever the type of the error.
         fail(sentence or one_line(str(error)))
 
