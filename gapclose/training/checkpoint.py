@@ -124,12 +124,12 @@ def valid_history(history: Any) -> list[dict[str, Any]]:
     """Returns the history in a checkpoint, which becomes a part of metrics.json.
 
     Raises:
-        ValueError: it is not a list with a mapping of numbers for each epoch.
+        ValueError: it is not a list with a mapping of numbers, and names such as that of the planner, for each epoch.
     """
     entries = history if isinstance(history, list) else [None]
     if not all(isinstance(entry, dict) and type(entry.get("epoch")) is int for entry in entries):
         raise ValueError("the history in the checkpoint is not a list of epochs")
     for name, value in values_in(entries):
-        if value is not None and type(value) not in (int, float):
-            raise ValueError(f"{name} in the history in the checkpoint is {value!r:.50}, which is no number")
+        if value is not None and type(value) not in (int, float) and not (isinstance(value, str) and len(value) < 1000):
+            raise ValueError(f"{name} in the history in the checkpoint is {value!r:.50}; expected a number or a name")
     return history

@@ -330,7 +330,7 @@ def test_name_group_and_tags_of_the_environment_come_before_ours(monkeypatch):
 @pytest.mark.parametrize("content", ["", "[]", '{"id": "x"}', "[" * 100_000])
 def test_a_damaged_record_of_the_run_is_an_error_in_one_sentence(tmp_path, content):
     (tmp_path / "wandb_run.json").write_text(content)
-    with pytest.raises(UserError, match=r"wandb_run\.json is damaged .*delete it"):
+    with pytest.raises(UserError, match=r"wandb_run\.json is damaged, .*delete it"):
         Identity.of(tmp_path, OmegaConf.create())
 
 

@@ -165,9 +165,6 @@ def run_hydra(job: Job, sweep: multirun.Sweep) -> str | None:
             return sweep.abort_message(error)
         if sentence is None and job.started:
             raise
-        if "Config group override must be" in str(error):  # Hydra does not say which one.
-            groups = [key for key, value in map(key_and_value, sys.argv[1:]) if value.lower() == "null"]
-            sentence = f"{', '.join(groups)} is null; choose one of its options, which --help lists."
         # No configuration could be composed: the command line is wrong, whatever the type of the error.
         fail(sentence or one_line(str(error)))
 
