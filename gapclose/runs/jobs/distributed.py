@@ -75,7 +75,12 @@ def processes(config: DictConfig, folder: Path, train: Train) -> Iterator[None]:
             other.await_start()
         threading.Thread(target=watch, args=(others, left), daemon=True).start()
         connect(trainer, 0, number, store)
-        yield
+        # Lightning would end the training after the next batch, for which the others would have to get the signal, too.
+        earlier = signal.signal(signal.SIGTERM, lambda *_: end_all(others))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
         for other in others:
             other.process.join()
             other.require_success()
@@ -191,6 +196,13 @@ class Other:
             f"{self.name} of this run {how}, which may be for want of memory; the same command goes on with the run, "
             "in the same folder (hydra.run.dir, hydra.sweep.dir)."
         )
+
+
+def end_all(others: list[Other]) -> None:
+    """Ends all processes of a run at once, as SIGTERM would end a single one."""
+    for other in others:
+        other.process.kill()
+    os._exit(128 + signal.SIGTERM)
 
 
 def watch(others: list[Other], left: threading.Event) -> None:
