@@ -65,8 +65,12 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, errors: str = "strict") -> str:
     """Reads a small text file, whose contents may come from a stranger.
+
+    Args:
+        path: the file.
+        errors: what to do about bytes that are not UTF-8, as in `open`.
 
     Raises:
         UserError: it is no regular file.
@@ -77,7 +81,7 @@ def read_text(path: Path) -> str:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if path.stat().st_size > LARGEST_TEXT:
         raise ValueError("it is too large")
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8", errors=errors)
 
 
 def write_error(error: Exception, path: Path, temporary: Path) -> OSError | None:
@@ -111,10 +115,15 @@ def remove_partial(folder: Path, name: str | None = None) -> None:
             path.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically, in UTF-8; parts of file names that are not valid text become question marks."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a JSON file atomically; numbers that are not finite become null."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def finite(content: Any) -> Any:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-MOST_VALUES, MOST_LEVELS = 1_000_000, 100
-"""Bounds on what is read. Lists that contain each other may stand for more values than fit into memory."""
+MOST_VALUES, MOST_LEVELS = 1_000_000, 50
+"""Bounds on what is read: lists that contain each other may stand for more values than fit into memory, and functions
+that walk through nested ones call themselves at each level."""
 
 
 def values_in(content: Any) -> Iterator[tuple[str, Any]]:

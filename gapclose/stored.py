@@ -1,25 +1,55 @@
-"""Parses JSON and YAML files of runs, which may come from a stranger and thus have any content."""
+"""Reads JSON and YAML files of runs, which may come from a stranger and thus have any content."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf._utils import get_yaml_loader
 
-MAX_DEPTH = 50
-"""How deeply content may be nested; functions that walk through it call themselves at each level."""
+from gapclose.files import read_text
+from gapclose.nested import require_bounded
+
+
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Reads values as OmegaConf does, such as `1e-3` as a number, ten times as fast."""
+
+    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        UserError: it is no regular file.
+        ValueError: it is not UTF-8; likewise the errors of `parse_json`.
+        OSError: it cannot be read.
+    """
+    return parse_json(read_text(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Reads a YAML file.
+
+    Raises:
+        UserError: it is no regular file.
+        ValueError: it is not UTF-8; likewise the errors of `parse_yaml`.
+        OSError: it cannot be read.
+    """
+    return parse_yaml(read_text(path))
 
 
 def parse_json(text: str) -> Any:
     """Parses JSON.
 
     Raises:
-        ValueError: it is not JSON, or nested too deeply.
+        ValueError: it is not JSON, nested too deeply, or too large.
     """
     try:
         content = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    require_shallow(content)
+    require_bounded(content)
     return content
 
 
@@ -27,27 +57,17 @@ def parse_yaml(text: str) -> Any:
     """Parses YAML without aliases: no file of a run has any, and with them a few lines may stand for endless data.
 
     Raises:
-        ValueError: it is not YAML, has aliases, or is nested too deeply.
+        ValueError: it is not YAML, has aliases, or is nested too deeply, or too large.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader)):
             raise ValueError("it has aliases")
-        content = yaml.load(text, loader)
+        content = yaml.load(text, Loader)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except ValueError:
         raise
     except Exception as error:  # Besides YAMLError, any kind: from functions that convert values with tags like !!int.
-        raise ValueError(" ".join(str(error).split())) from error
-    require_shallow(content)
+        raise ValueError(" ".join(str(error).split())[:150]) from error
+    require_bounded(content)
     return content
-
-
-def require_shallow(content: Any, depth: int = 0) -> None:
-    """Raises `ValueError` if lists and mappings are nested more than `MAX_DEPTH` deep."""
-    if depth > MAX_DEPTH:
-        raise ValueError("it is nested too deeply")
-    if isinstance(content, dict | list):
-        for value in content.values() if isinstance(content, dict) else content:
-            require_shallow(value, depth + 1)

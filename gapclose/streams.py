@@ -4,8 +4,11 @@ not end a run.
 
 import errno
 import io
+import logging
 import os
 import sys
+
+from gapclose.printable import printable
 
 
 class SafeStream(io.TextIOWrapper):
@@ -42,3 +45,18 @@ def make_printing_safe() -> None:
         elif type(stream) is io.TextIOWrapper:
             how = dict(line_buffering=stream.line_buffering, write_through=stream.write_through)
             setattr(sys, name, SafeStream(stream.buffer, stream.encoding, "replace", **how))
+
+
+class Printable(logging.Filter):
+    """Replaces control characters in the messages of a log; they may come from a stranger's configuration."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(record.getMessage()), ()
+        return True
+
+
+def make_logs_printable() -> None:
+    """Makes all logs of this process printable, after they have been configured."""
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(each, Printable) for each in handler.filters):
+            handler.addFilter(Printable())

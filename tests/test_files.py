@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from gapclose.files import replacing, write_json
+from gapclose.files import read_text, replacing, write_json, write_text
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -51,3 +51,9 @@ def test_content_that_json_cannot_represent_leaves_the_old_file(tmp_path):
         write_json(path, {"run": object()})
     assert json.loads(path.read_text()) == {"run": 1}
     assert os.listdir(tmp_path) == ["metrics.json"]
+
+
+def test_text_is_in_utf_8_whatever_a_file_name_in_it_contains(tmp_path):
+    write_text(tmp_path / "file", "λ = 0 in \udc80")
+    assert (tmp_path / "file").read_bytes() == "λ = 0 in ?".encode()
+    assert read_text(tmp_path / "file") == "λ = 0 in ?"

@@ -1,4 +1,5 @@
 import io
+import logging
 import os
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from gapclose import streams
-from gapclose.streams import SafeStream, make_printing_safe
+from gapclose.streams import SafeStream, make_logs_printable, make_printing_safe
 
 
 @pytest.fixture
@@ -92,3 +93,13 @@ def test_a_process_ends_with_success_wherever_its_output_goes(tmp_path, redirect
     assert "Traceback" not in done.stderr
     if REDIRECTIONS[redirection] is not None:
         assert done.stdout == REDIRECTIONS[redirection]
+
+
+def test_control_characters_in_logs_are_replaced(monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(written)])
+    for _ in range(2):
+        make_logs_printable()
+    logging.getLogger("gapclose").warning("the run %s\tof %d", "\x1b[2J\x9b1m", 5)
+    assert written.getvalue() == "the run �[2J�1m\tof 5\n"
+    assert len(logging.getLogger().handlers[0].filters) == 1

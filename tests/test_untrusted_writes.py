@@ -5,12 +5,14 @@ import errno
 import io
 import os
 import random
+import shutil
 import stat
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
 from gapclose.data.behaviours import Expert
@@ -127,6 +129,25 @@ def test_nothing_in_a_folder_that_a_link_leads_to_is_deleted(call, trained):  # 
     assert Path(f"data/baselines/{name}.ckpt").is_file()
     assert Path("precious/thesis").read_text() == "mine"
     assert Path(f"data/baselines/{name}").is_symlink()
+
+
+def test_a_resumed_run_removes_no_file_that_its_checkpoint_names(call, trained):  # noqa: F811
+    shutil.copytree(trained / "run", "run")
+    Path("run/metrics.json").unlink()
+    config = OmegaConf.load("run/config.yaml")
+    config.finetune.epochs = 4  # The checkpoint has 3.
+    OmegaConf.save(config, "run/config.yaml")
+    Path("thesis").write_text("mine")
+    path = Path("run/checkpoints/last.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    states = [state for state in checkpoint["callbacks"].values() if "best_model_path" in state]
+    for state in states:
+        state.update(best_model_path="thesis", kth_best_model_path="thesis", last_model_path="thesis")
+        state.update(best_k_models={"thesis": torch.tensor(1e9)}, best_model_score=torch.tensor(1e9))
+    assert len(states) == 2
+    torch.save(checkpoint, path)
+    assert call("train", "resume=run").code == 0
+    assert Path("thesis").read_text() == "mine"
 
 
 def test_the_next_writer_removes_what_killed_ones_left_and_nothing_else(tmp_path, wall):

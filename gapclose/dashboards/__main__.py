@@ -14,7 +14,7 @@ from typing import Any
 import wandb
 
 from gapclose.errors import UserError, reporting_errors
-from gapclose.files import replacing
+from gapclose.files import write_text
 
 SIGN_IN = "sign in by wandb login (or set WANDB_API_KEY), or write the specification to a file by --output FILE.json"
 
@@ -70,8 +70,7 @@ def build(project: str, entity: str | None, swept: list[str] | None, output: Pat
     }
     if output is not None:
         try:
-            with replacing(output) as temporary:
-                temporary.write_text(json.dumps({name: specification(page) for name, page in pages.items()}, indent=2))
+            write_text(output, json.dumps({name: specification(page) for name, page in pages.items()}, indent=2))
         except (OSError, ValueError) as error:
             raise UserError(f"{str(output)!r} cannot be written ({error}); give the name of a file.") from error
         print(f"The specification is in {output}.")

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gapclose.evaluation.tables import TITLES
 from gapclose.files import finite, write_json
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -20,6 +19,14 @@ Seconds = Annotated[Number, Field(ge=0)]
 Text = Annotated[str, Field(strict=True)]
 MODELS = ("baseline", "finetuned", "oracle")
 """The models of a run, in the order of display."""
+TITLES = {
+    "open_loop": "open loop",
+    "open_loop_policy_alone": "open loop, policy alone",
+    "open_loop_without_disagreement": "open loop, λ = 0",
+    "mpc": "MPC",
+    "mpc_adapted": "MPC, adapted",
+}
+"""The ways to execute a model's plans, in the order of display, and their titles."""
 
 
 class Part(BaseModel):

@@ -13,6 +13,7 @@ import pandas as pd
 
 from gapclose.csv_files import read_csv, write_csv
 from gapclose.errors import UserError
+from gapclose.files import read_text
 
 if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
     from gapclose.envs.simulator import Simulator
@@ -56,12 +57,15 @@ def read_outcomes(path: Path) -> pd.DataFrame:
     """Reads a table that `write_outcomes` wrote.
 
     Raises:
-        UserError: the file is another one, or damaged.
+        UserError: the file is missing, another one, or damaged.
+        OSError: it cannot be opened.
     """
     try:
-        text = path.read_text()
+        text = read_text(path)
         table = read_csv(text)
-    except (OSError, ValueError) as error:
+    except UserError:
+        raise
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(
             f"The file {path} cannot be read ({error}); delete the run's folder and run it again."
         ) from error

@@ -8,17 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gapclose.evaluation.metrics_file import TITLES
 from gapclose.evaluation.statistics import Estimate, number
 from gapclose.printable import printable
 
 COLUMNS = ["model", "executed", "success [95 %]", "distance", "promised", "model error", "gap", "time"]
-TITLES = {
-    "open_loop": "open loop",
-    "open_loop_policy_alone": "open loop, policy alone",
-    "open_loop_without_disagreement": "open loop, λ = 0",
-    "mpc": "MPC",
-    "mpc_adapted": "MPC, adapted",
-}
 CAPTION = (
     "distance: to the goal at the end; promised: the same according to the model; model error: MSE of the imagined "
     "states under planning; gap: model error / error on held-out data; time: spent planning; λ = 0: the planner "

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from gapclose.command_lines import train_command
 from gapclose.errors import UserError
-from gapclose.files import is_there, read_text, replacing
+from gapclose.files import is_there, read_text, write_text
 from gapclose.overrides import NEUTRAL_SETTINGS, is_among, key_of
 
 IGNORED_SETTINGS = (*NEUTRAL_SETTINGS, "finetune", "model", "resume", "evaluation.models", "hydra")
@@ -49,8 +49,7 @@ class Identity(NamedTuple):
         """
         path = folder / "wandb_run.json"
         if not is_there(path):
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(cls.new(config)._asdict(), indent=2) + "\n")
+            write_text(path, json.dumps(cls.new(config)._asdict(), indent=2) + "\n")
         try:
             stored = TypeAdapter(cls).validate_json(read_text(path), strict=True)
             if not re.fullmatch(r"[0-9a-f]{8}", stored.id):

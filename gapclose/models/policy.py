@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gapclose.data.trajectories import Trajectories
 from gapclose.models.normalization import safe_std
+from gapclose.settings import Layers
 
 
 class GoalConditionedPolicy(nn.Module):
@@ -28,7 +29,7 @@ class GoalConditionedPolicy(nn.Module):
         action_low: Tensor,
         action_high: Tensor,
         hidden_dim: PositiveInt = 256,
-        num_layers: PositiveInt = 2,
+        num_layers: Layers = 2,
     ) -> None:
         super().__init__()
         sizes = [2 * state_dim, *[hidden_dim] * num_layers]

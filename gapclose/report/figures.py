@@ -6,6 +6,7 @@ Colours are names of CSS variables in style.css, which page.js replaces when it 
 are in `gapclose.report.sweep_figures`.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from gapclose.errors import UserError
 from gapclose.evaluation.metrics_file import MODELS
 from gapclose.evaluation.tables import held_out_by_epoch
+from gapclose.files import read_text
 from gapclose.printable import printable
 from gapclose.report.player import NAMES
 from gapclose.report.record import Plans, World
@@ -233,13 +235,13 @@ def read_curves(path: Path) -> pd.DataFrame:
         UserError: the file is damaged.
     """
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(io.StringIO(read_text(path)))
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}); delete it to have the report without it."
-        ) from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it to have the report without it.") from error
 
 
 def literal(text: str) -> str:

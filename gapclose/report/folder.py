@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gapclose.command_lines import quoted_override, train_command
 from gapclose.errors import UserError
+from gapclose.files import is_there
 from gapclose.report.run import write_run_report
 from gapclose.report.sweep import write_sweep_report
 
@@ -17,9 +18,9 @@ def write_report(folder: Path) -> Path:
     if not folder.is_dir():
         missing = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
         raise UserError(f"{missing}; give the folder of a run of train.py, or of a sweep.")
-    if (folder / "metrics.json").exists():
+    if is_there(folder / "metrics.json"):
         return write_run_report(folder)
-    if (folder / "config.yaml").exists():
+    if is_there(folder / "config.yaml"):
         raise UserError(
             f"The run in {folder} is not finished; go on with it by: {train_command(quoted_override('resume', folder))}"
         )

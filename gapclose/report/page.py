@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
-from gapclose.files import replacing
+from gapclose.files import write_text
 from gapclose.printable import printable
 from gapclose.report.figures import Section
 
@@ -42,8 +42,7 @@ def write_page(
         player=player and packed(json.dumps(player, separators=(",", ":"), allow_nan=False)),
         **content,
     )
-    with replacing(path) as temporary:
-        temporary.write_text(printable(text), encoding="utf-8")
+    write_text(path, printable(text))
     return path
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gapclose.evaluation.tables import TITLES
+from gapclose.evaluation.metrics_file import TITLES
 from gapclose.files import finite
 from gapclose.report.record import Plans, World, before_and_after, example_task
 

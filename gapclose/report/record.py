@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gapclose.errors import UserError
-from gapclose.evaluation.metrics_file import MODELS
-from gapclose.evaluation.tables import TITLES
+from gapclose.evaluation.metrics_file import MODELS, TITLES
 from gapclose.files import is_there, replacing
 
 if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.

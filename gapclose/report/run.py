@@ -9,13 +9,13 @@ from gapclose.command_lines import train_command
 from gapclose.errors import UserError
 from gapclose.evaluation.metrics_file import MODELS, check_metrics
 from gapclose.evaluation.tables import CAPTION, COLUMNS, published_rows, results_rows
-from gapclose.files import finite
+from gapclose.files import finite, is_there
 from gapclose.report.figures import run_sections
 from gapclose.report.headline import headline, story
 from gapclose.report.page import PAGE, write_page
 from gapclose.report.player import player_data
 from gapclose.report.record import MAPS, PLANS, read_maps, read_plans
-from gapclose.stored import parse_json, parse_yaml
+from gapclose.stored import read_json, read_yaml
 
 Content = TypeVar("Content", dict, list)
 
@@ -31,7 +31,7 @@ def write_run_report(folder: Path, metrics: dict[str, Any] | None = None) -> Pat
         UserError: the files of the run are damaged, or not from train.py.
     """
     metrics = read_metrics(folder / "metrics.json") if metrics is None else finite(metrics)
-    config = read_yaml(folder / "config.yaml", dict)
+    config = read_content(folder / "config.yaml", dict)
     text = page_text(metrics, folder / "metrics.json")
     world, plans = read_plans(folder / PLANS) or (None, None)
     return write_page(
@@ -54,11 +54,11 @@ def read_metrics(path: Path) -> dict[str, Any]:
         UserError: they are damaged, or not from train.py.
     """
     try:
-        metrics = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}); delete the run's folder and run it again."
-        ) from error
+        metrics = read_json(path)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); delete the run's folder and run it again.") from error
     if not isinstance(metrics, dict) or not any(name in metrics for name in MODELS) or "finetune" not in metrics:
         raise UserError(f"{path} is not from train.py; give the folder of a run of train.py, or of a sweep.")
     try:
@@ -86,21 +86,21 @@ def page_text(metrics: dict[str, Any], path: Path) -> dict[str, Any]:
         ) from error
 
 
-def read_yaml(path: Path, kind: type[Content]) -> Content:
+def read_content(path: Path, kind: type[Content]) -> Content:
     """Reads a YAML file of the given kind; empty if there is none.
 
     Raises:
         UserError: the file is damaged.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8")) if path.exists() else kind()
+        content = read_yaml(path) if is_there(path) else kind()
         if not isinstance(content, kind):
             raise ValueError(f"it is not a {kind.__name__}")
         return content
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}); delete it to have the report without it."
-        ) from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it to have the report without it.") from error
 
 
 def number_in(config: dict[str, Any], group: str, key: str) -> int | None:
@@ -127,7 +127,7 @@ def facts(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 def command(folder: Path) -> str | None:
     """The command that repeats the run; none if Hydra's record is missing or only says that the run was resumed."""
     given = folder / ".hydra" / "overrides.yaml"
-    overrides = [str(override) for override in read_yaml(given, list)]
+    overrides = [str(override) for override in read_content(given, list)]
     if not given.exists() or any(override.startswith("resume=") for override in overrides):
         return None
     return train_command(*overrides)

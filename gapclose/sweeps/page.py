@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gapclose.errors import UserError
-from gapclose.files import replacing
+from gapclose.files import write_text
 from gapclose.printable import printable
 from gapclose.sweeps.plots import draw_sweep, plot_methods
 from gapclose.sweeps.results import Setting, has_control
@@ -32,8 +32,7 @@ def write_page(path: Path, settings: Sequence[Setting]) -> None:
             f"{path} has no marks for the results; add the lines {BEGIN} and, below it, {END} where the results belong."
         )
     content = methods_content(path, settings) if has_control(settings) else plain_content(path, settings)
-    with replacing(path) as temporary:
-        temporary.write_text("\n\n".join([before + begin, *content]) + f"\n\n{end}{after}", encoding="utf-8")
+    write_text(path, "\n\n".join([before + begin, *content]) + f"\n\n{end}{after}")
 
 
 def methods_content(path: Path, settings: Sequence[Setting]) -> Iterator[str]:

@@ -14,9 +14,10 @@ import pandas as pd
 from gapclose.errors import UserError
 from gapclose.evaluation.metrics_file import check_metrics, ways_of
 from gapclose.evaluation.outcomes import read_outcomes
+from gapclose.files import is_there, read_text
 from gapclose.overrides import key_and_value
 from gapclose.progress import track
-from gapclose.stored import parse_json, parse_yaml
+from gapclose.stored import parse_yaml, read_json, read_yaml
 
 SEPARATE_KEYS = ("planner", "planner.horizon")
 """Planner settings that remain keys of their own where a planner is described by all its settings."""
@@ -72,7 +73,7 @@ class Missing(NamedTuple):
 
     Attributes:
         folder: path of the run's folder, relative to the sweep's folder.
-        state: `failed`, `unfinished`, `damaged`, `left out`.
+        state: `failed`, `unfinished`, `damaged`, `unreadable`, `left out`.
         reason: a short explanation, if there is one.
     """
 
@@ -140,36 +141,48 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
 
 def read_run(path: Path, name: str) -> Run | Missing:
     """Reads one run, or says why it has no results."""
-    if not (path / "metrics.json").exists():
-        if (path / "error.txt").exists():
-            return Missing(name, "failed", next(iter(read_text(path / "error.txt").splitlines()), "").strip())
-        return Missing(name, "unfinished")
     try:
-        metrics = parse_json((path / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return Missing(name, "damaged", f"metrics.json cannot be read ({error})")
+        if not is_there(path / "metrics.json"):
+            if (path / "error.txt").exists():
+                return Missing(name, "failed", first_line(path / "error.txt"))
+            return Missing(name, "unfinished")
+        metrics = read_json(path / "metrics.json")
+    except OSError as error:
+        return unreadable(name, error)
+    except ValueError as error:
+        return damaged(name, path, f"metrics.json cannot be read ({error})")
     if not isinstance(metrics, dict) or "finetune" not in metrics:
         return Missing(name, "left out", "it is not a run of train.py")
     try:
         check_metrics(metrics)
     except ValueError as error:
-        return Missing(name, "damaged", f"metrics.json is not as train.py writes it ({error})")
-    named, config = command_line_values(path), read_yaml(path / "config.yaml", dict)
+        return damaged(name, path, f"metrics.json is not as train.py writes it ({error})")
+    named, config = command_line_values(path), content_or_empty(path / "config.yaml", dict)
     # A run resumed by resume=DIR has the options of the resuming command in .hydra, not its own.
-    choices = (
-        {} if "resume" in named else options(read_yaml(path / ".hydra" / "hydra.yaml", dict), "hydra.runtime.choices")
-    )
-    choices |= options(config, "choices")
+    hydra = {} if "resume" in named else content_or_empty(path / ".hydra" / "hydra.yaml", dict)
+    choices = options(hydra, "hydra.runtime.choices") | options(config, "choices")
     try:
         table = read_outcomes(path / "tasks.csv").set_index("task").sort_index()
         outcomes = dict(iter(table.groupby(["model", "way"])))
         run = Run(name, named, config, choices | {"finetune": metrics["finetune"]}, metrics, outcomes)
         check(run)
+    except OSError as error:
+        return unreadable(name, error)
     except UserError as error:
-        return Missing(name, "damaged", str(error).partition(";")[0].replace(f"{path}/", ""))
+        return damaged(name, path, str(error))
     if not run.evaluated_models:
         return Missing(name, "left out", "its model was not evaluated; see its evaluation.models")
     return run
+
+
+def damaged(name: str, path: Path, reason: str) -> Missing:
+    """Returns the entry of a run whose files are damaged; the reason names files relative to its folder."""
+    return Missing(name, "damaged", reason.partition(";")[0].replace(f"{path}/", ""))
+
+
+def unreadable(name: str, error: OSError) -> Missing:
+    """Returns the entry of a run with a file that cannot be opened, such as for want of permission."""
+    return Missing(name, "unreadable", f"{Path(error.filename or '').name}: {error.strerror}")
 
 
 def check(run: Run) -> None:
@@ -185,26 +198,26 @@ def check(run: Run) -> None:
                 raise UserError(f"tasks.csv has {num_rows} of {result.get('num_tasks', 'all')} tasks ({model}, {way})")
 
 
-def read_text(path: Path) -> str:
-    """Reads the text of a file; invalid bytes are replaced. Empty if the file cannot be read."""
+def first_line(path: Path) -> str:
+    """Returns the first line of a text file; empty if the file cannot be read."""
     try:
-        return path.read_text(errors="replace")
-    except OSError:
+        return next(iter(read_text(path, errors="replace").splitlines()), "").strip()
+    except (OSError, ValueError):
         return ""
 
 
-def read_yaml(path: Path, kind: type[Content]) -> Content:
+def content_or_empty(path: Path, kind: type[Content]) -> Content:
     """Reads a YAML file; empty if it is damaged, missing or of another kind."""
     try:
-        content = parse_yaml(read_text(path))
-    except ValueError:
+        content = read_yaml(path)
+    except (OSError, ValueError):
         return kind()
     return content if isinstance(content, kind) else kind()
 
 
 def command_line_values(path: Path) -> dict[str, str]:
     """The values that the command line of a run sets, by config key or group."""
-    overrides = read_yaml(path / ".hydra" / "overrides.yaml", list)
+    overrides = content_or_empty(path / ".hydra" / "overrides.yaml", list)
     parts = [key_and_value(override) for override in overrides if isinstance(override, str) and "=" in override]
     return {name: value for name, value in parts if name}
 

@@ -7,7 +7,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from gapclose.conf_files import require_plain
 from gapclose.data.replay import require_valid_state
@@ -99,6 +99,21 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path,
     Raises:
         UserError: the checkpoint has no such model, or its weights differ in shape or type, or are not finite.
     """
+    weights = fitting_weights(model, checkpoint, path, name)
+    for key, weight in weights.items():
+        if not weight.isfinite().all():
+            raise UserError(f"{path} cannot be used, as {key} holds NaN or infinite values; give another checkpoint.")
+    model.load_state_dict(weights)
+
+
+def fitting_weights(
+    model: nn.Module, checkpoint: dict[str, Any], path: str | Path, name: str = "world_model"
+) -> dict[str, Tensor]:
+    """Returns the weights of a model in a checkpoint, by their names in the model; arguments as in `load_weights`.
+
+    Raises:
+        UserError: the checkpoint has no such model, or its weights differ in shape or type.
+    """
     prefix = f"{name}."
     weights = {key.removeprefix(prefix): w for key, w in checkpoint["state_dict"].items() if key.startswith(prefix)}
     if not weights:
@@ -112,12 +127,12 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str | Path,
                 f"checkpoint and {expected_shape} in the model; choose the model and env that the checkpoint was "
                 "trained with."
             )
-        if weights[key].dtype != expected[key].dtype or not weights[key].isfinite().all():
+        if weights[key].dtype != expected[key].dtype:
             raise UserError(
-                f"The checkpoint {path} cannot be used, as {key} is of {weights[key].dtype}, or holds NaN or infinite "
-                f"values; expected finite ones of {expected[key].dtype}: give another checkpoint."
+                f"{path} cannot be used, as {key} is of {weights[key].dtype} instead of {expected[key].dtype}; give "
+                "another checkpoint."
             )
-    model.load_state_dict(weights)
+    return weights
 
 
 def valid_history(history: Any) -> list[dict[str, Any]]:

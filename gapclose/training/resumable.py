@@ -23,7 +23,16 @@ def require_counts(checkpoint: dict[str, Any]) -> None:
 
 
 def require_states(checkpoint: dict[str, Any], optimizer: Optimizer, scheduler: LRScheduler) -> None:
-    """Raises `ValueError` if the states of optimizer and schedule in a checkpoint are not like those of new ones."""
+    """Checks that the states of optimizer and schedule in a checkpoint are like those of new ones, and tries them.
+
+    Args:
+        checkpoint: its contents.
+        optimizer: a new one, which receives the state.
+        scheduler: the schedule of this optimizer, which receives the state, and advances.
+
+    Raises:
+        Exception: they are not; a schedule that cannot advance raises errors of any kind.
+    """
     states, schedules = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
     if len(states) != 1 or not isinstance(states[0], dict) or not isinstance(states[0].get("state"), dict):
         raise ValueError("the state of the optimizer is missing")
@@ -38,6 +47,9 @@ def require_states(checkpoint: dict[str, Any], optimizer: Optimizer, scheduler: 
                 raise ValueError(f"{name!r:.30} of the optimizer does not fit its parameter")
     if not alike(schedules, [scheduler.state_dict()]):
         raise ValueError("the state of the schedule is of another type")
+    optimizer.load_state_dict(states[0])
+    scheduler.load_state_dict(schedules[0])
+    scheduler.step()
 
 
 def fits(value: Any, parameter: Tensor) -> bool:

@@ -42,7 +42,7 @@ class TrainingModule(LightningModule, ABC):
         self.name, self.seed = name, seed
         self.losses: list[Tensor] = []
         self.has_started = False
-        """Whether an epoch has been completed, after the state of a checkpoint was restored."""
+        """Whether a step has been made, if from a checkpoint, then with its state."""
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.optimizer(self.parameters())
@@ -59,10 +59,12 @@ class TrainingModule(LightningModule, ABC):
         self.losses.append(loss.detach())  # Logging each step would take as long as the step of a small model.
         return loss
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.has_started = True
+
     def on_train_epoch_end(self) -> None:
         self.log(f"{self.name}/loss", torch.stack(self.losses).mean(), prog_bar=True, sync_dist=True)
         self.losses.clear()
-        self.has_started = True
 
     def validation_step(self, window: Window) -> None:
         error = self.expert_error(window)

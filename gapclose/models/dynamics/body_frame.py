@@ -13,7 +13,7 @@ from gapclose.errors import UserError
 from gapclose.models.dynamics.dynamics import Dynamics
 from gapclose.models.dynamics.member_linear import MemberLinear
 from gapclose.models.dynamics.mlp import features
-from gapclose.settings import Positive
+from gapclose.settings import Layers, Positive
 
 Pair = tuple[NonNegativeInt, NonNegativeInt]
 
@@ -60,7 +60,7 @@ class BodyFrameDynamics(Dynamics):
         points: Sequence[Pair] = (),
         velocities: Sequence[Pair] = (),
         hidden_dim: PositiveInt = 256,
-        num_layers: PositiveInt = 3,
+        num_layers: Layers = 3,
         members: PositiveInt = 1,
         octaves: Annotated[int, Field(ge=0, le=16)] = 0,
         huber_delta: Positive | None = None,

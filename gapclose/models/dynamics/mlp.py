@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gapclose.models.dynamics.dynamics import Dynamics
-from gapclose.settings import Positive
+from gapclose.settings import Layers, Positive
 
 
 class MLPDynamics(Dynamics):
@@ -35,7 +35,7 @@ class MLPDynamics(Dynamics):
         latent_dim: PositiveInt,
         action_dim: PositiveInt,
         hidden_dim: PositiveInt = 128,
-        num_layers: PositiveInt = 3,
+        num_layers: Layers = 3,
         members: PositiveInt = 1,
         octaves: Annotated[int, Field(ge=0, le=16)] = 0,
         huber_delta: Positive | None = None,

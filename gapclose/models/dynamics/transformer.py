@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from gapclose.errors import UserError
 from gapclose.models.dynamics.dynamics import Dynamics
 from gapclose.models.dynamics.member_linear import MemberLinear
-from gapclose.settings import Positive
+from gapclose.settings import Layers, Positive
 
 Past = tuple[Tensor, Tensor]
 """The key-value cache of a block: keys and values `[N, M·H, L, D]` of the last tokens."""
@@ -47,7 +47,7 @@ class TransformerDynamics(Dynamics):
         latent_dim: PositiveInt,
         action_dim: PositiveInt,
         hidden_dim: PositiveInt = 64,
-        num_layers: PositiveInt = 2,
+        num_layers: Layers = 2,
         num_heads: PositiveInt = 4,
         context: PositiveInt = 8,
         members: PositiveInt = 1,

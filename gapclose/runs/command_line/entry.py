@@ -31,7 +31,7 @@ from gapclose.overrides import key_and_value, key_of
 from gapclose.processes import set_rank
 from gapclose.runs.command_line import multirun
 from gapclose.runs.command_line.composition import composing_once
-from gapclose.streams import make_printing_safe
+from gapclose.streams import make_logs_printable, make_printing_safe
 
 
 def run_dir(resume: str | None) -> str:
@@ -80,6 +80,7 @@ class Job:
     def __call__(self, cfg: DictConfig) -> Any:
         self.started = True
         silence_warnings()
+        make_logs_printable()
         if HydraConfig.get().job.chdir:
             fail(
                 "hydra.job.chdir=true is not supported, as the paths in a configuration are relative to the folder "

@@ -18,7 +18,7 @@ from gapclose.command_lines import shell_override, shell_path
 from gapclose.cores import cores
 from gapclose.errors import UserError, describe_file_error, fail
 from gapclose.explanation import explain, one_line
-from gapclose.files import replacing
+from gapclose.files import write_text
 from gapclose.locks import PathLock
 from gapclose.overrides import NEUTRAL_SETTINGS
 from gapclose.printable import printable
@@ -147,7 +147,7 @@ def describe_failures(errors: list[Path]) -> str:
     """Returns how many jobs have failed, with the reason if they share it, and with the error files."""
     jobs = "1 job has" if len(errors) == 1 else f"{len(errors)} jobs have"
     where = ", ".join(map(str, errors[:3])) + (f" and {len(errors) - 3} more" if len(errors) > 3 else "")
-    reason, *others = {path.read_text().partition("\n")[0] for path in errors}
+    reason, *others = {path.read_text(encoding="utf-8").partition("\n")[0] for path in errors}
     return f"{jobs} failed for the reasons in {where}" if others else f"{jobs} failed ({where}): {reason.rstrip('.')}"
 
 
@@ -273,6 +273,5 @@ def save_error(folder: Path, error: Exception) -> str:
     """Writes the error into the job's folder, with a traceback if it is a defect, and returns its message."""
     sentence = explain(error)
     text = one_line(sentence or f"{type(error).__name__}: {error}")
-    with replacing(folder / ERROR) as temporary:
-        temporary.write_text(text + "\n" + ("" if sentence else "".join(traceback.format_exception(error))))
+    write_text(folder / ERROR, text + "\n" + ("" if sentence else "".join(traceback.format_exception(error))))
     return text

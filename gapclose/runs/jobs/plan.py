@@ -14,11 +14,11 @@ from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
 from gapclose.evaluation.comparison import compare
 from gapclose.evaluation.gap import WAYS, HeldOut, measure_gap
+from gapclose.evaluation.metrics_file import TITLES
 from gapclose.evaluation.plots import animate, plot_budgets, plot_plans
 from gapclose.evaluation.tables import (
     COMPARISON_CAPTION,
     COMPARISON_COLUMNS,
-    TITLES,
     comparison_rows,
     print_table,
     results_rows,

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gapclose.errors import UserError
-from gapclose.evaluation.metrics_file import check_metrics
-from gapclose.stored import parse_json
+from gapclose.stored import read_json
 
 
 def optimized_value(folder: Path, metric: str | None) -> float | None:
@@ -22,13 +21,17 @@ def optimized_value(folder: Path, metric: str | None) -> float | None:
     path = folder / "metrics.json"
     if metric is None or not path.exists():  # Only the first process of a distributed run writes it.
         return None
+    from gapclose.evaluation.metrics_file import check_metrics  # Only here, as --help imports this module, too.
+
     try:
-        value: Any = parse_json(path.read_text(encoding="utf-8"))
+        value: Any = read_json(path)
         check_metrics(value)
         for name in metric.split("/"):
             value = value[name]
         if not isinstance(value, float | int | None):
             raise ValueError(f"{metric} is {value!r:.60}")
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} does not contain optimized_metric={metric} as train.py writes it ({type(error).__name__}: "

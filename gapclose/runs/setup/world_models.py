@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -13,7 +14,7 @@ from gapclose.errors import UserError
 from gapclose.models.dynamics.dynamics import Dynamics
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.overrides import key_of
-from gapclose.training.checkpoint import load_weights
+from gapclose.training.checkpoint import fitting_weights, load_weights
 
 CHECKPOINT_GROUPS = ("env", "data", "encoder", "model")
 """Config groups that come from the checkpoint, unless the command line sets them."""
@@ -87,6 +88,8 @@ def restore_world_model(
     Raises:
         UserError: the weights do not fit, as the command line changes settings of the model.
     """
+    with torch.device("meta"):  # Takes no memory, whatever size the stored configuration asks for.
+        fitting_weights(build_world_model(config, simulator), checkpoint, path)
     world_model = build_world_model(config, simulator)
     load_weights(world_model, checkpoint, path)
     return world_model

@@ -7,21 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf._utils import get_yaml_loader
-from omegaconf.errors import OmegaConfBaseException
-from yaml import AliasToken, YAMLError
 
 from gapclose.conf_files import require_known_targets, require_plain
 from gapclose.errors import UserError
-from gapclose.files import is_there, read_text, remove_partial, replacing
+from gapclose.files import is_there, remove_partial, write_text
 from gapclose.locks import PathLock
-from gapclose.nested import require_bounded
-from gapclose.overrides import NEUTRAL_SETTINGS, flatten_config
+from gapclose.overrides import NEUTRAL_SETTINGS, flatten_config, is_among
 from gapclose.renamed import with_present_names
+from gapclose.stored import read_yaml
 
 CHOICES = ("env", "data", "model", "baseline", "planner", "adaptation", "finetune", "attack", "radii")
 """Config groups whose chosen options are stored with the results."""
@@ -31,13 +27,6 @@ COMPARISON_SETTINGS = ("compare", "compared")
 """Settings of train.py with these planners. The other results of a run do not depend on them."""
 MAX_NAME_BYTES = 200
 """Maximum length of the name of a job's folder; file systems allow 255 bytes."""
-
-
-class QuickLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Reads values as OmegaConf does, ten times as fast."""
-
-    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
-    yaml_constructors = get_yaml_loader().yaml_constructors
 
 
 def config_and_folder(cfg: DictConfig) -> tuple[DictConfig, Path]:
@@ -73,37 +62,19 @@ def stored_config(folder: Path) -> DictConfig:
     """
     path = folder / "config.yaml"
     try:
-        content = with_present_names(OmegaConf.to_container(read_yaml(path)))
+        content = read_yaml(path)
         if not isinstance(content, dict):
             raise ValueError("it is no mapping")
-    except (ValueError, TypeError, YAMLError, OmegaConfBaseException, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
+        content = with_present_names(content)
+    except UserError:
+        raise
+    except (ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged ({type(error).__name__}), so the run in this folder cannot be resumed; choose another "
-            "folder, or delete this one."
+            f"{path} is damaged ({error}), so the run in this folder cannot be resumed; choose "
+            "another folder, or delete this one."
         ) from error
     require_plain(content, path)
     require_known_targets(content, path)
-    return OmegaConf.create(content)
-
-
-def read_yaml(path: Path) -> DictConfig | ListConfig:
-    """Reads a YAML file that OmegaConf wrote, which may come from a stranger.
-
-    Raises:
-        UserError: it is no regular file.
-        ValueError: it is not UTF-8, or has aliases, which OmegaConf does not write; a few of them can stand for more
-            values than fit into memory. Likewise the errors of YAML and OmegaConf.
-        OSError: it cannot be read.
-    """
-    text = read_text(path)
-    if any(isinstance(token, AliasToken) for token in yaml.scan(text, QuickLoader)):
-        raise ValueError("it has aliases")
-    content = yaml.load(text, QuickLoader)
-    if not isinstance(content, dict | list):
-        raise ValueError("it is neither a mapping nor a list")
-    require_bounded(content)
     return OmegaConf.create(content)
 
 
@@ -117,13 +88,13 @@ def stored_overrides(folder: Path) -> list[str]:
     if not is_there(path):
         return []
     try:
-        overrides = OmegaConf.to_container(read_yaml(path))
+        overrides = read_yaml(path)
         if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
             raise ValueError("it is no list of settings")
-    except (ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is damaged ({type(error).__name__}); delete it to do without it.") from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to do without it.") from error
     return overrides
 
 
@@ -207,30 +178,21 @@ def require_same_config(stored: DictConfig, config: DictConfig, folder: Path, ma
     Raises:
         UserError: any other setting differs.
     """
-    stored, config = stored.copy(), config.copy()
-    for either in (stored, config):
-        for key in (*NEUTRAL_SETTINGS, *may_differ):
-            OmegaConf.update(either, key, None, merge=False)
-    if stored != config:
-        raise UserError(
-            f"{folder} holds a run of another configuration{describe_differences(stored, config)}; choose another "
-            "folder with hydra.run.dir=DIR, or hydra.sweep.dir=DIR for a sweep."
-        )
-
-
-def describe_differences(stored: DictConfig, config: DictConfig) -> str:
-    """Returns a phrase in brackets with up to three settings that differ, and both values; empty if none is found."""
+    may_differ = (*NEUTRAL_SETTINGS, *may_differ)
     there, here = (flatten_config(OmegaConf.to_container(either)) for either in (stored, config))
-    # Chosen options come first: they explain the settings below them.
-    keys = sorted(there.keys() | here.keys(), key=lambda key: (not key.startswith("choices."), key))
-    differing = [key for key in keys if there.get(key, "not set") != here.get(key, "not set")]
-    phrases = [
-        f"{key.removeprefix('choices.')} is {there.get(key, 'not set')} there and {here.get(key, 'not set')} here"
-        for key in differing[:3]
+    differing = [
+        (key.removeprefix("choices."), there.get(key, "not set"), here.get(key, "not set"))
+        # Chosen options come first: they explain the settings below them.
+        for key in sorted(there.keys() | here.keys(), key=lambda key: (not key.startswith("choices."), key))
+        if not is_among(key, may_differ)
     ]
-    if len(differing) > 3:
-        phrases.append(f"and {len(differing) - 3} more")
-    return f" ({', '.join(phrases)})" if phrases else ""
+    phrases = [f"{key} is {theirs} there and {ours} here" for key, theirs, ours in differing if theirs != ours]
+    if phrases:
+        more = [f"and {len(phrases) - 3} more"] if len(phrases) > 3 else []
+        raise UserError(
+            f"{folder} holds a run of another configuration ({', '.join(phrases[:3] + more)}); choose another folder "
+            "with hydra.run.dir=DIR, or hydra.sweep.dir=DIR for a sweep."
+        )
 
 
 @contextmanager
@@ -256,11 +218,12 @@ def run_lock(folder: Path, config: DictConfig, may_differ: Sequence[str] = ()) -
     try:
         for written in (folder, folder / "checkpoints"):
             remove_partial(written)
-        stored = folder / "config.yaml"
-        if stored.exists():
+        stored, text = folder / "config.yaml", OmegaConf.to_yaml(config)
+        if not is_there(stored):
+            write_text(stored, text)
+        elif stored.read_bytes() != text.encode():
             require_same_config(stored_config(folder), config, folder, may_differ)
-        with replacing(stored) as temporary:
-            OmegaConf.save(config, temporary)
+            write_text(stored, text)
         yield
     finally:
         (folder / ".lock").unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 """Invalid commands are refused in one sentence with exit code 1, before any work starts."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -314,3 +316,10 @@ def test_help_shows_examples_and_every_group(call, name, command):
     assert "planner: cem, grad_cem, gradient, grasp, icem, mppi, multistart, predictive_sampling" in answer.out
     assert "init: colored, knots, normal, policy, zeros" in answer.out
     assert "action_max: 0.25" in answer.out
+
+
+def test_help_imports_nothing_that_takes_long():
+    slow = "{'torch', 'lightning', 'scipy', 'pandas', 'matplotlib', 'wandb'}"
+    program = f"import sys, gapclose.runs.command_line.entry; print({slow} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

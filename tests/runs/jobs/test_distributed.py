@@ -128,8 +128,8 @@ def test_a_lost_process_ends_the_run_in_one_sentence(tmp_path, whole, moment):
 
 @pytest.mark.slow
 def test_a_killed_multirun_with_more_planners_goes_on_to_all_results(tmp_path):
-    arguments = ["-m", "seed=0,1", "compare=['cem planner.iterations=2']", "planner.num_elites=2"]
-    arguments += ['hydra.sweep.dir="b=1, x"', "hydra.sweep.subdir=${seed}"]
+    arguments = ["seed=0,1", "compare=['cem planner.iterations=2']", 'hydra.sweep.dir="b=1, x"']
+    arguments += ["hydra.sweep.subdir=${seed}", "-m"]
     process = start(tmp_path, *arguments)
     wait_for(lambda: (tmp_path / "b=1, x/0/checkpoints/last.ckpt").exists())
     process.kill()

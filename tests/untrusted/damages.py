@@ -1,0 +1,192 @@
+"""Damaged and hostile versions of files."""
+
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from gapclose.stored import Loader
+
+Change = Callable[[Path], None]
+
+
+class Execute:
+    """Makes the file `executed` when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+def cut(share: float):
+    return lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def content(text: bytes):
+    return lambda path: path.write_bytes(text)
+
+
+def replaced(make: Callable[[Path], Any]):
+    def change(path):
+        path.unlink()
+        make(path)
+
+    return change
+
+
+def zipped_pickle(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Execute(), protocol=2))
+        archive.writestr("archive/version", "3\n")
+
+
+def compressed(path: Path) -> None:
+    parts = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in parts.namelist():
+            archive.writestr(name, parts.read(name))
+
+
+def flip(place: float):
+    def change(path):
+        data = bytearray(path.read_bytes())
+        data[int(place * len(data))] ^= 4
+        path.write_bytes(data)
+
+    return change
+
+
+def some(changes: dict[str, Change], *names: str) -> dict[str, Change]:
+    """Some of the changes, by name."""
+    return {name: changes[name] for name in names}
+
+
+def all_of(changes: dict[str, Any], wrap: Callable[[Any], Change]) -> dict[str, Change]:
+    """Changes of contents as changes of files."""
+    return {name: wrap(change) for name, change in changes.items()}
+
+
+def cases(by_entry: dict[str, list[dict[str, Change]]]) -> list:
+    """The parameters of a test: each entry with each of its changes."""
+    return [
+        pytest.param(entry, change, id=f"{entry}: {name}")
+        for entry, groups in by_entry.items()
+        for changes in groups
+        for name, change in changes.items()
+    ]
+
+
+DAMAGES = {
+    "empty": content(b""),
+    "cut in half": cut(0.5),
+    "without its end": cut(0.98),
+    "zeros": content(b"\0" * 1000),
+    "not UTF-8": content(b"\xff\xfe\x80" * 100),
+    "pickle": content(pickle.dumps(Execute(), protocol=2)),
+    "zipped pickle": zipped_pickle,
+    "folder": replaced(lambda path: path.mkdir()),
+    "pipe": replaced(os.mkfifo),
+    "link to nothing": replaced(lambda path: path.symlink_to("nowhere")),
+    "link to itself": replaced(lambda path: path.symlink_to(path.name)),
+    "deeply nested JSON": content(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+}
+BINARY = {"flipped bit 1": flip(0.3), "flipped bit 2": flip(0.6), "compressed": compressed}
+
+
+def resaved(change: Callable[[dict], Any]):
+    """Changes the contents of a checkpoint."""
+
+    def apply(path):
+        checkpoint = torch.load(path, weights_only=True)
+        change(checkpoint)
+        torch.save(checkpoint, path)
+
+    return apply
+
+
+def configured(change: Callable[[dict], Any]):
+    """Changes the configuration in a checkpoint or in a run's folder."""
+
+    def apply(path):
+        if path.suffix == ".ckpt":
+            resaved(lambda checkpoint: change(checkpoint["config"]))(path)
+        else:
+            config = yaml.load(path.read_text(), Loader)
+            change(config)
+            path.write_text(yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False))
+
+    return apply
+
+
+# Configurations -------------------------------------------------------------------------------------------------------
+
+TARGETS: dict[str, dict[str, Any]] = {
+    "touch": {"_target_": "pathlib.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": ["executed"]}]},
+    "torch.load": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False},
+    "numpy.load": {"_target_": "numpy.load", "file": "evil.npy", "allow_pickle": True},
+    "read_pickle": {"_target_": "pandas.read_pickle", "filepath_or_buffer": "evil.pkl"},
+    "open": {"_target_": "builtins.open", "_args_": ["executed", "w"]},
+    "eval": {"_target_": "builtins.eval", "_args_": ["open('executed', 'w')"]},
+    "system": {"_target_": "os.system", "_args_": ["touch executed"]},
+    "run": {"_target_": "subprocess.run", "_args_": [["touch", "executed"]]},
+    "rmtree": {"_target_": "shutil.rmtree", "_args_": ["precious"]},
+    "remove": {"_target_": "os.remove", "_args_": ["precious/file"]},
+    "module in the folder": {"_target_": "evil_module.run"},
+    "prefix": {"_target_": "gapclose.envs.wall.torch.load", "f": "evil.pt", "weights_only": False},
+    "attribute": {
+        "_target_": "gapclose.files.Path.touch",
+        "_args_": [{"_target_": "pathlib.Path", "_args_": ["executed"]}],
+    },
+    "hydra": {
+        "_target_": "hydra.utils.instantiate",
+        "_args_": [{"_target_": "os.system", "_args_": ["touch executed"]}],
+    },
+    "get_object": {"_target_": "hydra.utils.get_object", "path": "evil_module.run"},
+    "partial": {"_target_": "os.system", "_partial_": True, "command": "touch executed"},
+    "number": {"_target_": 5},
+    "list": {"_target_": ["os.system"]},
+    "empty": {"_target_": ""},
+    "null": {"_target_": None},
+    "class of another group": {"_target_": "lightning.Trainer", "default_root_dir": "executed"},
+}
+PLACES = ("data.behaviour", "env.more", "encoder", "model", "objective", "policy.network")
+VALUES = {
+    "null": None,
+    "text": "x",
+    "a list": [1],
+    "a number": 5,
+    "empty": {},
+    "missing value": {"_target_": "gapclose.envs.wall.Wall", "x_max": "???"},
+    "wrong type": {"_target_": "gapclose.envs.wall.Wall", "action_max": "much"},
+    "NaN": {"_target_": "gapclose.envs.wall.Wall", "action_max": float("nan")},
+    "huge number": {"_target_": "gapclose.envs.wall.Wall", "action_max": 10**400},
+    "unknown setting": {"_target_": "gapclose.envs.wall.Wall", "more": 1},
+    "a key that is no text": {None: 1},
+}
+
+
+def at(place: str, value: Any):
+    """Changes a configuration at a dotted place."""
+
+    def change(config):
+        *parents, name = place.split(".")
+        for parent in parents:
+            config = config[parent]
+        config[name] = deepcopy(value)
+
+    return change
+
+
+CONFIGS = {
+    **{f"env is {name}": at("env", target) for name, target in TARGETS.items()},
+    **{f"env is {name}": at("env", value) for name, value in VALUES.items()},
+    **{f"touch in {place}": at(place, TARGETS["touch"]) for place in PLACES},
+}
+"""Changes of the settings that checkpoints and run folders have in common."""

@@ -1,0 +1,83 @@
+"""Hostile and damaged data: collected trajectories, and replay buffers."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gapclose.data.replay import ReplayBuffer
+from gapclose.data.trajectories import Trajectories
+from gapclose.errors import reporting_errors
+from tests.untrusted.conftest import start
+from tests.untrusted.damages import BINARY, DAMAGES, cases, content, resaved
+
+
+def load_replay() -> None:
+    with reporting_errors():
+        ReplayBuffer().load(Path("replay.pt"))
+
+
+ENTRIES = {"data": ("data/*.safetensors", partial(start, "data")), "replay": ("replay.pt", load_replay)}
+
+
+def tensors(**given: Any):
+    """Writes a data file with these tensors and a matching checksum."""
+
+    def apply(path):
+        held = Trajectories(**{"states": torch.zeros(20, 9, 2), "actions": torch.zeros(20, 8, 2), **given})
+        save_file(held._asdict(), path, metadata={"digest": held.digest()})
+
+    return apply
+
+
+def header(text: bytes):
+    return lambda path: path.write_bytes(len(text).to_bytes(8, "little") + text)
+
+
+DATA = {
+    "other shapes": tensors(states=torch.zeros(20, 9, 3)),
+    "other actions": tensors(actions=torch.zeros(20, 8, 1)),
+    "other length": tensors(states=torch.zeros(20, 5, 2), actions=torch.zeros(20, 4, 2)),
+    "fewer": tensors(states=torch.zeros(2, 9, 2), actions=torch.zeros(2, 8, 2)),
+    "double precision": tensors(states=torch.zeros(20, 9, 2).double()),
+    "integers": tensors(states=torch.zeros(20, 9, 2).long()),
+    "NaN": tensors(actions=torch.full((20, 8, 2), torch.nan)),
+    "no checksum": lambda path: save_file({"states": torch.zeros(20, 9, 2), "actions": torch.zeros(20, 8, 2)}, path),
+    "no actions": lambda path: save_file({"states": torch.zeros(20, 9, 2)}, path),
+    "huge header": content((2**63 - 1).to_bytes(8, "little") + b"{}"),
+    "header of text": header(b"hello"),
+    "huge shape": header(b'{"states":{"dtype":"F32","shape":[9999999999,999999999],"data_offsets":[0,4]}}'),
+    "unknown type": header(b'{"states":{"dtype":"F4711","shape":[0],"data_offsets":[0,0]}}'),
+}
+REPLAY = {
+    "a list": lambda path: torch.save([1], path),
+    "a tensor": lambda path: torch.save(torch.zeros(2), path),
+    "more": resaved(lambda state: state.update(more=1)),
+    "no capacity": resaved(lambda state: state.pop("capacity")),
+    "another capacity": resaved(lambda state: state.update(capacity=7)),
+    "sparse": resaved(lambda state: state.update(states=state["states"].to_sparse())),
+    "meta": resaved(lambda state: state.update(states=state["states"].to("meta"))),
+    "expanded": resaved(lambda state: state.update(states=torch.zeros(1).expand(10**9, 5, 2))),
+    "flat": resaved(lambda state: state.update(states=state["states"].flatten())),
+    "no steps": resaved(lambda state: state.update(actions=state["actions"][:, :0])),
+    "integers": resaved(lambda state: state.update(actions=state["actions"].long())),
+    "NaN": resaved(lambda state: state["actions"].fill_(torch.nan)),
+    "negative": resaved(lambda state: state.update(added=-3)),
+    "true": resaved(lambda state: state.update(added=True)),
+    "without actions": resaved(lambda state: state.pop("actions")),
+    "without trajectories": resaved(lambda state: (state.pop("actions"), state.pop("states"))),
+}
+
+# The checksum is that of the contents, so a compressed file would be another one.
+CASES = {
+    "data": [DAMAGES, {name: change for name, change in BINARY.items() if name != "compressed"}, DATA],
+    "replay": [DAMAGES, BINARY, REPLAY],
+}
+
+
+@pytest.mark.parametrize(("entry", "change"), cases(CASES))
+def test_one_sentence_names_the_file_and_nothing_else_happens(entry, change, refused):
+    refused(*ENTRIES[entry], change)
