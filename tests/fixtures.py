@@ -1,10 +1,12 @@
 """Fixtures for many tests: an environment, a few trajectories, an ensemble, a model whose optimum is known."""
 
 import gc
+import shutil
 from contextlib import nullcontext
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from gapclose.data.behaviours import Expert
@@ -57,6 +59,25 @@ def wandb_away_from_home(tmp_path_factory):
         ):
             patch.delenv(f"WANDB_{name}", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory, request):
+    """Makes a folder by a function, once for all processes that run tests. No test may change what is in it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if hasattr(request.config, "workerinput") else base
+
+    def folder_of(name, make):
+        folder, finished = base / name, base / f"{name}.finished"
+        with FileLock(f"{folder}.lock"):
+            if not finished.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                finished.touch()
+        return folder
+
+    return folder_of
 
 
 class PointModel(WorldModel):

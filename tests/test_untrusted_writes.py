@@ -1,8 +1,6 @@
 """Full disks, missing permissions, links and the remains of killed processes."""
 
-import builtins
 import errno
-import io
 import os
 import random
 import shutil
@@ -92,31 +90,6 @@ def test_files_have_the_mode_of_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
-
-
-@pytest.mark.parametrize("entry", ["checkpoint", "baseline", "config"])
-def test_a_file_without_permission_is_not_called_damaged(entry, call, trained, monkeypatch):  # noqa: F811
-    folder, run = trained / "data", trained / "run"
-    path, command = {
-        "checkpoint": (run / "checkpoints/last.ckpt", ["plan", f"checkpoint={run / 'checkpoints/last.ckpt'}"]),
-        "baseline": (next(folder.glob("baselines/*.ckpt")), ["train", *TINY, f"data_dir={folder}", "hydra.run.dir=a"]),
-        "config": (run / "config.yaml", ["train", f"resume={run}"]),
-    }[entry]
-    opened = io.open
-
-    def refuse(file, *arguments, **options):
-        if isinstance(file, str | Path) and Path(file) == path:
-            raise PermissionError(errno.EACCES, "Permission denied", str(file))
-        return opened(file, *arguments, **options)
-
-    monkeypatch.setattr(io, "open", refuse)
-    monkeypatch.setattr(builtins, "open", refuse)
-    answer = call(*command)
-    assert answer.code == 1
-    assert is_one_sentence(answer.err), answer.err
-    assert f"{path} cannot be used (Permission denied)" in answer.err
-    assert "damaged" not in answer.err
-    assert "elete" not in answer.err
 
 
 def test_nothing_in_a_folder_that_a_link_leads_to_is_deleted(call, trained):  # noqa: F811

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from filelock import FileLock
 
 from gapclose.runs.command_line import entry
 from tests.logging.offline_run import OfflineRun, runs_of
@@ -29,14 +28,9 @@ class Recorded(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory, request):
-    """A tiny online run with the default logger, made once for all processes that run tests."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if hasattr(request.config, "workerinput") else folder) / "recorded"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            folder.mkdir()
-            record(folder)
+def recorded(made_once):
+    """A tiny online run with the default logger."""
+    folder = made_once("recorded", record)
     (run,) = runs_of(folder / "run")
     return Recorded(folder / "run", Answer(0, (folder / "out").read_text(), (folder / "err").read_text()), run)
 

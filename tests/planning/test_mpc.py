@@ -259,7 +259,7 @@ def test_a_compiled_model_is_not_compiled_again_in_mpc(compiled, kind):
 def test_the_execution_of_a_task_does_not_depend_on_the_others(kind, target_cost):
     """The other tasks arrive earlier or later, and leave the batch."""
     wall, together = Wall(), tasks(1.5, 3.5, 2.5, 0.1)
-    planner = make(kind, wall.action_low, wall.action_high, horizon=12, iterations=4, target_cost=target_cost)
+    planner = make(kind, wall.action_low, wall.action_high, horizon=12, iterations=2, target_cost=target_cost)
     settings = dict(wall=wall, replan_every=3, max_steps=15)
     states = run(planner, OracleWorldModel(wall), together, **settings).states
     for i in range(4):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from multiprocessing import get_context
@@ -120,12 +121,15 @@ def kill(process):
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """A folder with a tiny finished online run in `run`, and its data in `data`."""
-    folder = tmp_path_factory.mktemp("trained")
-    patch = pytest.MonkeyPatch()
-    arguments = [*TINY, *TINY_ONLINE, f"data_dir={folder / 'data'}", f"hydra.run.dir={folder / 'run'}"]
-    patch.setattr(sys, "argv", ["train.py", *arguments])
-    entry.train()
-    patch.undo()
-    return folder
+def trained(made_once, tmp_path_factory):
+    """A folder with a tiny finished online run in `run`, and its data in `data`: a copy for this process."""
+    folder = tmp_path_factory.mktemp("copies") / "trained"
+    return shutil.copytree(made_once("trained", train_online), folder, ignore=shutil.ignore_patterns("*.lock"))
+
+
+def train_online(folder):
+    """Makes the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = [*TINY, *TINY_ONLINE, f"data_dir={folder / 'data'}", f"hydra.run.dir={folder / 'run'}"]
+        patch.setattr(sys, "argv", ["train.py", *arguments])
+        entry.train()

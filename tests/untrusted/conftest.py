@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -110,6 +111,7 @@ def quick(monkeypatch):
         return decorate
 
     monkeypatch.setattr(hydra, "main", main)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # Those of an earlier test may write into closed files.
     yield
     HydraConfig.instance().cfg = None
 

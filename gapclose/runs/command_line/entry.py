@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -26,11 +27,13 @@ from omegaconf import DictConfig, OmegaConf
 from gapclose.command_lines import list_override
 from gapclose.conf_files import conf_dir
 from gapclose.errors import Interrupted, fail
-from gapclose.explanation import explain, one_line
+from gapclose.explanation import explain, naming_file, one_line
 from gapclose.overrides import key_and_value, key_of
-from gapclose.processes import set_rank
+from gapclose.processes import is_first_process, set_rank
 from gapclose.runs.command_line import multirun
 from gapclose.runs.command_line.composition import composing_once
+from gapclose.runs.setup.run_settings import check_settings
+from gapclose.runs.storage.run_folder import config_and_folder
 from gapclose.streams import make_logs_printable, make_printing_safe
 
 
@@ -96,11 +99,15 @@ class Job:
             fail(explain(error))
 
     def run(self, cfg: DictConfig) -> Any:
-        """Runs the job. Imports its module only now, so that --help, errors in settings and finished jobs are fast."""
+        """Runs the job. Imports its module only now, so that --help, wrong settings and finished jobs are fast."""
+        config, folder = config_and_folder(cfg)
+        if is_first_process(config):
+            with naming_file(folder / "config.yaml") if cfg.get("resume") is not None else nullcontext():
+                check_settings(config, self.name)
         module = import_module(f"gapclose.runs.jobs.{self.name}")
         freeze_imports()
         set_rank(0)
-        return module.run(cfg)
+        return module.run(config, folder)
 
 
 @cache

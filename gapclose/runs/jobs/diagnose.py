@@ -27,20 +27,17 @@ from gapclose.files import write_json
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.overrides import key_of
 from gapclose.planning.planner import Planner
-from gapclose.runs.setup.parts import Parts, pick_device
-from gapclose.runs.setup.run_settings import DiagnoseSettings, check_settings, set_threads
+from gapclose.runs.setup.parts import Parts, pick_device, set_threads
 from gapclose.runs.setup.world_models import adopt_groups, restore_world_model
-from gapclose.runs.storage.run_folder import config_and_folder, run_lock
+from gapclose.runs.storage.run_folder import run_lock
 from gapclose.seeds import generator
 from gapclose.training.checkpoint import read_checkpoint
 
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> None:
-    """Runs the diagnostics and writes metrics and pictures into the Hydra run directory."""
-    config, folder = config_and_folder(cfg)
-    check_settings(config, DiagnoseSettings)
+def run(config: DictConfig, folder: Path) -> None:
+    """Runs the diagnostics and writes metrics and pictures into the folder."""
     if HydraConfig.get().runtime.choices.get("model") == "oracle":
         raise UserError("model=oracle has nothing to diagnose; leave it out: the results always include the oracle.")
     if config.trainer.get("strategy") is not None:

@@ -28,18 +28,15 @@ from gapclose.files import write_json
 from gapclose.models.world_model import WorldModel
 from gapclose.overrides import key_of
 from gapclose.runs.setup.named_planners import build_compared_planners
-from gapclose.runs.setup.parts import Parts, pick_device
-from gapclose.runs.setup.run_settings import PlanSettings, check_settings, set_threads
+from gapclose.runs.setup.parts import Parts, pick_device, set_threads
 from gapclose.runs.setup.world_models import adopt_groups, restore_world_model
-from gapclose.runs.storage.run_folder import config_and_folder, run_lock
+from gapclose.runs.storage.run_folder import run_lock
 from gapclose.seeds import generator
 from gapclose.training.checkpoint import read_checkpoint
 
 
-def run(cfg: DictConfig) -> None:
-    """Plans as configured and writes metrics, pictures and animations into the Hydra run directory."""
-    config, folder = config_and_folder(cfg)
-    check_settings(config, PlanSettings)
+def run(config: DictConfig, folder: Path) -> None:
+    """Plans as configured and writes metrics, pictures and animations into the folder."""
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
     checkpoint = None

@@ -21,6 +21,7 @@ from gapclose.files import is_there
 from gapclose.logging.recording import recording
 from gapclose.models.oracle import OracleWorldModel
 from gapclose.models.world_model import WorldModel
+from gapclose.overrides import key_of
 from gapclose.processes import is_first_process
 from gapclose.report.page import PAGE
 from gapclose.report.record import PLANS
@@ -30,12 +31,10 @@ from gapclose.runs.jobs.final_evaluation import evaluate_and_save
 from gapclose.runs.setup.evaluation import EvaluationEachEpoch
 from gapclose.runs.setup.named_planners import compared_planner_groups, explorer_groups
 from gapclose.runs.setup.optimized_metric import optimized_value
-from gapclose.runs.setup.run_settings import TrainSettings, check_settings
 from gapclose.runs.setup.train_setup import TrainSetup
 from gapclose.runs.storage.run_folder import (
     COMPARISON_SETTINGS,
     comparison_folder,
-    config_and_folder,
     has_all_results,
     require_same_config,
     run_lock,
@@ -47,27 +46,29 @@ from gapclose.runs.storage.shared_models import train_baseline
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> float | None:
-    """Trains, finetunes and evaluates in the Hydra run directory, or in that of the run to resume.
+def run(config: DictConfig, folder: Path) -> float | None:
+    """Trains, finetunes and evaluates.
+
+    Args:
+        config: configuration of the run.
+        folder: folder of the run.
 
     Returns:
         The value of `optimized_metric` for a search; `None` if the setting is null.
     """
-    config, folder = config_and_folder(cfg)
     if not is_first_process(config):
         follow(config, train_models)
         return None
     with leading(config):
-        return lead(config, folder, resumed=cfg.resume is not None)
+        return lead(config, folder)
 
 
-def lead(config: DictConfig, folder: Path, resumed: bool) -> float | None:
+def lead(config: DictConfig, folder: Path) -> float | None:
     """Does what `run` says, in the only or the first process of a run."""
     began = time.perf_counter()
-    with naming_file(folder / "config.yaml") if resumed else nullcontext():
-        check_settings(config, TrainSettings)
+    overrides = HydraConfig.get().overrides.task
+    with naming_file(folder / "config.yaml") if "resume" in map(key_of, overrides) else nullcontext():
         if "explorer" not in config:  # With resume=DIR, the stored configuration has it.
-            overrides = HydraConfig.get().overrides.task
             config.explorer = explorer_groups(config, overrides)
             config.compared = compared_planner_groups(config, overrides)
         setup = TrainSetup(config)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from gapclose.building import build
 from gapclose.data.collect import CollectedData
 from gapclose.data.trajectories import Trajectories
+from gapclose.engines.pool import workers
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
 from gapclose.explanation import naming_setting
@@ -86,3 +87,15 @@ def pick_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"There is no device {name} on this machine; give cpu, cuda or auto.") from error
+
+
+def set_threads(num_threads: int | None, num_workers: int | None) -> None:
+    """Sets the numbers of threads and worker processes.
+
+    Args:
+        num_threads: threads of PyTorch; `None` leaves the choice to PyTorch.
+        num_workers: simulation processes of a physics engine; `None` starts as many as PyTorch has threads.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    workers.resize(torch.get_num_threads() if num_workers is None else num_workers)

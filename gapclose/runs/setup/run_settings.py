@@ -1,15 +1,13 @@
 """The settings of a command that belong to no group, such as `seed` and `data_dir`: their types and ranges.
 
-Those of groups are checked by the classes that are built from them.
+Those of groups are checked by the classes that are built from them, whose imports take seconds.
 """
 
 from typing import Annotated, Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
-from gapclose.engines.pool import workers
 from gapclose.errors import UserError
 
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
@@ -83,14 +81,22 @@ class DiagnoseSettings(CommandSettings):
     device: Name
 
 
-def check_settings(config: DictConfig, kind: type[CommandSettings]) -> None:
+SETTINGS = {"train": TrainSettings, "plan": PlanSettings, "diagnose": DiagnoseSettings}
+"""The settings of each command."""
+
+
+def check_settings(config: DictConfig, command: str) -> None:
     """Checks the settings of a command, before any work.
+
+    Args:
+        config: configuration of the command.
+        command: train, plan or diagnose.
 
     Raises:
         UserError: a value is missing, of the wrong type or out of range.
     """
     try:
-        kind.model_validate(OmegaConf.to_container(config))
+        SETTINGS[command].model_validate(OmegaConf.to_container(config))
     except ValidationError as error:
         problems = [describe_problem(problem["loc"], problem) for problem in error.errors()]
         raise UserError("; ".join(problems) + ".") from error
@@ -103,15 +109,3 @@ def describe_problem(place: tuple[int | str, ...], problem: Any) -> str:
         return f"{key} is missing"
     value = "null" if problem["input"] is None else f"{problem['input']!r:.60}"
     return f"{key} is {value}: {message}"
-
-
-def set_threads(num_threads: int | None, num_workers: int | None) -> None:
-    """Sets the numbers of threads and worker processes.
-
-    Args:
-        num_threads: threads of PyTorch; `None` leaves the choice to PyTorch.
-        num_workers: simulation processes of a physics engine; `None` starts as many as PyTorch has threads.
-    """
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    workers.resize(torch.get_num_threads() if num_workers is None else num_workers)

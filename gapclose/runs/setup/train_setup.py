@@ -12,8 +12,7 @@ from gapclose.models.oracle import OracleWorldModel
 from gapclose.runs.setup.evaluation import Evaluation
 from gapclose.runs.setup.named_planners import EXPLORER_SETTING, naming_entry, with_groups
 from gapclose.runs.setup.optimized_metric import check_metric
-from gapclose.runs.setup.parts import Parts
-from gapclose.runs.setup.run_settings import set_threads
+from gapclose.runs.setup.parts import Parts, set_threads
 from gapclose.runs.setup.world_models import build_world_model
 from gapclose.seeds import derive_seed
 from gapclose.training.checkpoint import load_weights, read_checkpoint

@@ -22,10 +22,10 @@ def logs(tmp_path):
     return "".join(path.read_text() for path in (tmp_path / "sweep").glob("*/train.log"))
 
 
-def check(tmp_path, answer, finished=2):
+def check(tmp_path, answer, finished=2, failing="99", error="planner.num_starts is 99"):
     """Checks a sweep with jobs that finish and one that fails."""
     assert answer.code == 1, answer.err
-    assert (tmp_path / "sweep" / "99" / "error.txt").read_text().startswith("planner.num_starts is 99")
+    assert (tmp_path / "sweep" / failing / "error.txt").read_text().startswith(error)
     assert "1 job has failed" in answer.err
     assert f"{finished} run{'s' * (finished > 1)}, 1 failed" in answer.out
     assert "Traceback" not in answer.out + answer.err
@@ -57,7 +57,9 @@ def test_trials_of_optuna_run_in_parallel(sweep, tmp_path):
 
 def test_submitit_runs_jobs_on_this_machine(sweep, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    check(tmp_path, sweep("planner.num_starts=1,99", "hydra/launcher=slurm_here"), finished=1)
+    # The wrong setting is found before PyTorch is imported, which takes seconds in each process.
+    answer = sweep("seed=0,-1", "hydra.sweep.subdir='${seed}'", "hydra/launcher=slurm_here")
+    check(tmp_path, answer, 1, "-1", "seed is -1")
 
 
 @pytest.mark.slow
