@@ -72,9 +72,10 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError) and not error.filename:
         return explain_refusal(error)
     if isinstance(error, OSError):
+        room = "free space there, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return (
-            f"{describe_file_error(error)}; choose another path with data_dir=DIR or hydra.run.dir=DIR, or correct the "
-            "path that you gave."
+            f"{describe_file_error(error)}; {room}choose another path with data_dir=DIR or hydra.run.dir=DIR, or "
+            "correct the path that you gave."
         )
     return None
 

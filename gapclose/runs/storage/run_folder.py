@@ -216,7 +216,7 @@ def run_lock(folder: Path, config: DictConfig, may_differ: Sequence[str] = ()) -
             "hydra.run.dir=DIR."
         ) from error
     try:
-        for written in (folder, folder / "checkpoints"):
+        for written in (folder, folder / "checkpoints", *folder.glob(f"{COMPARISONS}/*")):
             remove_partial(written)
         stored, text = folder / "config.yaml", OmegaConf.to_yaml(config)
         if not is_there(stored):
