@@ -24,6 +24,8 @@ NOT_STORED = ("hydra", "sweep")
 """Folders of options that configure Hydra, and thus are not part of a stored configuration."""
 PLAIN = (bool, int, float, str, type(None))
 """Types of values in a stored configuration, besides lists and mappings."""
+MOST_SETTINGS = 10_000
+"""How many values a stored configuration may have, as OmegaConf takes long for each; one of train.py has hundreds."""
 
 
 def conf_dir() -> Path:
@@ -65,13 +67,14 @@ def require_plain(config: Any, source: str | Path) -> None:
     """Checks that a stored configuration is data only, with all interpolations resolved.
 
     Raises:
-        UserError: it contains an interpolation, or objects other than mappings, lists and values.
+        UserError: it contains an interpolation, objects other than mappings, lists and values, or too many values.
     """
-    for key, value in leaves(config):
-        if not isinstance(value, PLAIN) or (isinstance(value, str) and "${" in value):
+    for count, (key, value) in enumerate(leaves(config)):
+        plain = isinstance(value, PLAIN) and not (isinstance(value, str) and "${" in value)
+        if count == MOST_SETTINGS or not plain:
+            what = f"{key} is {value!r:.60}" if not plain else f"it has more than {MOST_SETTINGS} settings"
             raise UserError(
-                f"The configuration in {source} is not one that train.py wrote, as {key} is {value!r:.60}; give one "
-                "that it did."
+                f"The configuration in {source} is not one that train.py wrote, as {what}; give one that it did."
             )
 
 
