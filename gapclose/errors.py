@@ -11,6 +11,9 @@ from typing import NoReturn
 from gapclose.printable import printable
 from gapclose.streams import make_printing_safe
 
+LONGEST = 2000
+"""Maximum length of a sentence; only names from outside are longer."""
+
 
 class UserError(ValueError):
     """An error that a user can fix. Its message is one sentence: what was given, what is expected, what to do.
@@ -24,8 +27,9 @@ class Interrupted(BaseException):
 
 
 def fail(sentence: str) -> NoReturn:
-    """Prints the sentence and exits with code 1."""
-    print(f"Error: {printable(sentence)}", file=sys.stderr)
+    """Prints the sentence in one line, which names from outside cannot break, and exits with code 1."""
+    line = " ".join(printable(sentence).splitlines())
+    print(f"Error: {line if len(line) < LONGEST else line[:LONGEST] + '…'}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -31,7 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.touch()
+        temporary.unlink(missing_ok=True)  # It may be a link, in a folder from a stranger.
+        temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # Some libraries make files that only their owner can read.
@@ -81,7 +82,10 @@ def read_text(path: Path, errors: str = "strict") -> str:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if path.stat().st_size > LARGEST_TEXT:
         raise ValueError("it is too large")
-    return path.read_text(encoding="utf-8", errors=errors)
+    try:
+        return path.read_text(encoding="utf-8", errors=errors)
+    except OSError as error:  # One while reading names no file.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_error(error: Exception, path: Path, temporary: Path) -> OSError | None:

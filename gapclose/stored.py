@@ -10,11 +10,23 @@ from omegaconf._utils import get_yaml_loader
 from gapclose.files import read_text
 from gapclose.nested import require_bounded
 
+MOST_DIGITS = 400
+"""Length of the longest number in a YAML file."""
+
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """Reads values as OmegaConf does, such as `1e-3` as a number, ten times as fast."""
 
     yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
+
+    def construct_yaml_int(self, node: yaml.Node) -> int:
+        """Refuses long numbers: to convert some of them takes long, and others cannot be printed."""
+        if len(node.value) > MOST_DIGITS:
+            raise ValueError("it has a number of too many digits")
+        return super().construct_yaml_int(node)
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
 
 
 def read_json(path: Path) -> Any:

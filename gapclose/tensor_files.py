@@ -63,6 +63,8 @@ def require_intact(path: Path) -> None:
     with ZipFile(path) as archive:
         if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
             raise ValueError("it is compressed")
+        if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its parts overlap")
         altered = archive.testzip()
     if altered:
         raise ValueError(f"the checksum of {altered} does not match")
@@ -70,7 +72,9 @@ def require_intact(path: Path) -> None:
 
 def require_dense(name: str, value: Any) -> None:
     """Raises `ValueError` unless the value is a dense tensor of real numbers."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided:
+    # A stored tensor may have attributes of its own, which would hide its methods.
+    plain = type(value) in (Tensor, torch.nn.Parameter) and not vars(value)
+    if not plain or value.is_nested or value.layout != torch.strided:
         raise ValueError(f"{name!r:.50} is no dense tensor")
     if value.device.type != "cpu" or value.is_quantized or value.is_complex():
         raise ValueError(f"{name!r:.50} holds no real numbers")

@@ -57,3 +57,18 @@ def test_text_is_in_utf_8_whatever_a_file_name_in_it_contains(tmp_path):
     write_text(tmp_path / "file", "λ = 0 in \udc80")
     assert (tmp_path / "file").read_bytes() == "λ = 0 in ?".encode()
     assert read_text(tmp_path / "file") == "λ = 0 in ?"
+
+
+def test_nothing_is_written_through_a_link_at_the_name_of_the_temporary_file(tmp_path):
+    (tmp_path / "thesis").write_text("mine")
+    (tmp_path / f".file.{os.getpid()}.partial").symlink_to("thesis")
+    write_text(tmp_path / "file", "new")
+    assert (tmp_path / "thesis").read_text() == "mine"
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_an_error_while_reading_names_the_file(tmp_path):
+    (tmp_path / "file").symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="file") as raised:
+        read_text(tmp_path / "file")
+    assert raised.value.filename == str(tmp_path / "file")

@@ -75,7 +75,12 @@ def read_outcomes(path: Path) -> pd.DataFrame:
         )
     if list(table.columns) != COLUMNS:
         raise UserError(f"The file {path} has the columns {', '.join(table.columns)}; expected {', '.join(COLUMNS)}.")
-    numbers = table[NUMBERS].apply(pd.to_numeric, errors="coerce")
+    try:
+        numbers = table[NUMBERS].apply(pd.to_numeric, errors="coerce").astype(float)
+    except OverflowError as error:
+        raise UserError(
+            f"The file {path} has a number of too many digits; delete the run's folder and run it again."
+        ) from error
     for problem, rows in problems(table, numbers).items():
         if rows.any():
             raise UserError(

@@ -87,7 +87,7 @@ def canonical(value: Any) -> Value:
     if isinstance(value, float):
         return float(f"{value:.10g}")
     if isinstance(value, bool) or value is None or isinstance(value, list | dict):
-        return json.dumps(value)
+        return json.dumps(value, default=str)
     return value if isinstance(value, int) else str(value)
 
 

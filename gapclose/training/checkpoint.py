@@ -79,7 +79,9 @@ def require_valid(checkpoint: Any) -> None:
     if not isinstance(checkpoint.get("config"), dict):
         raise ValueError("it holds no configuration")
     for name, value in checkpoint["state_dict"].items():
-        require_dense(str(name), value)
+        if not isinstance(name, str):
+            raise ValueError(f"{name!r:.50} is no name of weights")
+        require_dense(name, value)
     replay = checkpoint.get("WindowDataModule")
     if replay is not None:
         if not isinstance(replay, dict):

@@ -97,7 +97,22 @@ DAMAGES = {
     "link to itself": replaced(lambda path: path.symlink_to(path.name)),
     "deeply nested JSON": content(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
 }
-BINARY = {"flipped bit 1": flip(0.3), "flipped bit 2": flip(0.6), "compressed": compressed}
+
+
+def overlapping(path: Path) -> None:
+    """Gives each part of a zip file the place of all parts behind it, too."""
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\1\2")
+    data[entry + 20 : entry + 28] = len(data).to_bytes(4, "little") * 2  # Both sizes of the first part.
+    path.write_bytes(data)
+
+
+BINARY = {
+    "flipped bit 1": flip(0.3),
+    "flipped bit 2": flip(0.6),
+    "compressed": compressed,
+    "overlapping parts": overlapping,
+}
 
 
 def resaved(change: Callable[[dict], Any]):

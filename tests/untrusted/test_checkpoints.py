@@ -45,6 +45,12 @@ def doubled(times: int) -> list:
     return value
 
 
+def with_attributes(w: torch.Tensor, **attributes: Any) -> torch.Tensor:
+    for name, value in attributes.items():
+        setattr(w, name, value)
+    return w
+
+
 def quantized(w: torch.Tensor) -> torch.Tensor:
     return torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)
 
@@ -71,6 +77,8 @@ CONTENTS = {
     "a tensor with NaN": weight(lambda w: w * torch.nan),
     "a tensor with infinity": weight(lambda w: w / 0),
     "a tensor missing": lambda checkpoint: checkpoint["state_dict"].pop(FIRST),
+    "a tensor with attributes": weight(lambda w: with_attributes(w * torch.nan, isfinite=torch.Tensor)),
+    "a tensor nested": weight(lambda w: torch.nested.nested_tensor([w, w[:1]])),
     "a tensor too many": lambda checkpoint: checkpoint["state_dict"].update({"world_model.more": torch.zeros(2)}),
     "a name that is a number": lambda checkpoint: checkpoint["state_dict"].update({5: torch.zeros(2)}),
     "no configuration": lambda checkpoint: checkpoint.pop("config"),
@@ -145,7 +153,7 @@ CASES = {
     ],
     "base": [
         SOME_DAMAGES,
-        some(WEIGHTS, "weights null", "a tensor sparse", "a tensor of integers", "a tensor missing"),
+        some(WEIGHTS, "weights null", "a tensor sparse", "a tensor missing", "a name that is a number"),
     ],
     "baseline": [
         DAMAGES,

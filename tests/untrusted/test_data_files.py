@@ -12,7 +12,7 @@ from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import reporting_errors
 from tests.untrusted.conftest import start
-from tests.untrusted.damages import BINARY, DAMAGES, cases, content, resaved
+from tests.untrusted.damages import BINARY, DAMAGES, cases, content, resaved, some
 
 
 def load_replay() -> None:
@@ -71,9 +71,8 @@ REPLAY = {
     "without trajectories": resaved(lambda state: (state.pop("actions"), state.pop("states"))),
 }
 
-# The checksum is that of the contents, so a compressed file would be another one.
 CASES = {
-    "data": [DAMAGES, {name: change for name, change in BINARY.items() if name != "compressed"}, DATA],
+    "data": [DAMAGES, some(BINARY, "flipped bit 1", "flipped bit 2"), DATA],  # It is no zip file.
     "replay": [DAMAGES, BINARY, REPLAY],
 }
 

@@ -21,6 +21,7 @@ from gapclose.evaluation.tables import (
     results_rows,
     what_changed,
 )
+from gapclose.files import write_text
 from gapclose.logging.recording import log_results
 from gapclose.logging.results import Files, Results
 from gapclose.models.world_model import WorldModel
@@ -83,7 +84,7 @@ def evaluate_and_save(
     for entry in missing_comparisons(folder, setup.compared):
         subfolder, comparison = comparison_folder(folder, entry), setup.compared[entry]
         save_overrides(entry, folder, subfolder)
-        OmegaConf.save(comparison.config, subfolder / "config.yaml")
+        write_text(subfolder / "config.yaml", OmegaConf.to_yaml(comparison.config))
         chosen = {name: model for name, model in models.items() if name in comparison.evaluation.models}
         arguments = (comparison.evaluation, comparison.config, subfolder, chosen, trajectories, [], began)
         write_metrics(subfolder / "metrics.json", save_results(setup, *arguments).metrics)
@@ -154,7 +155,8 @@ def save_overrides(entry: str, folder: Path, subfolder: Path) -> None:
         if key_of(text).partition(".")[0] not in ("compare", "planner", "init")
     ]
     (subfolder / ".hydra").mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create([*shared, *entry_overrides(entry)]), subfolder / ".hydra" / "overrides.yaml")
+    overrides = OmegaConf.create([*shared, *entry_overrides(entry)])
+    write_text(subfolder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
 
 
 def finetuning_cost(setup: TrainSetup) -> dict[str, Any]:

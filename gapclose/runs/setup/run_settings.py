@@ -12,8 +12,9 @@ from gapclose.errors import UserError
 
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 Count = Annotated[StrictInt, Field(ge=1, le=1024)]
-Name = Annotated[StrictStr, Field(min_length=1)]
+Name = Annotated[StrictStr, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
 """Text such as a path. An empty one is that of an unset variable of the shell."""
+Figure = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -38,9 +39,9 @@ class Policy(Seeded):
 class PublishedFigures(Part):
     """Published figures of a model."""
 
-    success_rate: float
-    goal_distance: float
-    world_model_error: float
+    success_rate: Figure
+    goal_distance: Figure
+    world_model_error: Figure
 
 
 class CommandSettings(Part):

@@ -106,7 +106,7 @@ def is_finished(folder: Path, cfg: DictConfig) -> bool:
     Raises:
         UserError: the run has another configuration, or `compare` is not a list of planners.
     """
-    if not (folder / "metrics.json").exists():
+    if not is_there(folder / "metrics.json"):
         return False
     config, stored = config_and_folder(cfg)[0], stored_config(folder)
     stored.pop("explorer", None)  # It is determined by the other settings.
@@ -116,7 +116,7 @@ def is_finished(folder: Path, cfg: DictConfig) -> bool:
 
 def has_all_results(folder: Path, planners: Iterable[str]) -> bool:
     """Whether the run in the folder has a metrics.json, of its own and for each of these entries of `compare`."""
-    return (folder / "metrics.json").exists() and not missing_comparisons(folder, planners)
+    return is_there(folder / "metrics.json") and not missing_comparisons(folder, planners)
 
 
 def job_folder(settings: str) -> str:
@@ -137,7 +137,7 @@ def job_folder(settings: str) -> str:
 
 def missing_comparisons(folder: Path, planners: Iterable[str]) -> list[str]:
     """Returns the entries of `compare` that the run in the folder has no results for."""
-    return [entry for entry in planners if not (comparison_folder(folder, entry) / "metrics.json").exists()]
+    return [entry for entry in planners if not is_there(comparison_folder(folder, entry) / "metrics.json")]
 
 
 def comparison_folder(folder: Path, entry: str) -> Path:
