@@ -162,7 +162,7 @@ def horizon_section(plans: Mapping[str, Mapping[str, Plans]], metrics: Mapping[s
         line = dict(color=COLORS[name], dash=DASHES[name], width=2.5)
         traces.append(go.Scatter(x=np.arange(1, len(error) + 1), y=error, name=NAMES[name], line=line))
     first = next(iter(learned))
-    expert_error = metrics[first]["expert_error"]
+    expert_error = metrics.get(first, {}).get("expert_error")
     if expert_error:
         line = dict(color=MUTED, dash="dot")
         name = f"{NAMES[first]}, one step, held-out data"
@@ -196,7 +196,7 @@ def learning_section(metrics: Mapping[str, Any], epochs: int | None) -> Section 
             (held_out, "held-out tasks", INK, "lines+markers" if len(held_out) > 2 else "markers"),
         ):
             if entries:
-                x, y = [entry["epoch"] for entry in entries], [entry[key] for entry in entries]
+                x, y = [entry["epoch"] for entry in entries], [entry.get(key) for entry in entries]
                 marker = dict(size=9, symbol="diamond-open" if entries is held_out else "circle")
                 traces.append(
                     go.Scatter(x=x, y=y, name=name, mode=mode, marker=marker, line=dict(color=color), cliponaxis=False)

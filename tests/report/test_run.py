@@ -141,6 +141,15 @@ def test_a_run_with_an_empty_log_and_unknown_duration_has_a_report(make_run):
     assert "<dt>took</dt>" not in text
 
 
+def test_parts_of_a_run_that_do_not_belong_together_have_a_report(make_run):
+    folder = make_run()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["baseline"]  # plans.npz has it.
+    metrics["each_epoch"] = [{"epoch": 1, "expert_error": 1.0, "open_loop": {"train_test_gap": 1.0}}]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert write_report(folder).exists()
+
+
 def test_the_report_of_a_resumed_run_does_not_give_the_resuming_command(make_run):
     assert "resume=somewhere" not in write_run_report(make_run(overrides=("resume=somewhere",))).read_text()
 

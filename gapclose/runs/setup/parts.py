@@ -84,6 +84,8 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if name == "meta":  # Its tensors have no values.
+            raise RuntimeError(name)
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"There is no device {name} on this machine; give cpu, cuda or auto.") from error

@@ -211,6 +211,7 @@ WRONG = [
     ("plan", ["execute=[]"], "execute is []; give a list"),
     ("plan", ["execute=[open_loop,blindly]"], "blindly"),
     ("plan", ["device=abacus"], "no device abacus"),
+    ("train", ["evaluation.device=meta"], "no device meta"),
     ("plan", ["objective=uncertainty_aware"], "single member"),
     ("plan", ["env._target_=tests.fixtures.Engine"], "choose a planner that only samples"),
     ("train", ["env._target_=tests.fixtures.Engine"], "choose a planner that only samples"),
