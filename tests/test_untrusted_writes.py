@@ -105,6 +105,44 @@ def test_nothing_in_a_folder_that_a_link_leads_to_is_deleted(call, trained):  # 
     assert Path(f"data/baselines/{name}").is_symlink()
 
 
+LINKS = ["train.log", ".lock", ".hydra", "checkpoints", "compare", "compare/planner-cem", ".hydra/config.yaml"]
+
+
+@pytest.mark.parametrize("name", [*LINKS, "a pipe", "a sweep"])
+def test_a_run_does_not_write_through_links_in_its_folder(name, call, trained, tmp_path):  # noqa: F811
+    folder = Path("sweep/job" if name == "a sweep" else "run")
+    shutil.copytree(trained / "run", folder, ignore=shutil.ignore_patterns("metrics.json"))
+    Path("sweep").mkdir(exist_ok=True)
+    Path("sweep/multirun.yaml").touch()
+    place = folder / {"a pipe": "train.log", "a sweep": "checkpoints"}.get(name, name)
+    is_folder = place.suffix == "" and place.name != ".lock"
+    (Path("precious/thesis") if is_folder else Path("precious")).mkdir(parents=True)
+    Path("precious/file").write_text("mine")
+    shutil.rmtree(place, ignore_errors=True)
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(exist_ok=True)
+    if name == "a pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to((tmp_path / "precious" / ("thesis" if is_folder else "file")).absolute())
+    command = ["-m", *TINY, "seed=0,1", "hydra.sweep.dir=sweep"] if name == "a sweep" else ["resume=run"]
+    answer = call("train", *command)
+    assert answer.code == 1
+    assert is_one_sentence(answer.err)
+    assert str(place) in answer.err
+    assert sorted(path.name for path in Path("precious").rglob("*")) == sorted(["file"] + ["thesis"] * is_folder)
+    assert Path("precious/file").read_text() == "mine"
+
+
+def test_the_folder_of_a_run_may_be_a_link_and_have_links_within(call, trained):  # noqa: F811
+    shutil.copytree(trained, "disk")
+    Path("run").symlink_to("disk/run")
+    Path("run/train.log").rename("run/first.log")
+    Path("run/train.log").symlink_to("first.log")
+    answer = call("train", "resume=run")
+    assert (answer.code, "is finished already" in answer.out) == (0, True)
+
+
 def test_a_resumed_run_removes_no_file_that_its_checkpoint_names(call, trained):  # noqa: F811
     shutil.copytree(trained / "run", "run")
     Path("run/metrics.json").unlink()

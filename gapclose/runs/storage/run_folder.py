@@ -1,6 +1,7 @@
 """The folder of a run: its name, its lock, its stored configuration, and whether the run in it is finished."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -96,6 +97,40 @@ def stored_overrides(folder: Path) -> list[str]:
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); delete it to do without it.") from error
     return overrides
+
+
+def require_own_files(folder: Path, depth: int) -> None:
+    """Checks that what is written into an existing folder stays there: it may come from a stranger.
+
+    Args:
+        folder: folder of a run or a sweep.
+        depth: number of levels of folders to look into. W&B links its logs to those in a user's home.
+
+    Raises:
+        UserError: a file or folder in it is a link that leads out of it, or a pipe or the like.
+        OSError: a folder cannot be read.
+    """
+    within, folders = folder.resolve(), [folder]
+    for _ in range(depth):
+        entries = [entry for here in folders for entry in os.scandir(here)]
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_symlink() and not is_within(path, within):
+                raise UserError(
+                    f"{path} is a link that leads out of {folder}, and a run writes only into its own folder; put a "
+                    "copy in the place of the link, or move the whole folder and link that."
+                )
+            if not entry.is_symlink() and not entry.is_dir() and not entry.is_file():
+                raise UserError(f"{path} is neither a file nor a folder; remove it.")
+        folders = [one.path for one in entries if one.is_dir(follow_symlinks=False) and one.name != "wandb"]
+
+
+def is_within(link: Path, folder: Path) -> bool:
+    """Whether what a link leads to is in a folder (whose path has no links) or below it."""
+    try:
+        return link.resolve(strict=True).is_relative_to(folder)
+    except (OSError, RuntimeError):  # It leads to nothing, or to itself.
+        return False
 
 
 def is_finished(folder: Path, cfg: DictConfig) -> bool:
