@@ -52,7 +52,10 @@ PLACES = ("init", "baseline.module.optimizer", "trainer", "finetune.rollouts.pla
 RUN_CONFIGS = {
     **CONFIGS,
     **{f"touch in {place}": at(place, TARGETS["touch"]) for place in PLACES},
-    **{f"{key} is text": at(key, "x") for key in ("seed", "trainer", "evaluation", "choices", "finetune")},
+    **{
+        f"{key} is text": at(key, "x")
+        for key in ("seed", "trainer", "evaluation", "choices", "finetune", "logger", "explorer")
+    },
     **{f"no {key}": lambda config, key=key: config.pop(key) for key in ("planner", "data", "trainer", "evaluation")},
     "compared is a list": at("compared", [1]),
     "a huge seed": at("seed", 10**30),

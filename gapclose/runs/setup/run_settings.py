@@ -62,6 +62,8 @@ class TrainSettings(CommandSettings):
     base_checkpoint: Name | None
     compile: StrictBool
     optimized_metric: Name | None = None
+    logger: dict[str, Any] | None = None
+    explorer: dict[str, Any] | None = None
     evaluation: Seeded
     published: dict[str, PublishedFigures] | None
 
