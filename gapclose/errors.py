@@ -23,7 +23,11 @@ class UserError(ValueError):
 
 
 class Interrupted(BaseException):
-    """A run was interrupted by Ctrl-C. The message says how to resume it."""
+    """A run was interrupted by Ctrl-C. The message says how to resume it.
+
+    `gapclose.runs.jobs.train` raises it, and `gapclose.runs.command_line.entry` prints it. Lightning turns Ctrl-C into
+    `SystemExit`, which `gapclose.training.stage` turns back into `KeyboardInterrupt`.
+    """
 
 
 def fail(sentence: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Writes files atomically: completely or not at all."""
+"""Reads text files, which may come from a stranger, and writes files atomically: completely or not at all."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The code of the user that determines a stored file: classes outside gapclose, by their name and source.
+"""Hashes the source of users' own classes, so that data and models made by other code are made anew.
 
 Data and models are stored under a hash of their settings. If a class of the user makes them, its code belongs to that
 hash; otherwise another world with equal settings would get the data of the first.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
-from gapclose.settings import NonNegative, Positive
+from gapclose.setting_types import NonNegative, Positive
 
 Policy = Callable[[Tensor], Tensor]
 """Maps states `[N, S]` to actions `[N, A]`, called once per step. The actions may exceed the action bounds."""

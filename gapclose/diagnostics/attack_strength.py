@@ -14,7 +14,7 @@ from gapclose.errors import UserError
 from gapclose.evaluation.statistics import estimate
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.seeds import derive_seed
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 from gapclose.training.attacks import ProjectedGradient
 from gapclose.training.radii import FixedRadii
 

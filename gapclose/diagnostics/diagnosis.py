@@ -36,6 +36,8 @@ from gapclose.progress import progress_bar
 from gapclose.seeds import generator
 
 ORACLE = "oracle"
+PARTS = 5
+"""Number of parts of the examination of a model, for the progress bar."""
 
 
 class Subject(NamedTuple):
@@ -128,7 +130,7 @@ class Diagnostics:
         first = next(iter(subjects.values()))
         goal_alone = first.objective.goal_alone()
         models: dict[str, tuple[WorldModel, Objective]] = {name: subject[:2] for name, subject in subjects.items()}
-        with progress_bar(5 * len(subjects) + 2, "diagnosing", "part") as bar:
+        with progress_bar(PARTS * len(subjects) + 2, "diagnosing", "part") as bar:
             for name, subject in subjects.items():
                 subject.world_model.requires_grad_(False).eval()
                 metrics[name], findings[name] = self.examine(subject, simulator, tasks, seed, bar.update)

@@ -42,8 +42,8 @@ def disagreement_metrics(
 
     Returns:
         `arena`: over the cells of the map; `real` and `imagined`: over single steps from the states along plans;
-            `plans`:
-        over whole plans, of the disagreement term of the planner's cost and the mean error of the imagined states.
+        `plans`: over whole plans, of the disagreement term of the planner's cost and the mean error of the imagined
+        states.
     """
     metrics: dict[str, Any] = {} if arena is None else {"arena": {"rank_correlation": rank_correlation(*arena)}}
     metrics |= {name: rank_correlation_over_tasks(step.error, step.disagreement) for name, step in plans.items()}

@@ -10,7 +10,7 @@ from torch import Tensor
 from gapclose.diagnostics.action_sequences import Path
 from gapclose.evaluation.statistics import estimate
 from gapclose.planning.search import Search
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 
 CURVATURE_STEP = 0.03
 """Half the distance over which gradients are compared for the curvature; it sets the scale at which kinks count."""

@@ -11,7 +11,7 @@ from gapclose.envs.engine_simulator import EngineSimulator
 from gapclose.envs.pusht_expert import PushTExpert, angle_between, rotation
 from gapclose.envs.simulator import Tasks
 from gapclose.errors import UserError
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 
 
 class PushT(EngineSimulator):

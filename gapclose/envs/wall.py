@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 
 TOUCH = 1e-6
 """How far rounding may put a state that touches the wall inside it, as a fraction of the arena's half-width."""

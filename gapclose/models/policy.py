@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gapclose.data.trajectories import Trajectories
 from gapclose.models.normalization import safe_std
-from gapclose.settings import Layers
+from gapclose.setting_types import Layers
 
 
 class GoalConditionedPolicy(nn.Module):

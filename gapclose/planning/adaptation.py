@@ -8,7 +8,7 @@ from gapclose.data.trajectories import Window
 from gapclose.errors import UserError
 from gapclose.models.adapted import AdaptedWorldModel
 from gapclose.models.world_model import LearnedWorldModel, WorldModel, frozen
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 
 
 class GradientAdaptation:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gapclose.planning.planner import Planner, require_choice
 from gapclose.planning.search import Search, cheapest
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 
 
 class CEMPlanner(Planner):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gapclose.planning.cem import CEMPlanner
 from gapclose.planning.search import Search
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 
 
 class GradCEMPlanner(CEMPlanner):
@@ -24,7 +24,7 @@ class GradCEMPlanner(CEMPlanner):
         settings: settings of `CEMPlanner`.
     """
 
-    descends = True
+    uses_gradients = True
 
     @validate_call
     def __init__(self, *, gradient_steps: PositiveInt = 1, lr: Positive = 0.1, **settings: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from gapclose.errors import UserError
 from gapclose.planning.planner import Planner
 from gapclose.planning.search import Search, cheaper
-from gapclose.settings import NonNegative, Positive
+from gapclose.setting_types import NonNegative, Positive
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -42,7 +42,7 @@ class GradientPlanner(Planner):
         UserError: there are perturbations, but only one start.
     """
 
-    descends = True
+    uses_gradients = True
 
     @validate_call
     def __init__(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gapclose.planning.planner import Planner
 from gapclose.planning.search import Search
-from gapclose.settings import Fraction, NonNegative, Positive
+from gapclose.setting_types import Fraction, NonNegative, Positive
 
 
 class GRASPPlanner(Planner):
@@ -41,7 +41,7 @@ class GRASPPlanner(Planner):
         settings: settings of `Planner`.
     """
 
-    descends = True
+    uses_gradients = True
 
     @validate_call
     def __init__(

@@ -9,7 +9,7 @@ from torch import Tensor
 from gapclose.planning.cem import CEMPlanner
 from gapclose.planning.initialization import colored_noise
 from gapclose.planning.search import Search, cheapest
-from gapclose.settings import Fraction
+from gapclose.setting_types import Fraction
 
 
 class ICEMPlanner(CEMPlanner):

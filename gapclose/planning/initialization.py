@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gapclose.models.policy import GoalConditionedPolicy
 from gapclose.planning.search import Search
-from gapclose.settings import NonNegative
+from gapclose.setting_types import NonNegative
 
 
 class Init(ABC):

@@ -10,7 +10,7 @@ from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import Knots
 from gapclose.planning.planner import require_choice
 from gapclose.planning.search import Search, cheapest
-from gapclose.settings import NonNegative
+from gapclose.setting_types import NonNegative
 
 
 class MultistartPlanner(GradientPlanner):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import UserError
 from gapclose.models.world_model import WorldModel
-from gapclose.settings import Fraction, NonNegative, Positive
+from gapclose.setting_types import Fraction, NonNegative, Positive
 
 
 class Term(nn.Module, ABC):

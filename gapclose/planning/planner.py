@@ -14,7 +14,7 @@ from gapclose.models.world_model import WorldModel, frozen
 from gapclose.planning.initialization import Init, Zeros
 from gapclose.planning.objective import Objective
 from gapclose.planning.search import Bounds, Budget, Search
-from gapclose.settings import NonNegative, Positive
+from gapclose.setting_types import NonNegative, Positive
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,13 @@ class Planner(ABC):
         target_cost: cost at or below which the search for a task stops; `None`: no task stops early.
 
     Attributes:
-        descends: whether the iterations use gradients.
+        uses_gradients: whether the iterations use gradients.
 
     Raises:
         UserError: neither `iterations` nor `seconds` is given.
     """
 
-    descends: bool = False
+    uses_gradients: bool = False
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
     def __init__(
@@ -136,7 +136,7 @@ class Planner(ABC):
 
     def can_plan_with(self, world_model: WorldModel) -> bool:
         """Whether the model has gradients, if the search needs them."""
-        return world_model.differentiable or not self.descends or self.budget.iterations == 0
+        return world_model.differentiable or not self.uses_gradients or self.budget.iterations == 0
 
     def require(self, world_model: WorldModel) -> None:
         """Raises `UserError` if the planner does not suit the model."""

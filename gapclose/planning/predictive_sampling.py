@@ -9,7 +9,7 @@ from torch import Tensor
 from gapclose.planning.initialization import hold
 from gapclose.planning.planner import Planner
 from gapclose.planning.search import Search
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 
 
 class PredictiveSamplingPlanner(Planner):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gapclose.evaluation.statistics import Estimate
-from gapclose.sweeps.results import MEASURES, Setting
+from gapclose.sweeps.results import MEASURES, Setting, is_rate
 
 
 def summary(settings: Sequence[Setting]) -> pd.DataFrame:
@@ -40,13 +40,13 @@ def result_columns(setting: Setting) -> dict[str, Any]:
             paired = setting.comparisons.get(name) if setting.reference == reference else None
             row |= interval_columns(f"{name} minus {reference}", paired and paired.difference)
             row[f"{name} minus {reference} P(better)"] = paired and paired.better
-            if "success" in name:
+            if is_rate(name):
                 row[f"{name} minus {reference} gained"] = paired and paired.gained
                 row[f"{name} minus {reference} lost"] = paired and paired.lost
                 row[f"{name} minus {reference} p"] = paired and paired.p_value
             else:
                 row |= interval_columns(f"{name} / {reference}", paired and paired.ratio)
-        if "success" in name:
+        if is_rate(name):
             row |= interval_columns(f"{name} closed", setting.closed.get(name))
     return row | setting.means
 

@@ -34,6 +34,11 @@ MEASURES = {
 """The measures that are averaged over tasks and seeds: the way to execute, and the column of tasks.csv."""
 
 
+def is_rate(measure: str) -> bool:
+    """Whether a measure is a share of the tasks, where higher is better; all others are errors and distances."""
+    return "success" in measure
+
+
 class Setting(NamedTuple):
     """The results of one setting: runs with equal values of all varied keys, which differ only in the seed.
 
@@ -171,7 +176,7 @@ def outcomes_by_seed(group: Sequence[tuple[Run, str]]) -> dict[str, pd.DataFrame
 
 def average(name: str, table: pd.DataFrame) -> Estimate:
     """The mean of a measure with its interval."""
-    return (rate_interval if "success" in name else mean_interval)(table.to_numpy(float))
+    return (rate_interval if is_rate(name) else mean_interval)(table.to_numpy(float))
 
 
 def run_metrics(metrics: dict[str, Any], model: str) -> dict[str, Any]:
@@ -245,7 +250,7 @@ def compare_outcomes(tables: dict[str, pd.DataFrame], reference_tables: dict[str
     for name in [name for name in tables if name in reference_tables]:
         table, reference = tables[name].align(reference_tables[name], join="inner")
         if table.size:
-            compare = compare_rates if "success" in name else compare_errors
+            compare = compare_rates if is_rate(name) else compare_errors
             comparisons[name] = compare(table.to_numpy(float), reference.to_numpy(float))
     return comparisons
 
@@ -259,7 +264,7 @@ def shares_closed(
     oracle is not better than the control by more than the interval of the difference.
     """
     shares = {}
-    for name in [name for name in tables if "success" in name and name in control_tables and name in oracle_tables]:
+    for name in [name for name in tables if is_rate(name) and name in control_tables and name in oracle_tables]:
         table, control = tables[name].align(control_tables[name], join="inner")
         oracle = oracle_tables[name].astype(float).mean()
         tasks = table.columns.intersection(oracle.index)

@@ -1,8 +1,8 @@
 """The sweep table and the sentences below it: what the terminal, the Markdown page and the HTML report show in words.
 
 To add a column, add a `Column` to `all_columns`: it has a title, a function that makes the cell of a setting, and an
-explanation for the caption. A column whose cells are all empty is left out. The columns of summary.csv are in
-`gapclose.sweeps.results`.
+explanation for the caption. A column whose cells are all empty is left out. summary.csv is written by
+`gapclose.sweeps.csv_tables`, from `MEASURES` and `run_metrics` of `gapclose.sweeps.results`.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gapclose.evaluation.paired import corrected, in_words, probability
 from gapclose.evaluation.statistics import Estimate
-from gapclose.sweeps.results import MEASURES, ORACLE, Setting, has_control
+from gapclose.sweeps.results import MEASURES, ORACLE, Setting, has_control, is_rate
 from gapclose.sweeps.runs import Value
 
 EMPTY = "–"
@@ -116,7 +116,7 @@ def key_cell(key: str, setting: Setting) -> str:
 
 def estimate_cell(measure: str, setting: Setting) -> str:
     """The mean of a measure with its interval."""
-    return interval(setting.estimates.get(measure), ".2g" if measure == "model error" else ".2f")
+    return interval(setting.estimates.get(measure), ".2f" if measure == "distance" or is_rate(measure) else ".2g")
 
 
 def difference_cell(measure: str, setting: Setting) -> str:

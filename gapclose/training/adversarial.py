@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, PositiveInt, validate_call
 from torch import Tensor
 
 from gapclose.data.trajectories import Window
-from gapclose.errors import UserError
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.training.attacks import Perturbation, ProjectedGradient
 from gapclose.training.radii import GROUPS
@@ -23,17 +23,18 @@ class AdversarialTraining(TeacherForcing):
         attack: computes the perturbations.
         measure_every: number of steps between measurements of the attack's strength, for the log and for learned radii.
         settings: settings of `TeacherForcing`.
-
-    Raises:
-        UserError: `measure_every` is less than 1.
     """
 
+    @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
     def __init__(
-        self, world_model: LearnedWorldModel, *, attack: ProjectedGradient, measure_every: int = 10, **settings: Any
+        self,
+        world_model: LearnedWorldModel,
+        *,
+        attack: ProjectedGradient,
+        measure_every: PositiveInt = 10,
+        **settings: Any,
     ) -> None:
         super().__init__(world_model, **settings)
-        if measure_every < 1:
-            raise UserError(f"measure_every is {measure_every}; give a number of steps, at least 1.")
         self.attack, self.measure_every = attack, measure_every
         self.log_strengths: list[Tensor] = []
 

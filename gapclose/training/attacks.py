@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gapclose.errors import UserError
 from gapclose.models.world_model import LearnedWorldModel, frozen
-from gapclose.settings import Positive
+from gapclose.setting_types import Positive
 from gapclose.training.radii import FixedRadii, LearnedRadii
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gapclose.errors import UserError
 from gapclose.models.world_model import LearnedWorldModel
-from gapclose.settings import Fraction, NonNegative, Positive
+from gapclose.setting_types import Fraction, NonNegative, Positive
 
 GROUPS = ("latent", "action")
 

@@ -23,7 +23,7 @@ from gapclose.errors import UserError
 from gapclose.explanation import explain, one_line
 from gapclose.files import is_there
 from gapclose.processes import from_first, is_distributed
-from gapclose.settings import Fraction, NonNegative
+from gapclose.setting_types import Fraction, NonNegative
 from gapclose.training.attacks import ProjectedGradient
 from gapclose.training.checkpoint import AtomicCheckpointIO, StoreConfig, read_checkpoint
 from gapclose.training.planner_rollouts import PlannerRollouts

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gapclose.data.trajectories import Window
 from gapclose.models.world_model import LearnedWorldModel
-from gapclose.settings import NonNegative
+from gapclose.setting_types import NonNegative
 from gapclose.training.training_module import TrainingModule
 
 

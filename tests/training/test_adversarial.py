@@ -2,9 +2,9 @@ from functools import partial
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.optim.lr_scheduler import StepLR
 
-from gapclose.errors import UserError
 from gapclose.training.adversarial import AdversarialTraining
 from gapclose.training.attacks import ProjectedGradient
 from gapclose.training.radii import AdaptiveRadii, FixedRadii, LearnedRadii
@@ -137,5 +137,5 @@ def test_the_optimizer_has_only_the_weights_of_the_world_model(ensemble):
 
 
 def test_a_strength_that_is_never_measured_is_refused(ensemble):
-    with pytest.raises(UserError, match="measure_every is 0"):
+    with pytest.raises(ValidationError, match="measure_every"):
         module_of(ensemble, fgsm(0.1, 0.1), measure_every=0)

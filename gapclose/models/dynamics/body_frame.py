@@ -13,7 +13,7 @@ from gapclose.errors import UserError
 from gapclose.models.dynamics.dynamics import Dynamics
 from gapclose.models.dynamics.member_linear import MemberLinear
 from gapclose.models.dynamics.mlp import features
-from gapclose.settings import Layers, Positive
+from gapclose.setting_types import Layers, Positive
 
 Pair = tuple[NonNegativeInt, NonNegativeInt]
 

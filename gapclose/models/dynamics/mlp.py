@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gapclose.models.dynamics.dynamics import Dynamics
-from gapclose.settings import Layers, Positive
+from gapclose.setting_types import Layers, Positive
 
 
 class MLPDynamics(Dynamics):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from gapclose.errors import UserError
 from gapclose.models.dynamics.dynamics import Dynamics
 from gapclose.models.dynamics.member_linear import MemberLinear
-from gapclose.settings import Layers, Positive
+from gapclose.setting_types import Layers, Positive
 
 Past = tuple[Tensor, Tensor]
 """The key-value cache of a block: keys and values `[N, M·H, L, D]` of the last tokens."""

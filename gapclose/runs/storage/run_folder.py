@@ -134,9 +134,10 @@ def is_within(link: Path, folder: Path) -> bool:
 
 
 def is_finished(folder: Path, cfg: DictConfig) -> bool:
-    """Whether the folder holds a finished run of train.py that was evaluated with all planners of `compare`.
+    """Whether the folder holds a finished run of train.py.
 
-    Finished means that metrics.json exists. It is written after all other results; only report and logger follow.
+    A run is finished when metrics.json exists, its own and that of each planner of `compare`. It is the last file that
+    a run writes.
 
     Raises:
         UserError: the run has another configuration, or `compare` is not a list of planners.

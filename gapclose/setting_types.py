@@ -1,4 +1,4 @@
-"""Types of settings that pydantic lacks: numbers in a range, neither infinite nor NaN."""
+"""Types of settings for pydantic: numbers in a range, neither infinite nor NaN."""
 
 from typing import Annotated
 
