@@ -100,7 +100,8 @@ def separation_steps(plans: Plans, world: World) -> NDArray:
     """
     width = np.ptp(world.outline[..., 0])
     limit = width / 30 if np.isnan(world.success_radius) else world.success_radius / 2
-    apart = ~(np.linalg.norm(plans.imagined - plans.states, axis=-1) <= limit)
+    with np.errstate(invalid="ignore"):
+        apart = ~(np.linalg.norm(plans.imagined - plans.states, axis=-1) <= limit)
     return np.where(apart.any(1), apart.argmax(1), -1)
 
 

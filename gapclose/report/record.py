@@ -234,8 +234,9 @@ def require_drawable(world: World) -> None:
 
     Likewise if the radius of a goal is too large.
     """
-    width, height = np.ptp(world.outline.astype(float).reshape(-1, 2), axis=0)
-    small = (np.abs(world.outline) < MOST_COORDINATE).all() and not abs(world.success_radius) >= MOST_COORDINATE
+    outline, radius = world.outline.astype(float), abs(float(world.success_radius))
+    width, height = np.ptp(outline.reshape(-1, 2), axis=0)
+    small = (np.abs(outline) < MOST_COORDINATE).all() and not radius >= MOST_COORDINATE
     if not small or not width > 1 / MOST_COORDINATE or height > 100 * width or len(world.outline) > MOST_SEGMENTS:
         raise ValueError("its world cannot be drawn")
 
