@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ PARTIAL = re.compile(r"\.(.+)\.\d+\.partial")
 
 LARGEST_TEXT = 2**26
 """Maximum size of text files in bytes."""
+DEEPEST = 50
+"""How many levels of folders are searched; `os.walk` calls itself at each one."""
 
 
 @contextmanager
@@ -86,6 +88,28 @@ def read_text(path: Path, errors: str = "strict") -> str:
         return path.read_text(encoding="utf-8", errors=errors)
     except OSError as error:  # One while reading names no file.
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def walk(folder: Path, failed: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walks through a folder in the order of names, as `os.walk`, but reports each folder that it leaves out.
+
+    Args:
+        folder: the folder, which may come from a stranger.
+        failed: is called with the error of a folder that cannot be listed, or has too many levels; by default it is
+            raised.
+    """
+
+    def raised(error: OSError) -> None:
+        raise error
+
+    failed = failed or raised
+    for here, below, files in os.walk(folder, onerror=failed):
+        path = Path(here)
+        if below and len(path.relative_to(folder).parts) >= DEEPEST:
+            below.clear()
+            failed(OSError(errno.ENAMETOOLONG, "Too many levels of folders", here))
+        below.sort()
+        yield path, below, sorted(files)
 
 
 def write_error(error: Exception, path: Path, temporary: Path) -> OSError | None:

@@ -10,8 +10,12 @@ from omegaconf._utils import get_yaml_loader
 from gapclose.files import read_text
 from gapclose.nested import require_bounded
 
+LARGEST_JSON, LARGEST_YAML = 2**23, 2**20
+"""Maximum sizes in bytes, many times those of what runs write; parsing YAML takes ten seconds for each megabyte."""
 MOST_DIGITS = 400
-"""Length of the longest number in a YAML file."""
+"""Length of the longest number."""
+EXACT_DIGITS = 18
+"""Integers with more digits may not fit into 64 bits; in JSON files they are read as floating-point numbers."""
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -27,6 +31,13 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
 
 
 Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+
+
+def json_integer(digits: str) -> float:
+    """Reads an integer as one, or as a floating-point number if other libraries could not compute with it."""
+    if len(digits) > MOST_DIGITS:
+        raise ValueError("it has a number of too many digits")
+    return int(digits) if len(digits) <= EXACT_DIGITS else float(digits)
 
 
 def read_json(path: Path) -> Any:
@@ -58,7 +69,8 @@ def parse_json(text: str) -> Any:
         ValueError: it is not JSON, nested too deeply, or too large.
     """
     try:
-        content = json.loads(text)
+        require_length(text, LARGEST_JSON)
+        content = json.loads(text, parse_int=json_integer)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     require_bounded(content)
@@ -72,6 +84,7 @@ def parse_yaml(text: str) -> Any:
         ValueError: it is not YAML, has aliases, or is nested too deeply, or too large.
     """
     try:
+        require_length(text, LARGEST_YAML)
         if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader)):
             raise ValueError("it has aliases")
         content = yaml.load(text, Loader)
@@ -83,3 +96,9 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())[:150]) from error
     require_bounded(content)
     return content
+
+
+def require_length(text: str, most: int) -> None:
+    """Raises `ValueError` if a text is too long to be parsed."""
+    if len(text) > most:
+        raise ValueError("it is too large")

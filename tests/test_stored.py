@@ -32,6 +32,17 @@ def test_text_that_is_not_yaml_too_deep_or_endless_is_a_value_error(text):
         parse_yaml(text)
 
 
+def test_long_integers_in_json_are_numbers_that_every_library_takes():
+    assert parse_json(f"[{10**18 - 1}, {10**18}, -{10**30}, {'9' * 400}]") == [10**18 - 1, 1e18, -1e30, float("inf")]
+    assert [type(value) for value in parse_json("[7, 7000000000000000000000]")] == [int, float]
+
+
+@pytest.mark.parametrize("parse", [parse_json, parse_yaml])
+def test_a_large_text_is_not_parsed(parse):
+    with pytest.raises(ValueError, match="it is too large"):
+        parse("[" + "[]," * 3_000_000 + "[]]")
+
+
 def test_what_runs_write_is_parsed():
     assert parse_json('{"a": [1, null, "x"]}') == {"a": [1, None, "x"]}
     assert parse_yaml("a: [1, null, x*y]\nb: {c: 1.0e-05}\n") == {"a": [1, None, "x*y"], "b": {"c": 1e-5}}

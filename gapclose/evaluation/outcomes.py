@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from gapclose.csv_files import read_csv, write_csv
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes second
 
 NUMBERS = ["task", "success", "goal_distance", "world_model_error"]
 COLUMNS = ["model", "way", *NUMBERS]
+LARGEST = 1e100
+"""Finite numbers of runs are smaller, even where they are squares, and so their sums and products are finite, too."""
 
 
 def outcomes(executions: Mapping[str, Mapping[str, Execution]], simulator: Simulator) -> pd.DataFrame:
@@ -74,7 +77,9 @@ def read_outcomes(path: Path) -> pd.DataFrame:
             f"The file {path} is cut off in the middle of a line; delete the run's folder and run it again."
         )
     if list(table.columns) != COLUMNS:
-        raise UserError(f"The file {path} has the columns {', '.join(table.columns)}; expected {', '.join(COLUMNS)}.")
+        raise UserError(
+            f"The file {path} has the columns {', '.join(table.columns):.200}; expected {', '.join(COLUMNS)}."
+        )
     try:
         numbers = table[NUMBERS].apply(pd.to_numeric, errors="coerce").astype(float)
     except OverflowError as error:
@@ -101,6 +106,8 @@ def problems(table: pd.DataFrame, numbers: pd.DataFrame) -> dict[str, pd.Series]
         "text instead of a number": (numbers.isna() & table[NUMBERS].notna()).any(axis=1),
         "a success other than 0 and 1": ~numbers.success.isin((0, 1)),
         "a task that is not a whole number": ~numbers.task.between(0, 2**31) | (numbers.task % 1 != 0),
+        "a negative error": numbers.world_model_error < 0,
+        "a number that is too large": (np.isfinite(numbers) & (numbers.abs() > LARGEST)).any(axis=1),
         "no model or way": table.model.isna() | table.way.isna(),
         "a task for the second time": table.duplicated(["model", "way", "task"]),
     }

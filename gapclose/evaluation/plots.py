@@ -24,12 +24,14 @@ from PIL import Image
 
 from gapclose.evaluation.statistics import Estimate
 from gapclose.files import replacing
-from gapclose.printable import printable
+from gapclose.printable import printable, shortened
 
 if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes seconds.
     from gapclose.envs.simulator import Simulator
     from gapclose.planning.execution import Execution
 
+MOST_PIXELS = 2**15
+"""How wide or high a picture is at most."""
 SUCCESS, ERROR = "#1b6ca8", "#d95f02"
 TASKS = ("#1b6ca8", "#d95f02", "#2a9d4a", "#8e44ad", "#b8860b", "#c2185b")
 """Colours of tasks; a picture of trajectories shows one task for each colour."""
@@ -41,15 +43,16 @@ def save(figure: Figure, path: Path) -> Path:
     """Writes the figure to a file, atomically, and closes it."""
     try:
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=130, format="png", bbox_inches="tight")
+            dpi = min(130, MOST_PIXELS / max(figure.get_size_inches()))
+            figure.savefig(temporary, dpi=dpi, format="png", bbox_inches="tight")
     finally:
         plt.close(figure)
     return path
 
 
 def literal(text: str) -> str:
-    """Text for a picture as it is; Matplotlib takes text between two dollars for a formula."""
-    return printable(text).replace("$", r"\$")
+    """Text for a picture as it is, but shortened; Matplotlib takes text between two dollars for a formula."""
+    return printable(shortened(text)).replace("$", r"\$")
 
 
 def means_and_bars(estimates: Iterable[Estimate]) -> tuple[list[float], np.ndarray]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes second
     from torch import Tensor
 
 RESAMPLES = 10_000
+MOST_DRAWN = 50_000_000
+"""How many weights are drawn at most: with more than 5000 tasks there are fewer resamples, and less need of them."""
+IN_MEMORY = 2**24
+"""How many weights are in memory at a time as floating-point numbers, which take 128 MB."""
 LEVEL = 0.95
 
 
@@ -59,21 +63,42 @@ def number(value: float | None, form: str = ".2g") -> str:
 
 @lru_cache(maxsize=4)
 def draws(seeds: int, tasks: int) -> tuple[NDArray, NDArray]:
-    """Draws the weights `[RESAMPLES, S]` and `[RESAMPLES, N]` of seeds and tasks in resamples, equal in every run."""
+    """Draws how often seeds and tasks are in each of `R` resamples, `[R, S]` and `[R, N]`, equal in every run.
+
+    `R` is `RESAMPLES`, or less for very many tasks. No count that can occur is above 255.
+    """
     random = np.random.default_rng(0)
-    return tuple(random.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count for count in (seeds, tasks))
+    resamples = max(1, min(RESAMPLES, MOST_DRAWN // tasks))
+    drawn = []
+    for count in (seeds, tasks):
+        counts, equal = np.empty((resamples, count), np.uint8), np.full(count, 1 / count)
+        for rows in parts(*counts.shape):
+            counts[rows] = random.multinomial(count, equal, rows.stop - rows.start)
+        drawn.append(counts)
+    return tuple(drawn)
+
+
+def parts(rows: int, width: int) -> list[slice]:
+    """Splits rows of a width into as few parts as fit into memory."""
+    step = max(1, IN_MEMORY // width)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def resampled_means(values: NDArray) -> NDArray:
-    """Means `[RESAMPLES]` of values `[S, N]` under the bootstrap; seeds and tasks are resampled independently.
+    """Means `[R]` of values `[S, N]` under the bootstrap; seeds and tasks are resampled independently.
 
     All seeds share the tasks, so the values of one task are not independent. Drawing whole rows and whole columns keeps
     their correlation (Owen 2007, *The pigeonhole bootstrap*, arXiv 0712.1111). Where there is none, intervals are too
     wide, by a factor of up to √3. With few seeds they are too narrow, by a factor of up to `(1 - 1/S)^(1/2)` as far as
     results differ between seeds.
     """
-    of_seeds, of_tasks = draws(*values.shape)
-    return ((of_seeds @ values) * of_tasks).sum(1)
+    seeds, tasks = values.shape
+    of_seeds, of_tasks = draws(seeds, tasks)
+    means = []
+    for rows in parts(len(of_tasks), tasks):
+        seed_weights, task_weights = of_seeds[rows].astype(float) / seeds, of_tasks[rows].astype(float) / tasks
+        means.append(((seed_weights @ values) * task_weights).sum(1))
+    return np.concatenate(means)
 
 
 def mean_interval(values: NDArray) -> Estimate:
@@ -102,7 +127,7 @@ def ratio_interval(values: NDArray, control: NDArray) -> Estimate:
 
 
 def percentiles(value: float, resampled: NDArray) -> Estimate:
-    """A value with the interval between the percentiles of its resamples `[RESAMPLES]`."""
+    """A value with the interval between the percentiles of its resamples `[R]`."""
     return Estimate(float(value), *np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist())
 
 

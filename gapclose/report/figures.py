@@ -17,11 +17,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from gapclose.csv_files import numbers, require_bounded
 from gapclose.errors import UserError
 from gapclose.evaluation.metrics_file import MODELS
 from gapclose.evaluation.tables import held_out_by_epoch
-from gapclose.files import read_text
-from gapclose.printable import printable
+from gapclose.files import read_text, walk
+from gapclose.printable import printable, shortened
 from gapclose.report.player import NAMES
 from gapclose.report.record import Plans, World
 
@@ -212,15 +213,15 @@ def training_section(folder: Path) -> Section | None:
     Raises:
         UserError: a log is damaged.
     """
-    tables = [read_curves(path) for path in sorted(folder.glob("**/metrics.csv"))]
-    tables = [table for table in tables if "step" in table]
+    logs = [here / "metrics.csv" for here, folders, files in walk(folder) if "metrics.csv" in (*folders, *files)]
     traces = []
-    for table in tables:
-        for name in table.columns:
-            values = pd.to_numeric(table[name], errors="coerce").where(lambda values: values > 0)
-            if name.endswith(("loss", "expert_error")) and values.count() > 1:
-                logged = values.notna()
-                traces.append(go.Scatter(x=table["step"][logged], y=values[logged], name=literal(name), mode="lines"))
+    for table in [table for table in map(read_curves, sorted(logs)) if "step" in table]:
+        steps = numbers(table["step"])
+        for name in [name for name in table.columns if name.endswith(("loss", "expert_error"))]:
+            values = numbers(table[name])
+            logged = (values > 0) & np.isfinite(values) & np.isfinite(steps)
+            if logged.sum() > 1:
+                traces.append(go.Scatter(x=steps[logged], y=values[logged], name=literal(name), mode="lines"))
     if not traces:
         return None
     axes = dict(xaxis=dict(title="gradient step"), yaxis=dict(type="log", exponentformat="power", dtick=1))
@@ -235,7 +236,9 @@ def read_curves(path: Path) -> pd.DataFrame:
         UserError: the file is damaged.
     """
     try:
-        return pd.read_csv(io.StringIO(read_text(path)))
+        text = read_text(path)
+        require_bounded(text)
+        return pd.read_csv(io.StringIO(text))
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except UserError:
@@ -245,8 +248,8 @@ def read_curves(path: Path) -> pd.DataFrame:
 
 
 def literal(text: str) -> str:
-    """Text in a chart as it is; Plotly takes words in angle brackets for styles and links."""
-    return escape(printable(text), quote=False)
+    """Text in a chart as it is, but shortened; Plotly takes words in angle brackets for styles and links."""
+    return escape(printable(shortened(text)), quote=False)
 
 
 def plan_mark(position: NDArray, name: str, own: bool) -> go.Scatter:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gapclose.evaluation.metrics_file import TITLES
 from gapclose.files import finite
-from gapclose.report.record import Plans, World, before_and_after, example_task
+from gapclose.report.record import Plans, World, before_and_after, example_task, numbers_of_a_task
 
 WIDTH, MARGIN = 1000, 40
 """Width and margin of the drawing in its own units; its height follows from the world's shape."""
@@ -63,10 +63,7 @@ def player_data(world: World, plans: Mapping[str, Mapping[str, Plans]], replan_e
 
 def choose_tasks(world: World, plans: Mapping[str, Mapping[str, Plans]]) -> NDArray:
     """Chooses the tasks that a page contains: as many of the first ones as fit, and the example task."""
-    all_plans = [executed for by_way in plans.values() for executed in by_way.values()]
-    arrays = [x for each in all_plans for x in (each.states, each.imagined, each.figures, each.imagined_figures)]
-    numbers = sum(x[0].size for x in arrays if x is not None)
-    most, tasks = max(1, MOST_NUMBERS // numbers), len(all_plans[0].success)
+    most, tasks = max(1, MOST_NUMBERS // numbers_of_a_task(plans)), len(world.start)
     return np.unique([*range(min(most, tasks)), example_task(world, plans)])
 
 
@@ -103,7 +100,8 @@ def separation_steps(plans: Plans, world: World) -> NDArray:
     """
     width = np.ptp(world.outline[..., 0])
     limit = width / 30 if np.isnan(world.success_radius) else world.success_radius / 2
-    apart = ~(np.linalg.norm(plans.imagined - plans.states, axis=-1) <= limit)
+    with np.errstate(invalid="ignore"):
+        apart = ~(np.linalg.norm(plans.imagined - plans.states, axis=-1) <= limit)
     return np.where(apart.any(1), apart.argmax(1), -1)
 
 

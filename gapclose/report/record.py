@@ -23,8 +23,14 @@ if TYPE_CHECKING:  # Reading results needs no PyTorch, whose import takes second
 PLANS, MAPS = "plans.npz", "maps.npz"
 MOST_COORDINATE = 1e6
 """Positions in a world are smaller."""
-MOST_BYTES = 2**31
-"""Size of unpacked arrays above which a file is not one of ours."""
+MOST_BYTES, MOST_ARRAYS = 2**27, 1000
+"""Size and number of unpacked arrays above which a file is not one of ours."""
+MOST_NUMBERS = 6_000_000
+"""How many coordinates the plans of a single task have at most; those of the largest tasks here have a tenth."""
+MOST_SEGMENTS, MOST_CELLS = 10_000, 1000
+"""How many segments an outline has at most, and how many cells a map has along each axis."""
+TYPES = {"f": (np.float16, np.float32, np.float64), "i": (np.int32, np.int64), "b": (np.bool_,)}
+"""The types of arrays, by kind."""
 
 
 class Plans(NamedTuple):
@@ -115,7 +121,7 @@ PLAN_SHAPES = {
     "imagined_figures": ("f", "N L+1 F 2 2"),
 }
 MAP_SHAPES = {"errors/edges": ("f", "2 G+1"), "cost/task": ("i", ""), "cost/ticks": ("f", "2 P")}
-"""Kinds of types and shapes of arrays, as in `require_shapes`."""
+"""Kinds and shapes of arrays, as in `require_shapes`."""
 
 
 def stored(values: Tensor) -> NDArray:
@@ -153,7 +159,7 @@ def read_plans(path: Path) -> tuple[World, dict[str, dict[str, Plans]]] | None:
     try:
         world = World(**fields_of(arrays, "world", World))
         require_shapes(world._asdict(), WORLD_SHAPES, sizes)
-        require_drawable(world.outline)
+        require_drawable(world)
         plans: dict[str, dict[str, Plans]] = {}
         for model in MODELS:
             for way in (way for way in TITLES if f"{model}/{way}/states" in arrays):
@@ -162,6 +168,8 @@ def read_plans(path: Path) -> tuple[World, dict[str, dict[str, Plans]]] | None:
                 plans.setdefault(model, {})[way] = executed
         if not plans:
             raise KeyError("plans of a model")
+        if numbers_of_a_task(plans) > MOST_NUMBERS:
+            raise ValueError("its plans have too many steps")
     except KeyError as error:
         raise UserError(f"The file {path} lacks {error}; delete it to have the report without plans.") from error
     except ValueError as error:
@@ -183,8 +191,11 @@ def read_maps(path: Path) -> dict[str, NDArray]:
             needed[f"errors/{model}"] = ("f", "G G")
         if f"cost/{model}" in arrays:
             needed |= {f"cost/{model}": ("f", "P P"), f"cost/{model}/plan": ("f", "2")}
+    sizes: dict[str, int] = {}
     try:
-        require_shapes({name: arrays[name] for name in needed}, needed, {})
+        require_shapes({name: arrays[name] for name in needed}, needed, sizes)
+        if max(sizes.values(), default=0) > MOST_CELLS:
+            raise ValueError("its maps have too many cells")
     except KeyError as error:
         raise UserError(f"The file {path} lacks {error}; delete it to have the report without maps.") from error
     except ValueError as error:
@@ -197,8 +208,8 @@ def require_shapes(arrays: Mapping[str, NDArray | None], expected: Mapping[str, 
 
     Args:
         arrays: by name; `None` for one that is optional and missing.
-        expected: for each name, the kind of its type as in `numpy.dtype.kind`, and its shape: numbers, and letters for
-            sizes that only have to agree, such as `N L+1 2`.
+        expected: for each name, the kind of its type as in `TYPES`, and its shape: numbers, and letters for sizes that
+            only have to agree, such as `N L+1 2`.
         sizes: the letters that are known already; those that are found are added.
 
     Raises:
@@ -209,7 +220,7 @@ def require_shapes(arrays: Mapping[str, NDArray | None], expected: Mapping[str, 
             continue
         kind, shape = expected[name]
         dimensions = shape.split()
-        agree = array.dtype.kind == kind and array.ndim == len(dimensions) and 0 not in array.shape
+        agree = array.dtype in TYPES[kind] and array.ndim == len(dimensions) and 0 not in array.shape
         for dimension, size in zip(dimensions, array.shape) if agree else ():
             letter, more = dimension[0], int(dimension[2:] or 0)
             known = int(letter) if letter.isdigit() else sizes.setdefault(letter, size - more)
@@ -218,11 +229,27 @@ def require_shapes(arrays: Mapping[str, NDArray | None], expected: Mapping[str, 
             raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
 
 
-def require_drawable(outline: NDArray) -> None:
-    """Raises `ValueError` if the outline of a world has no width, or is too large or too high for a drawing."""
-    width, height = np.ptp(outline.astype(float).reshape(-1, 2), axis=0)
-    if not (np.abs(outline) < MOST_COORDINATE).all() or not width > 1 / MOST_COORDINATE or height > 100 * width:
+def require_drawable(world: World) -> None:
+    """Raises `ValueError` if the outline of a world has no width, or is too large, too high or too long for a drawing.
+
+    Likewise if the radius of a goal is too large.
+    """
+    outline, radius = world.outline.astype(float), abs(float(world.success_radius))
+    width, height = np.ptp(outline.reshape(-1, 2), axis=0)
+    small = (np.abs(outline) < MOST_COORDINATE).all() and not radius >= MOST_COORDINATE
+    if not small or not width > 1 / MOST_COORDINATE or height > 100 * width or len(world.outline) > MOST_SEGMENTS:
         raise ValueError("its world cannot be drawn")
+
+
+def numbers_of_a_task(plans: Mapping[str, Mapping[str, Plans]]) -> int:
+    """How many coordinates a drawing of one task has: of all models and ways."""
+    drawn = [(each.states, each.imagined, each.figures, each.imagined_figures) for each in all_plans(plans)]
+    return sum(array[0].size for arrays in drawn for array in arrays if array is not None)
+
+
+def all_plans(plans: Mapping[str, Mapping[str, Plans]]) -> list[Plans]:
+    """The plans of all models and ways."""
+    return [executed for by_way in plans.values() for executed in by_way.values()]
 
 
 def fields_of(arrays: Mapping[str, NDArray], folder: str, kind: type[NamedTuple]) -> dict[str, NDArray]:
@@ -248,10 +275,12 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
     with path.open("rb"):
         pass  # Whatever fails from here on is due to the contents.
     try:
+        if path.stat().st_size > MOST_BYTES:  # Even its table of contents may be large.
+            raise ValueError("it is too large")
         with ZipFile(path) as packed:
-            size = sum(entry.file_size for entry in packed.infolist())
-        if size > MOST_BYTES:
-            raise ValueError(f"it has {size / 1e9:.1f} GB")
+            sizes = [entry.file_size for entry in packed.infolist()]
+        if sum(sizes) > MOST_BYTES or len(sizes) > MOST_ARRAYS:
+            raise ValueError("it is too large")
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):

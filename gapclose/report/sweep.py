@@ -3,6 +3,7 @@
 Its charts are in `gapclose.report.sweep_figures`, its table in `gapclose.sweeps.table`.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def run_row(run: dict[str, Any], keys: list[str], folder: Path) -> dict[str, Any
     path, error = Path(run["folder"]), run["model error"]
     return {
         "name": path.as_posix(),
-        "link": link_to(path / PAGE if (folder / path / PAGE).exists() else path),
+        "link": link_to(path / PAGE if os.path.exists(folder / path / PAGE) else path),
         "values": [run[key] for key in keys],
         "success": f"{run['success']:.2f}",
         "error": number(error),
@@ -115,6 +116,6 @@ def link_to(path: Path) -> str:
 def missing_row(run: Missing, folder: Path) -> dict[str, str]:
     """An entry of the list of runs without results: its folder, a link to its error or log, and the reason."""
     path = Path(run.folder)
-    files = (name for name in ("error.txt", "train.log") if (folder / path / name).exists())
+    files = (name for name in ("error.txt", "train.log") if os.path.exists(folder / path / name))
     link = link_to(path / next(files, ""))
     return {"name": path.as_posix(), "link": link, "state": run.state, "reason": run.reason}

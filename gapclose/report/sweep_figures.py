@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from gapclose.csv_files import numbers
 from gapclose.evaluation.statistics import Estimate
+from gapclose.printable import shortened
 from gapclose.report.figures import Section, chart, literal
 from gapclose.sweeps.effects import SEED, crossed, pair_means, without_oracle
 from gapclose.sweeps.results import Setting
@@ -137,7 +139,7 @@ def parallel_section(table: pd.DataFrame, keys: list[str]) -> Section | None:
     for key in keys:
         values = ordered(table[key])
         codes = as_text(table[key]).map({value: code for code, value in enumerate(values)})
-        ticks = dict(tickvals=list(range(len(values))), ticktext=values)
+        ticks = dict(tickvals=list(range(len(values))), ticktext=list(map(shortened, values)))
         dimensions.append(dict(label=literal(key), values=codes, range=[-0.2, len(values) - 0.8], **ticks))
     dimensions.append(dict(label="success", values=table["success"], range=[0, 1]))
     error = pd.to_numeric(table["model error"], errors="coerce")
@@ -192,8 +194,8 @@ def heat_section(settings: Sequence[Setting], keys: Sequence[str]) -> Section | 
 def ordered(values: pd.Series) -> list[str]:
     """The distinct values of a key as text: numbers by size, words by the alphabet."""
     texts = as_text(values).unique()
-    numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
-    return sorted(texts) if numbers.isna().any() else [texts[i] for i in numbers.argsort()]
+    sizes = numbers(pd.Series(texts))
+    return sorted(texts) if sizes.isna().any() else [texts[i] for i in sizes.argsort()]
 
 
 def as_text(values: pd.Series) -> pd.Series:

@@ -4,7 +4,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from glob import escape
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from statistics import fmean
 
@@ -26,6 +26,10 @@ SHOWN = {"success": "success rate", "model error": "model error under planning (
 """The measures in heat maps and main effects, with the titles of their axes."""
 DIVERGED = 1e4
 """Errors above this multiple of the median come from diverged rollouts; drawn to scale they would hide the others."""
+SMALLEST, LARGEST = 1e-9, 1e30
+"""Errors outside are not drawn to scale: the true dynamics have none, and an axis ends at the largest float."""
+MOST_LEVELS, MOST_CELLS, MOST_MAPS, MOST_CONDITIONS = 100, 2500, 50, 50
+"""How many values of a key, cells of a heat map, heat maps, and conditions are drawn; more could not be looked at."""
 MAX_NAME = 60
 """How many characters of the names of two keys the name of a file has; file systems allow 255 bytes."""
 
@@ -35,7 +39,7 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
 
     The error of a model whose rollouts diverge is outside the panel; an arrow at the border marks it.
     """
-    conditions = by_condition(settings)
+    conditions = dict(islice(by_condition(settings).items(), MOST_CONDITIONS))
     largest = largest_shown(settings)
     successes: dict[str, list[float]] = {}
     for setting in settings:
@@ -64,7 +68,7 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
                 if name == "model error":
                     diverged = [height for height, value in shown if value.mean > largest]
                     mark_diverged(axes, [1] * len(diverged), diverged, ">", axes.get_yaxis_transform())
-                    shown = [(height, value) for height, value in shown if 1e-9 < value.mean <= largest]
+                    shown = [(height, value) for height, value in shown if SMALLEST < value.mean <= largest]
                 means, bars = means_and_bars(value for _, value in shown)
                 y = [height + shift for height, _ in shown]
                 style = dict(fmt=marker, color=color, capsize=2, markersize=4)
@@ -82,8 +86,7 @@ def plot_methods(settings: Sequence[Setting], path: Path) -> Path:
 def largest_shown(settings: Sequence[Setting]) -> float:
     """The largest error that is drawn to scale; above it rollouts count as diverged."""
     errors = [setting.estimates["model error"].mean for setting in settings]
-    # The true dynamics have no error, and a logarithmic axis cannot show zero.
-    return float(DIVERGED * np.median([error for error in errors if 1e-9 < error < np.inf] or [1.0]))
+    return float(DIVERGED * np.median([error for error in errors if SMALLEST < error < LARGEST] or [1.0]))
 
 
 def mark_diverged(axes: Axes, x: Sequence[float], y: Sequence[float], arrow: str, transform: Transform) -> None:
@@ -107,19 +110,20 @@ def draw_sweep(settings: Sequence[Setting], folder: Path, prefix: str = "") -> d
     """
     settings = without_oracle(settings)
     measured = effects(settings)
-    keys = [key for key in settings[0].values if key in measured]
+    keys = [key for key in settings[0].values if key in measured and len(levels(settings, key)) <= MOST_LEVELS]
     titles = dict(zip(keys, short_names(keys)))
     pictures = {}
     if keys:
         pictures["Main effects"] = plot_main_effects(settings, titles, folder / f"{prefix}main_effects.png")
-    for first, second in combinations(keys, 2):
-        if crossed(settings, first, second):
-            # The key with more values goes across, where there is more room.
-            down, across = sorted((first, second), key=lambda key: len(levels(settings, key)))
-            name = re.sub(r"[^\w.-]", "_", f"{titles[first]}_{titles[second]}")[:MAX_NAME]
-            path = folder / f"{prefix}heatmap_{name}.png"
-            title = f"{titles[first]} against {titles[second]}"
-            pictures[title] = plot_heat_maps(settings, {down: titles[down], across: titles[across]}, path)
+    sizes = {key: len(levels(settings, key)) for key in keys}
+    pairs = (pair for pair in combinations(keys, 2) if sizes[pair[0]] * sizes[pair[1]] <= MOST_CELLS)
+    for first, second in islice((pair for pair in pairs if crossed(settings, *pair)), MOST_MAPS):
+        # The key with more values goes across, where there is more room.
+        down, across = sorted((first, second), key=sizes.get)
+        name = re.sub(r"[^\w.-]", "_", f"{titles[first]}_{titles[second]}")[:MAX_NAME]
+        path = folder / f"{prefix}heatmap_{name}.png"
+        title = f"{titles[first]} against {titles[second]}"
+        pictures[title] = plot_heat_maps(settings, {down: titles[down], across: titles[across]}, path)
     for name in ("main_effects", "heatmap_*"):
         for stale in set(folder.glob(f"{escape(prefix)}{name}.png")) - set(pictures.values()):
             stale.unlink()
@@ -173,18 +177,20 @@ def label_ticks(axes: Axes, values: Sequence[Value], width: float) -> None:
 
 def draw_cells(figure: Figure, axes: Axes, cells: np.ndarray, name: str, largest: float) -> None:
     """Draws a heat map with a number in each cell; errors have a logarithmic colour scale that ends at `largest`."""
-    positive = cells[np.isfinite(cells) & (cells > 0)]
-    if name == "success" or not len(positive):
-        norm = Normalize(0, 1)
-    else:
+    norm, drawn = Normalize(0, 1), np.where(np.isfinite(cells), cells, np.nan)
+    if name != "success":
+        drawn = np.where(drawn > SMALLEST, drawn.clip(max=largest), 0 * drawn)
+    positive = drawn[drawn > 0]
+    if name != "success" and len(positive):
         # The factor keeps the scale valid if all errors are equal.
-        norm = LogNorm(positive.min(), max(min(positive.max(), largest), 1.01 * positive.min()))
-    image = axes.imshow(cells, norm=norm, cmap="viridis" if name == "success" else "magma_r", aspect="auto")
+        norm = LogNorm(positive.min(), max(positive.max(), 1.01 * positive.min()))
+    cmap = "viridis" if name == "success" else "magma_r"
+    image = axes.imshow(drawn, norm=norm, cmap=cmap, aspect="auto")
     for (row, column), value in np.ndenumerate(cells):
         if not np.isfinite(value):
             axes.text(column, row, "–" if np.isnan(value) else "∞", ha="center", va="center", color="grey")
             continue
-        red, green, blue, _ = image.cmap(norm(value))
+        red, green, blue, _ = image.cmap(norm(drawn[row, column]))
         form = f"{value:.2f}" if name == "success" else number(value)
         color = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
         axes.text(column, row, form, ha="center", va="center", color=color, fontsize=9)
@@ -224,7 +230,7 @@ def plot_main_effects(settings: Sequence[Setting], titles: dict[str, str], path:
             if color == ERROR:  # A logarithmic axis cannot show zero or diverged errors.
                 diverged = [x for x, mean in enumerate(means) if mean > largest]
                 mark_diverged(axes, diverged, [1] * len(diverged), "^", axes.get_xaxis_transform())
-                means = [mean if 0 < mean <= largest else np.nan for mean in means]
+                means = [mean if SMALLEST < mean <= largest else np.nan for mean in means]
                 any_error = any_error or not np.isnan(means).all()
             line = dict(fmt="o-" if ordered else "o", color=color, capsize=3, markersize=5)
             axes.errorbar(range(len(means)), means, bars, **line)

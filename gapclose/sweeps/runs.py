@@ -3,9 +3,10 @@
 The settings in which runs differ are found in `gapclose.sweeps.varied_settings`.
 """
 
+import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,8 +15,9 @@ import pandas as pd
 from gapclose.errors import UserError
 from gapclose.evaluation.metrics_file import check_metrics, ways_of
 from gapclose.evaluation.outcomes import read_outcomes
-from gapclose.files import is_there, read_text
+from gapclose.files import is_there, read_text, walk
 from gapclose.overrides import key_and_value
+from gapclose.printable import shortened
 from gapclose.progress import track
 from gapclose.stored import parse_yaml, read_json, read_yaml
 
@@ -23,6 +25,10 @@ SEPARATE_KEYS = ("planner", "planner.horizon")
 """Planner settings that remain keys of their own where a planner is described by all its settings."""
 EVALUATED_MODELS = {"none": ("baseline", "oracle")}
 """The models of a run that have a row in the results, by its `finetune`; for all others it is the finetuned model."""
+MOST_OPTIONS = 1000
+"""How many overrides, and how many options of groups, are read of a run; a command line has tens."""
+LONGEST = 1000
+"""How many letters of a text value, and of the reason why a run has no results, are kept."""
 Value = int | float | str
 Content = TypeVar("Content", dict, list)
 
@@ -83,12 +89,18 @@ class Missing(NamedTuple):
 
 
 def canonical(value: Any) -> Value:
-    """Converts a value so that runs can be grouped by it: a number rounded to ten digits, or text."""
-    if isinstance(value, float):
+    """Converts a value so that runs can be grouped by it: a number rounded to ten digits, or text.
+
+    Other numbers, such as NaN, are text, too. The end of a long text is replaced by a checksum.
+    """
+    if isinstance(value, float) and math.isfinite(value):
         return float(f"{value:.10g}")
-    if isinstance(value, bool) or value is None or isinstance(value, list | dict):
-        return json.dumps(value, default=str)
-    return value if isinstance(value, int) else str(value)
+    if type(value) is int and abs(value) < 2**63:
+        return value
+    plain = isinstance(value, bool | list | dict) or value is None
+    text = json.dumps(value, default=str) if plain else str(value)
+    checksum = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return text if len(text) <= LONGEST else f"{shortened(text, LONGEST)} ({checksum[:8]})"
 
 
 def parse_value(text: str) -> Any:
@@ -104,16 +116,26 @@ def order(value: Value) -> tuple[int, float, str]:
     return (0, value, "") if isinstance(value, int | float) else (1, 0.0, value)
 
 
-def run_folders(folder: Path) -> Iterator[Path]:
-    """Yields the folders of finished and unfinished runs below a folder, in order.
+def run_folders(folder: Path) -> tuple[list[Path], list[Missing]]:
+    """Finds the folders of finished and unfinished runs below a folder, and those that cannot be searched, in order.
 
     A run may have other runs below it: one for each planner in `compare` that its models were evaluated with.
+
+    Raises:
+        OSError: the folder itself cannot be listed.
     """
-    for here, below, files in os.walk(folder):
+    found, missing = [], []
+
+    def failed(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise error
+        missing.append(unreadable(Path(error.filename).relative_to(folder).as_posix(), error))
+
+    for here, below, files in walk(folder, failed):
         if ".hydra" in below or {"metrics.json", "config.yaml", "error.txt"} & set(files):
             below[:] = [name for name in below if name == "compare"]
-            yield Path(here)
-        below.sort()
+            found.append(here)
+    return found, missing
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
@@ -121,13 +143,14 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Missing]]:
 
     Raises:
         UserError: the folder does not exist, or has no run in it.
+        OSError: it cannot be listed.
     """
     if not folder.is_dir():
         missing = f"{folder} is a file" if folder.exists() else f"There is no folder {folder}"
         raise UserError(f"{missing}; give the folder of a sweep, such as multirun/wall.")
     runs: list[Run] = []
-    missing: list[Missing] = []
-    for path in track(list(run_folders(folder)), "Reading runs", "run"):
+    folders, missing = run_folders(folder)
+    for path in track(folders, "Reading runs", "run"):
         run = read_run(path, path.relative_to(folder).as_posix())
         (runs if isinstance(run, Run) else missing).append(run)
     if not runs and not missing:
@@ -147,6 +170,9 @@ def read_run(path: Path, name: str) -> Run | Missing:
                 return Missing(name, "failed", first_line(path / "error.txt"))
             return Missing(name, "unfinished")
         metrics = read_json(path / "metrics.json")
+        named, config = command_line_values(path), content_or_empty(path / "config.yaml", dict)
+        # A run resumed by resume=DIR has the options of the resuming command in .hydra, not its own.
+        hydra = {} if "resume" in named else content_or_empty(path / ".hydra" / "hydra.yaml", dict)
     except OSError as error:
         return unreadable(name, error)
     except ValueError as error:
@@ -157,9 +183,6 @@ def read_run(path: Path, name: str) -> Run | Missing:
         check_metrics(metrics)
     except ValueError as error:
         return damaged(name, path, f"metrics.json is not as train.py writes it ({error})")
-    named, config = command_line_values(path), content_or_empty(path / "config.yaml", dict)
-    # A run resumed by resume=DIR has the options of the resuming command in .hydra, not its own.
-    hydra = {} if "resume" in named else content_or_empty(path / ".hydra" / "hydra.yaml", dict)
     choices = options(hydra, "hydra.runtime.choices") | options(config, "choices")
     try:
         table = read_outcomes(path / "tasks.csv").set_index("task").sort_index()
@@ -177,7 +200,7 @@ def read_run(path: Path, name: str) -> Run | Missing:
 
 def damaged(name: str, path: Path, reason: str) -> Missing:
     """Returns the entry of a run whose files are damaged; the reason names files relative to its folder."""
-    return Missing(name, "damaged", reason.partition(";")[0].replace(f"{path}/", ""))
+    return Missing(name, "damaged", shortened(reason.partition(";")[0].replace(f"{path}/", ""), LONGEST))
 
 
 def unreadable(name: str, error: OSError) -> Missing:
@@ -199,18 +222,26 @@ def check(run: Run) -> None:
 
 
 def first_line(path: Path) -> str:
-    """Returns the first line of a text file; empty if the file cannot be read."""
+    """Returns the first line of a text file, or its beginning; empty if the file is not a text.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     try:
-        return next(iter(read_text(path, errors="replace").splitlines()), "").strip()
-    except (OSError, ValueError):
+        return next(iter(shortened(read_text(path, errors="replace"), LONGEST).splitlines()), "").strip()
+    except ValueError:
         return ""
 
 
 def content_or_empty(path: Path, kind: type[Content]) -> Content:
-    """Reads a YAML file; empty if it is damaged, missing or of another kind."""
+    """Reads a YAML file; empty if it is damaged, missing or of another kind.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     try:
         content = read_yaml(path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return kind()
     return content if isinstance(content, kind) else kind()
 
@@ -219,7 +250,7 @@ def command_line_values(path: Path) -> dict[str, str]:
     """The values that the command line of a run sets, by config key or group."""
     overrides = content_or_empty(path / ".hydra" / "overrides.yaml", list)
     parts = [key_and_value(override) for override in overrides if isinstance(override, str) and "=" in override]
-    return {name: value for name, value in parts if name}
+    return {name: value for name, value in parts[:MOST_OPTIONS] if name}
 
 
 def select(config: Any, key: str, default: Any) -> Any:
@@ -234,7 +265,7 @@ def select(config: Any, key: str, default: Any) -> Any:
 def options(config: dict[str, Any], key: str) -> dict[str, Any]:
     """The chosen options of groups under a key of a config."""
     chosen = select(config, key, {})
-    return dict(chosen) if isinstance(chosen, dict) else {}
+    return dict(list(chosen.items())[:MOST_OPTIONS]) if isinstance(chosen, dict) else {}
 
 
 def fill_in_options(runs: list[Run]) -> list[Run]:

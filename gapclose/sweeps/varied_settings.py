@@ -18,6 +18,9 @@ IGNORED_SETTINGS = (
 IDENTIFYING_SETTINGS = ("finetune", "evaluation.seed", "evaluation.num_tasks")
 """Settings that identify a run even if no command line names them: runs on other tasks cannot be paired."""
 
+MOST_KEYS, LONGEST_KEY = 100, 200
+"""How many keys the tables have at most, and how many letters a key has; there are others only in made-up runs."""
+
 
 def varied_keys(runs: Sequence[Run]) -> list[str]:
     """The config keys and groups in which the runs differ, among those that a command line names.
@@ -32,7 +35,8 @@ def varied_keys(runs: Sequence[Run]) -> list[str]:
         flat = [flatten_config(run.config) for run in group]
         shared = {key for key in set.intersection(*map(set, flat)) if not is_ignored(key) and not in_description(key)}
         named |= {key for key in shared if len({canonical(config[key]) for config in flat}) > 1}
-    return sorted(key for key in named if len({run.value(key) for run in runs}) > 1)
+    keys = sorted(key for key in named if len(key) <= LONGEST_KEY and len({run.value(key) for run in runs}) > 1)
+    return keys[:MOST_KEYS]
 
 
 def repeats(runs: Sequence[Run], keys: Sequence[str]) -> list[list[Run]]:

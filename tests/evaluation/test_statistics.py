@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from gapclose.evaluation import statistics
 from gapclose.evaluation.statistics import (
     Estimate,
     estimate,
@@ -15,6 +16,7 @@ from gapclose.evaluation.statistics import (
     rate_difference,
     rate_interval,
     ratio_interval,
+    resampled_means,
     wilson,
 )
 
@@ -139,3 +141,28 @@ def test_one_value_has_no_interval_and_no_values_have_no_mean():
 )
 def test_a_number_has_an_exponent_only_where_it_is_very_large_or_small(value, form, written):
     assert number(value, form) == written
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    """Changes limits of the bootstrap."""
+    statistics.draws.cache_clear()
+    yield lambda name, value: monkeypatch.setattr(statistics, name, value)
+    statistics.draws.cache_clear()
+
+
+@pytest.mark.parametrize("shape", [(1, 50), (3, 7), (7, 3)])
+def test_resamples_are_the_same_in_parts(shape, limits):
+    values = np.random.default_rng(0).normal(size=shape)
+    whole = resampled_means(values)
+    statistics.draws.cache_clear()
+    limits("IN_MEMORY", 4321)
+    np.testing.assert_array_equal(resampled_means(values), whole)
+
+
+def test_very_many_tasks_have_fewer_resamples_and_the_same_interval(limits):
+    values = np.random.default_rng(0).normal(size=(1, 20_000))
+    limits("MOST_DRAWN", 20_000_000)
+    assert len(resampled_means(values)) == 1000
+    found, error = mean_interval(values), values.std() / np.sqrt(values.size)
+    assert found.high - found.mean == pytest.approx(1.96 * error, rel=0.1)

@@ -130,6 +130,23 @@ def test_lightnings_curves_are_shown_if_they_were_logged(make_run):
     assert json.loads(unpacked(text, "figures"))[-1]["data"][0]["name"] == "finetune/loss"
 
 
+def test_curves_are_shown_whatever_numbers_were_logged(make_run):
+    folder = make_run()
+    lines = ["step,loss", "1" + "0" * 400 + ",1", "0,2", "1,1", "2,1" + "0" * 400, "3,inf", "x,y", "4,1e300"]
+    (folder / "metrics.csv").write_text("\n".join(lines))
+    (curve,) = json.loads(unpacked(write_run_report(folder).read_text(), "figures"))[-1]["data"]
+    assert curve["name"] == "loss"
+
+
+def test_folders_nested_too_deeply_are_an_error_in_one_sentence(make_run, monkeypatch, capsys):
+    folder = make_run()
+    folder.joinpath(*["f"] * 100).mkdir(parents=True)
+    code, printed = call(monkeypatch, capsys, folder)
+    assert (code, printed.err.count("\n")) == (1, 1)
+    assert printed.err.startswith(f"Error: {folder}/f/")
+    assert "(Too many levels of folders)" in printed.err
+
+
 def test_a_run_with_an_empty_log_and_unknown_duration_has_a_report(make_run):
     folder = make_run()
     (folder / "metrics.csv").touch()
@@ -200,6 +217,7 @@ def test_a_file_for_the_run_and_a_folder_for_the_report_are_errors_in_one_senten
         ("config.yaml", "- 1", "cannot be read"),
         (".hydra/overrides.yaml", "- [", "cannot be read"),
         ("metrics.csv", 'step,loss\n1,"2', "cannot be read"),
+        ("metrics.csv", "step" + ",loss" * 2000, "it is too large"),
     ],
 )
 def test_unreadable_files_are_errors_in_one_sentence(make_run, monkeypatch, capsys, name, content, sentence):

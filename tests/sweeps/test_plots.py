@@ -2,6 +2,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from gapclose.sweeps import plots as sweep_plots
 from gapclose.sweeps.plots import draw_sweep, plot_methods
@@ -93,10 +95,38 @@ def test_pictures_of_keys_that_no_longer_vary_are_removed_and_others_are_kept(gr
 
 
 @pytest.mark.filterwarnings("error:constrained_layout")
-@pytest.mark.parametrize("error", [0.0, 0.1, float("inf"), float("nan")])
-def test_pictures_are_drawn_whatever_the_errors_are(tmp_path, error):
-    for model in ("mlp", "ensemble"):
+@pytest.mark.parametrize(
+    ("error", "other"),
+    [
+        *((error, error) for error in (0.0, 0.1, float("inf"), float("nan"), 5e-324, 1e100)),
+        *((1e-300, error) for error in (0.0, 0.1, 1e100, float("inf"))),
+    ],
+)
+def test_pictures_are_drawn_whatever_the_errors_are(tmp_path, error, other):
+    for model, model_error in (("mlp", error), ("ensemble", other)):
         for horizon in (10, 20):
-            leave_run(tmp_path, [f"model={model}", f"planner.horizon={horizon}"], 0, [1, 0], [error, error])
+            leave_run(tmp_path, [f"model={model}", f"planner.horizon={horizon}"], 0, [1, 0], [model_error] * 2)
     for picture in draw_sweep(read_settings(tmp_path), tmp_path).values():
         assert picture.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("letters", ["x" * 100_000, "word " * 10_000, "line\n" * 10_000])
+def test_long_names_are_shortened_and_keep_values_apart(tmp_path, letters):
+    for value in (1, 2):
+        for horizon in (10, 20):
+            run = leave_run(tmp_path, ["model=mlp", f"planner.horizon={horizon}"], 0, [1, 0], [0.1, 0.1])
+            config = yaml.safe_load((run / "config.yaml").read_text())
+            config["choices"]["model"] = f"{letters}{value}"
+            (run / "config.yaml").write_text(yaml.safe_dump(config))
+    pictures = draw_sweep(read_settings(tmp_path), tmp_path)
+    assert list(pictures) == ["Main effects", "model against horizon"]
+    for picture in pictures.values():
+        assert max(Image.open(picture).size) < 4000
+
+
+def test_no_picture_is_drawn_of_a_key_with_very_many_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_plots, "MOST_LEVELS", 2)
+    for model in ("mlp", "ensemble"):
+        for horizon in (10, 20, 30):
+            leave_run(tmp_path, [f"model={model}", f"planner.horizon={horizon}"], 0, [1, 0], [0.1, 0.1])
+    assert list(draw_sweep(read_settings(tmp_path), tmp_path)) == ["Main effects"]

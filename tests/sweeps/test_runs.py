@@ -193,6 +193,25 @@ def test_values_of_all_kinds_are_ordered_with_numbers_first(values):
     assert ordered[: len(numbers)] == sorted(numbers)
 
 
+def test_numbers_that_no_table_can_hold_are_text():
+    values = [canonical(value) for value in (float("nan"), float("inf"), 10**30, True, 2**62)]
+    assert values == ["nan", "inf", "1" + "0" * 30, "true", 2**62]
+
+
+def test_long_values_stay_different():
+    values = [canonical("x" * 10_000 + end) for end in "ab"]
+    assert len(set(values)) == 2
+    assert all(len(value) < 1100 for value in values)
+
+
+def test_a_run_cannot_make_a_table_of_very_many_columns(tmp_path):
+    for seed in (0, 1):
+        run = run_of(tmp_path, "planner.horizon=25", seed=seed)
+    (run / "config.yaml").unlink()
+    (run / ".hydra" / "overrides.yaml").write_text("".join(f"- key{number}=1\n" for number in range(20_000)))
+    assert len(varied_keys(read_runs(tmp_path)[0])) == 100
+
+
 def test_rounding_errors_do_not_make_another_value():
     assert canonical(0.1 + 0.2) == canonical(0.3) == 0.3
     assert canonical(True) == "true"

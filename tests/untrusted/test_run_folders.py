@@ -1,5 +1,7 @@
 """Hostile and damaged files in the folders of runs and sweeps."""
 
+import os
+import re
 import shutil
 import sys
 from functools import partial
@@ -86,7 +88,56 @@ def objects(path: Path) -> None:
     np.savez(path, **{"world/start": np.array([Execute()], dtype=object)})
 
 
-ARRAYS = {"pickled objects": objects, "other arrays": lambda path: np.savez(path, a=np.zeros(2))}
+def arrays(change):
+    """Changes the arrays of a file."""
+
+    def apply(path):
+        held = dict(np.load(path))
+        change(held)
+        np.savez_compressed(path, **held)
+
+    return apply
+
+
+def all_as(kind: str):
+    """Converts all numbers of a file to another type, in which they are as large as possible."""
+
+    def change(held):
+        held |= {name: array.astype(kind) for name, array in held.items() if array.dtype.kind == "f"}
+
+    return arrays(change)
+
+
+def long_plans(held) -> None:
+    """Gives the plans of one task two million steps."""
+    for name, array in [*held.items()]:
+        if name in ("world/start", "world/goal") or name.startswith("baseline/open_loop/"):
+            held[name] = (
+                array[:1].repeat(500_000, 1)[:, : 2_000_000 + (array.ndim == 3)] if array.ndim > 1 else array[:1]
+            )
+
+
+def large_maps(held) -> None:
+    held.clear()
+    held |= {"errors/edges": np.zeros((2, 2001)), "errors/baseline": np.zeros((2000, 2000))}
+
+
+ARRAYS = {
+    "pickled objects": objects,
+    "other arrays": lambda path: np.savez(path, a=np.zeros(2)),
+    "long doubles": all_as("g"),
+    "numbers of another machine": all_as(">f4"),
+    "complex numbers": all_as("c8"),
+    "too many arrays": arrays(lambda held: held.update({str(number): np.zeros(1) for number in range(1000)})),
+    "too many bytes": arrays(lambda held: held.update(zeros=np.zeros(2**27, np.uint8))),
+}
+PLANS = {
+    "endless radius": arrays(lambda held: held.update({"world/success_radius": np.float32(np.inf)})),
+    "huge radius": arrays(lambda held: held.update({"world/success_radius": np.float64(1e308)})),
+    "long outline": arrays(lambda held: held.update({"world/outline": held["world/outline"].repeat(10_000, 0)})),
+    "long plans": arrays(long_plans),
+}
+MAPS = {"large maps": arrays(large_maps)}
 
 METRICS = {
     "a list": content(b"[1]"),
@@ -95,6 +146,21 @@ METRICS = {
     "of text": content(b'{"finetune": "online", "seed": "x", "finetuned": {}}'),
     "of infinite values": content(b'{"finetune": "online", "seed": 1e999, "finetuned": {}}'),
     "half": content(b'{"finetune": "online", "seed": 0, "finetuned": {"expert_error": 1.0}}'),
+    "too large": content(b"[" + b"[]," * 3_000_000 + b"[]]"),
+}
+
+
+def cells(old: str, new: str):
+    """Replaces a pattern in tasks.csv."""
+    return lambda path: path.write_text(re.sub(old, new, path.read_text()))
+
+
+TASKS = {
+    "many columns": content(",".join(f"column{number}" for number in range(100_000)).encode() + b"\n"),
+    "many lines": content(b"\n" * 2_000_000),
+    "huge errors": cells(r"[^,]+\n(.*)$", r"1e300\n\1"),
+    "negative errors": cells(r"([\d.e-]+\n)", r"-\1"),
+    "long integers": cells(r"[\d.e-]+\n", "9" * 400 + "\n"),
 }
 # Half of a YAML file may be a YAML file, too.
 DAMAGES_OF_YAML = some(
@@ -109,8 +175,8 @@ CASES = {
         some(YAML, "YAML that makes objects"),
     ],
     "identity": [DAMAGES, IDENTITY],
-    "plans": [DAMAGES, ARRAYS],
-    "maps": [DAMAGES, some(ARRAYS, "pickled objects")],
+    "plans": [DAMAGES, ARRAYS, PLANS],
+    "maps": [DAMAGES, {name: change for name, change in ARRAYS.items() if name != "other arrays"}, MAPS],
     "metrics": [DAMAGES, METRICS],
     "metric of a search": [some(DAMAGES, "cut in half", "pipe", "deeply nested JSON"), METRICS],
     "losses": [some(DAMAGES, "not UTF-8", "folder", "pipe")],
@@ -156,16 +222,64 @@ def sweep(world, monkeypatch):
 
 @pytest.mark.parametrize("name", ["metrics.json", "tasks.csv"])
 def test_a_damaged_run_of_a_sweep_is_named_and_the_others_are_read(name, sweep):
-    changes = DAMAGES | (METRICS if name == "metrics.json" else {})
+    changes = DAMAGES | (METRICS if name == "metrics.json" else TASKS)
     states = sweep(name, {**changes, "without permission": lambda path: path.chmod(0)})
     assert states.pop("without permission") == f"unreadable: {name}: Permission denied"
     assert states.keys() == changes.keys()
     for state in states.values():
         assert state.startswith(("damaged: ", "unreadable: ", "left out: it is not a run of train.py"))
         assert name in state or state.startswith("left out")
+        assert len(state) < 300
 
 
 @pytest.mark.parametrize("name", ["config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml"])
 def test_the_other_files_of_a_run_of_a_sweep_may_be_damaged(name, sweep):
-    states = sweep(name, DAMAGES | YAML)
+    states = sweep(name, {**DAMAGES, **YAML, "without permission": lambda path: path.chmod(0)})
+    file = Path(name).name
+    assert states.pop("without permission") == f"unreadable: {file}: Permission denied"
+    assert states.pop("link to itself").startswith(f"unreadable: {file}: Too many levels")
     assert all(state.startswith("left out: it repeats ") for state in states.values())
+
+
+def failed(change):
+    """Makes a run one that has failed, and changes its error."""
+
+    def apply(folder):
+        (folder / "metrics.json").unlink()
+        change(folder / "error.txt")
+
+    return apply
+
+
+def nested(folder: Path) -> None:
+    """Makes folders inside each other."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.joinpath(*["f"] * 100).mkdir(parents=True)
+
+
+FOLDERS = {
+    "folder without permission": (lambda folder: folder.chmod(0), "unreadable: folder without permission: Permission"),
+    "folder that cannot be listed": (lambda folder: folder.chmod(0o111), "unreadable: folder that cannot be listed: P"),
+    "folder that cannot be searched": (lambda folder: folder.chmod(0o444), "unreadable: metrics.json: Permission"),
+    "nested": (nested, "unreadable: f: Too many levels of folders"),
+    "long error": (failed(content(b"x" * 2_000_000)), "failed: xxx"),
+    "error of many lines": (failed(content(b"x\n" * 2_000_000)), "failed: x"),
+    "error is a pipe": (failed(os.mkfifo), "failed: "),
+    "error without permission": (failed(lambda path: path.touch(0)), "unreadable: error.txt: Permission denied"),
+}
+
+
+def test_each_folder_that_cannot_be_read_has_a_line_and_the_report_of_the_others_is_made(sweep, monkeypatch):
+    try:
+        states = sweep(".", {name: change for name, (change, _) in FOLDERS.items()})
+        found = {name.partition("/")[0]: state for name, state in states.items()}
+        assert found.keys() == FOLDERS.keys()
+        for name, (_, begin) in FOLDERS.items():
+            assert found[name].startswith(begin)
+            assert len(found[name]) < 1100
+        monkeypatch.setattr(sys, "argv", ["gapclose.report", "out/sweep"])
+        bound_by_permissions()(report)()
+        assert "folder without permission" in Path("out/sweep/report.html").read_text()
+    finally:
+        for folder in Path("out/sweep").iterdir():
+            folder.chmod(0o755)
