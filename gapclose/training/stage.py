@@ -194,7 +194,7 @@ class Stage:
         last = folder / "last.ckpt"
         with resuming_from(last, module) as checkpoint:
             try:
-                trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+                trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
             except SystemExit as error:  # Lightning turns Ctrl-C into this.
                 raise KeyboardInterrupt from error
 

@@ -9,7 +9,19 @@ import torch
 
 from tests.runs.permissions import bound_by_permissions
 from tests.untrusted.conftest import start
-from tests.untrusted.damages import BINARY, CONFIGS, DAMAGES, all_of, at, cases, configured, resaved, some
+from tests.untrusted.damages import (
+    BINARY,
+    CONFIGS,
+    DAMAGES,
+    PICKLES,
+    all_of,
+    at,
+    cases,
+    configured,
+    pickled,
+    resaved,
+    some,
+)
 
 ENTRIES = {
     **{name: ("model.ckpt", partial(start, name)) for name in ("plan", "diagnose", "base")},
@@ -141,10 +153,10 @@ SIZES = {
     "a billion members": at("model.members", 10**9),
 }
 WEIGHTS, CONFIGURATIONS = all_of(CONTENTS, resaved), all_of({**CONFIGS, **SIZES}, configured)
-RESUMED = all_of(STATES, resaved)
+RESUMED, CRAFTED = all_of(STATES, resaved), all_of(PICKLES, pickled)
 SOME_DAMAGES = some(DAMAGES, "empty", "pickle", "pipe", "folder")
 CASES = {
-    "plan": [DAMAGES, BINARY, WEIGHTS, CONFIGURATIONS],
+    "plan": [DAMAGES, BINARY, CRAFTED, WEIGHTS, CONFIGURATIONS],
     "diagnose": [
         SOME_DAMAGES,
         some(WEIGHTS, "a tensor with NaN", "replay of other shapes"),
@@ -163,6 +175,7 @@ CASES = {
     "last": [
         SOME_DAMAGES,
         BINARY,
+        some(CRAFTED, "a key of tuples in tuples", "two billion bytes"),
         some(WEIGHTS, "weights null", "a tensor sparse", "a tensor of another shape", "configuration null"),
         RESUMED,
     ],

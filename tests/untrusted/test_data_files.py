@@ -12,7 +12,7 @@ from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
 from gapclose.errors import reporting_errors
 from tests.untrusted.conftest import start
-from tests.untrusted.damages import BINARY, DAMAGES, cases, content, resaved, some
+from tests.untrusted.damages import BINARY, DAMAGES, PICKLES, all_of, cases, content, pickled, resaved, some
 
 
 def load_replay() -> None:
@@ -73,7 +73,7 @@ REPLAY = {
 
 CASES = {
     "data": [DAMAGES, some(BINARY, "flipped bit 1", "flipped bit 2"), DATA],  # It is no zip file.
-    "replay": [DAMAGES, BINARY, REPLAY],
+    "replay": [DAMAGES, BINARY, all_of(PICKLES, pickled), REPLAY],
 }
 
 
