@@ -16,9 +16,13 @@ from gapclose.errors import UserError
 from gapclose.files import is_there, remove_partial
 from gapclose.locks import PathLock
 from gapclose.progress import track
+from gapclose.settings import Seed
 from gapclose.user_code import code_of
 
 log = logging.getLogger(__name__)
+
+MOST_TRANSITIONS = 10**7
+"""How many steps of the simulator the data of a run may have. They are collected in memory."""
 
 
 def collect(simulator: Simulator, behaviour: Behaviour, num_trajectories: int, steps: int, seed: int) -> Trajectories:
@@ -50,6 +54,9 @@ class CollectedData:
         num_trajectories: as in `collect`.
         steps: as in `collect`.
         seed: as in `collect`.
+
+    Raises:
+        UserError: there are more than `MOST_TRANSITIONS` steps.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -59,8 +66,13 @@ class CollectedData:
         behaviour: Behaviour,
         num_trajectories: Annotated[int, Field(ge=10)] = 1000,
         steps: PositiveInt = 30,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
+        if num_trajectories * steps > MOST_TRANSITIONS:
+            raise UserError(
+                f"data.num_trajectories is {num_trajectories} and data.steps is {steps}, which is more than "
+                f"{MOST_TRANSITIONS:,} steps in all; reduce one of them."
+            )
         self.folder, self.behaviour = folder, behaviour
         self.settings = dict(num_trajectories=num_trajectories, steps=steps, seed=seed)
 

@@ -24,7 +24,7 @@ from tests.untrusted.damages import (
 )
 
 ENTRIES = {
-    **{name: ("model.ckpt", partial(start, name)) for name in ("plan", "diagnose", "base")},
+    **{name: ("model.ckpt", partial(start, name)) for name in ("plan", "settings", "diagnose", "base")},
     "baseline": ("data/baselines/*.ckpt", partial(start, "baseline")),
     "last": ("unfinished/checkpoints/last.ckpt", partial(start, "resume")),
 }
@@ -151,17 +151,33 @@ SIZES = {
     "a model that does not fit into memory": at("model.hidden_dim", 10**7),
     "a billion layers": at("model.num_layers", 10**9),
     "a billion members": at("model.members", 10**9),
+    "a huge seed of the data": at("data.seed", 2**70),
+    "a seed of text": at("data.seed", "x"),
+    "a huge seed of the policy": at("policy.seed", 2**70),
+}
+ADOPTED = {
+    "a billion trajectories": at("data.num_trajectories", 10**9),
+    "a billion steps of data": at("data.steps", 10**9),
+    "a policy that does not fit into memory": at("policy.network.hidden_dim", 10**6),
+    "a billion layers of the policy": at("policy.network.num_layers", 10**9),
+    "a billion epochs of the policy": at("policy.training.epochs", 10**9),
+    "a billion steps of the policy": at("policy.training.steps_per_epoch", 10**9),
+    "a billion trajectories in a batch": at("policy.training.batch_size", 10**9),
+    "a billion windows per epoch": lambda config: config["policy"]["training"].update(
+        steps_per_epoch=10**5, batch_size=10**4, epochs=1
+    ),
 }
 WEIGHTS, CONFIGURATIONS = all_of(CONTENTS, resaved), all_of({**CONFIGS, **SIZES}, configured)
 RESUMED, CRAFTED = all_of(STATES, resaved), all_of(PICKLES, pickled)
 SOME_DAMAGES = some(DAMAGES, "empty", "pickle", "pipe", "folder")
 CASES = {
     "plan": [DAMAGES, BINARY, CRAFTED, WEIGHTS, CONFIGURATIONS],
+    "settings": [all_of(ADOPTED, configured)],
     "diagnose": [
         SOME_DAMAGES,
         some(WEIGHTS, "a tensor with NaN", "replay of other shapes"),
         some(RESUMED, "replay of another world"),
-        some(CONFIGURATIONS, "env is touch", "env is null", "touch in policy.network"),
+        some(CONFIGURATIONS, "env is touch", "env is null", "touch in policy.network", "a huge seed of the data"),
     ],
     "base": [
         SOME_DAMAGES,
