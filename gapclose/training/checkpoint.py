@@ -64,7 +64,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(path.glob("**/*.ckpt"))
+        # The folder of a run, or of its checkpoints; what lies deeper may be anything.
+        files = sorted((*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")))
         raise UserError(
             f"{path} is a folder; give the checkpoint file in it" + (f", such as {files[-1]}." if files else ".")
         )

@@ -1,5 +1,6 @@
 """Hostile and damaged checkpoints: models, shared baselines, the state that training resumes from."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from gapclose.errors import UserError
+from gapclose.runs.command_line.multirun import Sweep
+from gapclose.training.checkpoint import read_checkpoint
 from tests.runs.permissions import bound_by_permissions
 from tests.untrusted.conftest import start
 from tests.untrusted.damages import (
@@ -210,3 +214,27 @@ def test_a_file_without_permission_is_not_called_damaged(entry, refused):
     assert "Permission denied" in said
     assert "damaged" not in said
     assert "elete" not in said
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder with more folders in folders than Python's functions can call themselves."""
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    deepest = f"{tmp_path}/run"
+    for _ in range(1100):
+        deepest += "/d"
+        os.mkdir(deepest)
+    (tmp_path / "run/checkpoints/last.ckpt").touch()
+    (tmp_path / "run/d/error.txt").touch()
+    yield tmp_path / "run"
+    (tmp_path / "run/d/error.txt").unlink()
+    os.removedirs(deepest)
+
+
+def test_a_deep_folder_is_called_a_folder_and_its_checkpoint_is_named(deep):
+    with pytest.raises(UserError, match="is a folder; give the checkpoint file in it, such as "):
+        read_checkpoint(deep)
+
+
+def test_a_deep_folder_of_a_sweep_is_searched_where_jobs_may_be(deep):
+    assert list(Sweep.error_files(deep)) == [deep / "d/error.txt"]
