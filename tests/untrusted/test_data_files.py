@@ -1,5 +1,7 @@
 """Hostile and damaged data: collected trajectories, and replay buffers."""
 
+import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from safetensors.torch import save_file
 
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
-from gapclose.errors import reporting_errors
+from gapclose.errors import UserError, reporting_errors
 from tests.untrusted.conftest import start
 from tests.untrusted.damages import BINARY, DAMAGES, PICKLES, all_of, cases, content, pickled, resaved, some
 
@@ -80,3 +82,13 @@ CASES = {
 @pytest.mark.parametrize(("entry", "change"), cases(CASES))
 def test_one_sentence_names_the_file_and_nothing_else_happens(entry, change, refused):
     refused(*ENTRIES[entry], change)
+
+
+def test_data_of_another_size_are_not_read(tmp_path):
+    path, shapes = tmp_path / "data.safetensors", {"states": [10**7, 9, 2], "actions": [10**7, 8, 2]}
+    ends = {"states": [0, 72 * 10**7], "actions": [72 * 10**7, 136 * 10**7]}
+    parts = {name: {"dtype": "F32", "shape": shapes[name], "data_offsets": ends[name]} for name in shapes}
+    header(json.dumps(parts).encode())(path)
+    os.truncate(path, path.stat().st_size + 136 * 10**7)  # Takes no room on the disk.
+    with pytest.raises(UserError, match="is of other data than its name says"):
+        Trajectories.load(path, (20, 8, 2, 2))
