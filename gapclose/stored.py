@@ -10,6 +10,8 @@ from omegaconf._utils import get_yaml_loader
 from gapclose.files import read_text
 from gapclose.nested import require_bounded
 
+LARGEST_JSON, LARGEST_YAML = 2**24, 2**20
+"""Maximum sizes in bytes; what is read takes up to a hundred times as much memory."""
 MOST_DIGITS = 400
 """Length of the longest number in a YAML file."""
 
@@ -37,7 +39,7 @@ def read_json(path: Path) -> Any:
         ValueError: it is not UTF-8; likewise the errors of `parse_json`.
         OSError: it cannot be read.
     """
-    return parse_json(read_text(path))
+    return parse_json(read_text(path, largest=LARGEST_JSON))
 
 
 def read_yaml(path: Path) -> Any:
@@ -48,7 +50,7 @@ def read_yaml(path: Path) -> Any:
         ValueError: it is not UTF-8; likewise the errors of `parse_yaml`.
         OSError: it cannot be read.
     """
-    return parse_yaml(read_text(path))
+    return parse_yaml(read_text(path, largest=LARGEST_YAML))
 
 
 def parse_json(text: str) -> Any:
