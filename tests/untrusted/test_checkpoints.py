@@ -92,6 +92,7 @@ CONTENTS = {
     "a tensor without elements": weight(lambda w: w[:0]),
     "a tensor with NaN": weight(lambda w: w * torch.nan),
     "a tensor with infinity": weight(lambda w: w / 0),
+    "a tensor of huge numbers": weight(lambda w: torch.full_like(w, 3e38)),
     "a tensor missing": lambda checkpoint: checkpoint["state_dict"].pop(FIRST),
     "a tensor with attributes": weight(lambda w: with_attributes(w * torch.nan, isfinite=torch.Tensor)),
     "a tensor nested": weight(lambda w: torch.nested.nested_tensor([w, w[:1]])),
@@ -179,7 +180,7 @@ CASES = {
     "settings": [all_of(ADOPTED, configured)],
     "diagnose": [
         SOME_DAMAGES,
-        some(WEIGHTS, "a tensor with NaN", "replay of other shapes"),
+        some(WEIGHTS, "a tensor with NaN", "a tensor of huge numbers", "replay of other shapes"),
         some(RESUMED, "replay of another world"),
         some(CONFIGURATIONS, "env is touch", "env is null", "touch in policy.network", "a huge seed of the data"),
     ],

@@ -97,4 +97,5 @@ def restore_world_model(
         fitting_weights(build_world_model(config, simulator), checkpoint, path)
     world_model = build_world_model(config, simulator)
     load_weights(world_model, checkpoint, path)
+    world_model.name = f"the world model of {path}"
     return world_model
