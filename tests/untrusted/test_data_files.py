@@ -19,7 +19,7 @@ from tests.untrusted.damages import BINARY, DAMAGES, PICKLES, all_of, cases, con
 
 def load_replay() -> None:
     with reporting_errors():
-        ReplayBuffer().load(Path("replay.pt"))
+        ReplayBuffer(100).load(Path("replay.pt"))
 
 
 ENTRIES = {"data": ("data/*.safetensors", partial(start, "data")), "replay": ("replay.pt", load_replay)}
@@ -75,7 +75,13 @@ REPLAY = {
 
 CASES = {
     "data": [DAMAGES, some(BINARY, "flipped bit 1", "flipped bit 2"), DATA],  # It is no zip file.
-    "replay": [DAMAGES, BINARY, all_of(PICKLES, pickled), REPLAY],
+    # Of so small a file, half is padding, as is the second bit.
+    "replay": [
+        DAMAGES,
+        some(BINARY, "flipped bit 1", "compressed", "overlapping parts"),
+        all_of(PICKLES, pickled),
+        REPLAY,
+    ],
 }
 
 
@@ -92,3 +98,11 @@ def test_data_of_another_size_are_not_read(tmp_path):
     os.truncate(path, path.stat().st_size + 136 * 10**7)  # Takes no room on the disk.
     with pytest.raises(UserError, match="is of other data than its name says"):
         Trajectories.load(path, (20, 8, 2, 2))
+
+
+def test_a_replay_buffer_that_asks_for_too_much_memory_is_refused(tmp_path):
+    buffer = ReplayBuffer(100)
+    buffer.add(torch.zeros(3, 5, 2), torch.zeros(3, 4, 2))
+    torch.save(buffer.state_dict() | {"capacity": 10**15}, tmp_path / "replay.pt")
+    with pytest.raises(UserError, match="cannot be loaded, as it does not fit into memory"):
+        ReplayBuffer(10**15).load(tmp_path / "replay.pt")
