@@ -62,18 +62,29 @@ def is_there(path: Path) -> bool:
         if path.is_symlink():
             raise UserError(f"{path} is a link to a file that does not exist; correct or remove the link.") from error
         return False
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise UserError(f"{path} is {what}; move it, or give the path of a file.")
+    require_regular(path, mode)
     return True
 
 
-def read_text(path: Path, errors: str = "strict") -> str:
+def require_regular(path: Path, mode: int) -> None:
+    """Raises `UserError` unless the mode of the file is that of a regular file."""
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise UserError(f"{path} is {what}; move it, or give the path of a file.")
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Opens a file as an `opener` of `open`: reading a pipe or a device then fails instead of waiting for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_text(path: Path, errors: str = "strict", largest: int = LARGEST_TEXT) -> str:
     """Reads a small text file, whose contents may come from a stranger.
 
     Args:
         path: the file.
         errors: what to do about bytes that are not UTF-8, as in `open`.
+        largest: maximum size in bytes.
 
     Raises:
         UserError: it is no regular file.
@@ -82,12 +93,17 @@ def read_text(path: Path, errors: str = "strict") -> str:
     """
     if not is_there(path):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    if path.stat().st_size > LARGEST_TEXT:
-        raise ValueError("it is too large")
     try:
-        return path.read_text(encoding="utf-8", errors=errors)
+        with open(path, "rb", opener=without_waiting) as file:
+            require_regular(path, os.fstat(file.fileno()).st_mode)  # It may be another one by now.
+            content = file.read(largest + 1)  # A file of the system may hold more than its size says.
     except OSError as error:  # One while reading names no file.
         raise OSError(error.errno, error.strerror, str(path)) from error
+    if content is None:
+        raise UserError(f"{path} is no regular file; move it, or give the path of a file.")
+    if len(content) > largest:
+        raise ValueError("it is too large")
+    return content.decode("utf-8", errors)
 
 
 def walk(folder: Path, failed: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str], list[str]]]:

@@ -48,7 +48,7 @@ def read_json(path: Path) -> Any:
         ValueError: it is not UTF-8; likewise the errors of `parse_json`.
         OSError: it cannot be read.
     """
-    return parse_json(read_text(path))
+    return parse_json(read_text(path, largest=LARGEST_JSON))
 
 
 def read_yaml(path: Path) -> Any:
@@ -59,7 +59,7 @@ def read_yaml(path: Path) -> Any:
         ValueError: it is not UTF-8; likewise the errors of `parse_yaml`.
         OSError: it cannot be read.
     """
-    return parse_yaml(read_text(path))
+    return parse_yaml(read_text(path, largest=LARGEST_YAML))
 
 
 def parse_json(text: str) -> Any:

@@ -1,8 +1,11 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 
+from gapclose import files
+from gapclose.errors import UserError
 from gapclose.files import read_text, replacing, write_json, write_text
 
 
@@ -72,3 +75,17 @@ def test_an_error_while_reading_names_the_file(tmp_path):
     with pytest.raises(OSError, match="file") as raised:
         read_text(tmp_path / "file")
     assert raised.value.filename == str(tmp_path / "file")
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "file")
+    monkeypatch.setattr(files, "is_there", lambda path: True)
+    with pytest.raises(UserError, match="no regular file"):
+        read_text(tmp_path / "file")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no such file")
+def test_a_file_that_holds_more_than_its_size_says_is_read_up_to_the_bound():
+    assert Path("/proc/self/status").stat().st_size == 0
+    with pytest.raises(ValueError, match="it is too large"):
+        read_text(Path("/proc/self/status"), largest=100)

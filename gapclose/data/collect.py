@@ -16,9 +16,13 @@ from gapclose.errors import UserError
 from gapclose.files import is_there, remove_partial
 from gapclose.locks import PathLock
 from gapclose.progress import track
+from gapclose.setting_types import Seed
 from gapclose.user_code import code_of
 
 log = logging.getLogger(__name__)
+
+MOST_TRANSITIONS = 10**7
+"""How many steps of the simulator the data of a run may have. They are collected in memory."""
 
 
 def collect(simulator: Simulator, behaviour: Behaviour, num_trajectories: int, steps: int, seed: int) -> Trajectories:
@@ -50,6 +54,9 @@ class CollectedData:
         num_trajectories: as in `collect`.
         steps: as in `collect`.
         seed: as in `collect`.
+
+    Raises:
+        UserError: there are more than `MOST_TRANSITIONS` steps.
     """
 
     @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -59,8 +66,13 @@ class CollectedData:
         behaviour: Behaviour,
         num_trajectories: Annotated[int, Field(ge=10)] = 1000,
         steps: PositiveInt = 30,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
+        if num_trajectories * steps > MOST_TRANSITIONS:
+            raise UserError(
+                f"data.num_trajectories is {num_trajectories} and data.steps is {steps}, which is more than "
+                f"{MOST_TRANSITIONS:,} steps in all; reduce one of them."
+            )
         self.folder, self.behaviour = folder, behaviour
         self.settings = dict(num_trajectories=num_trajectories, steps=steps, seed=seed)
 
@@ -85,21 +97,8 @@ class CollectedData:
                     collect(simulator, self.behaviour, **self.settings).save(path)
                     what = f"{self.settings['num_trajectories']} {self.behaviour.name} trajectories"
                     log.info("Wrote %s to %s", what, path)
-        trajectories = Trajectories.load(path)
-        expected = (
-            self.settings["num_trajectories"],
-            self.settings["steps"],
-            simulator.state_dim,
-            simulator.action_dim,
-        )
-        held = (*trajectories.actions.shape[:2], trajectories.states.shape[2], trajectories.actions.shape[2])
-        if held != expected or {tensor.dtype for tensor in trajectories} != {torch.float32}:
-            raise UserError(
-                f"The data file {path} is of other data than its name says (trajectories, steps, numbers in a state "
-                f"and in an action are {held}, not {expected}, or not single precision); delete it, and the next run "
-                "collects the data again."
-            )
-        return trajectories
+        sizes = (self.settings["num_trajectories"], self.settings["steps"], simulator.state_dim, simulator.action_dim)
+        return Trajectories.load(path, sizes)
 
 
 def hash_of(settings: dict[str, Any], code: dict[str, str] | None = None) -> str:

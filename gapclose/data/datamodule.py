@@ -152,13 +152,13 @@ class WindowDataModule(LightningDataModule):
         return self.replay.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, collected in self.train._asdict().items():  # Before the buffer takes memory for its capacity.
+            held = state_dict.get(name, collected)
+            if held.shape[2] != collected.shape[2]:
+                raise ValueError(
+                    f"the replay buffer has {held.shape[2]} numbers where the data have {collected.shape[2]}"
+                )
         self.replay.load_state_dict(state_dict)
-        if len(self.replay):
-            for held, collected in zip(self.replay.trajectories, self.train):
-                if held.shape[2] != collected.shape[2]:
-                    raise ValueError(
-                        f"the replay buffer has {held.shape[2]} numbers where the data have {collected.shape[2]}"
-                    )
 
 
 def split(trajectories: Trajectories) -> tuple[Trajectories, Trajectories, Trajectories]:

@@ -127,8 +127,8 @@ class ReplayBuffer:
         state = read_tensor_file(Path(path), "replay buffer", "give a file that ReplayBuffer.save wrote")
         try:
             self.load_state_dict(state)
-        except ValueError as error:
-            reason = str(error).rstrip(".")
+        except (ValueError, RuntimeError, MemoryError) as error:  # Few trajectories may ask for much room for more.
+            reason = str(error).rstrip(".") if isinstance(error, ValueError) else "it does not fit into memory"
             raise UserError(f"{path} cannot be loaded, as {reason}; give the file of such a replay buffer.") from error
 
 

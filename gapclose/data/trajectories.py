@@ -76,8 +76,12 @@ class Trajectories(NamedTuple):
             save_file(tensors, temporary, metadata={"digest": self.digest()})
 
     @classmethod
-    def load(cls, path: Path) -> "Trajectories":
+    def load(cls, path: Path, expected: tuple[int, int, int, int] | None = None) -> "Trajectories":
         """Loads the trajectories of a file, memory-mapped.
+
+        Args:
+            path: the file.
+            expected: `N`, `T`, `S` and `A` of single-precision data; by default any, in any precision.
 
         Raises:
             UserError: the file is truncated or altered, or its shapes or values are invalid.
@@ -90,25 +94,19 @@ class Trajectories(NamedTuple):
         try:
             with safe_open(path, framework="pt") as file:
                 digest = (file.metadata() or {}).get("digest")
-                trajectories = cls(file.get_tensor("states"), file.get_tensor("actions"))
+                held = [file.get_slice(name) for name in cls._fields]
+                # First of all, as the wrong data may not fit into memory.
+                require_shapes(
+                    path, *(part.get_shape() for part in held), {part.get_dtype() for part in held}, expected
+                )
+                states, actions = trajectories = cls(*map(file.get_tensor, cls._fields))
+        except UserError:
+            raise
         except Exception as error:  # Also KeyError, RuntimeError and TypeError, for some data types.
             raise UserError(
                 f"The data file {path} cannot be read ({one_line(str(error))[:100]}); delete it, and the next run "
                 "collects the data again."
             ) from error
-        states, actions = trajectories
-        wrong = (
-            not (states.is_floating_point() and actions.is_floating_point())
-            or states.dim() != 3
-            or actions.dim() != 3
-            or 0 in states.shape
-            or 0 in actions.shape
-        )
-        if wrong or states.shape[:2] != (len(actions), actions.shape[1] + 1):
-            raise UserError(
-                f"The data file {path} holds states {list(states.shape)} and actions {list(actions.shape)}, of "
-                f"{states.dtype} and {actions.dtype}; expected floating-point numbers [N, T+1, S] and [N, T, A]."
-            )
         if not (states.isfinite().all() and actions.isfinite().all()):
             raise UserError(f"The data file {path} holds NaN or infinite values; delete it, or correct its source.")
         if digest != trajectories.digest():
@@ -125,3 +123,30 @@ class Trajectories(NamedTuple):
             hasher.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
             hasher.update(memoryview(tensor.contiguous().numpy()).cast("B"))
         return hasher.hexdigest()
+
+
+def require_shapes(
+    path: Path,
+    states: list[int],
+    actions: list[int],
+    types: set[str],
+    expected: tuple[int, int, int, int] | None,
+) -> None:
+    """Checks the shapes and types of the tensors in a data file; arguments as in `Trajectories.load`.
+
+    Raises:
+        UserError: they are not those of trajectories, or not the expected ones.
+    """
+    like = len(states) == len(actions) == 3 and states[:2] == [actions[0], actions[1] + 1]
+    if not like or 0 in (*states, *actions) or not types <= {"F16", "F32", "F64"}:
+        raise UserError(
+            f"The data file {path} holds states {states} and actions {actions} of type {' and '.join(sorted(types))}; "
+            "expected floating-point numbers [N, T+1, S] and [N, T, A]."
+        )
+    held = (*actions[:2], states[2], actions[2])
+    if expected and (held != expected or types != {"F32"}):
+        raise UserError(
+            f"The data file {path} is of other data than its name says (trajectories, steps, numbers in a state and in "
+            f"an action are {held}, not {expected}, or not single precision); delete it, and the next run collects the "
+            "data again."
+        )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gapclose.engines.ant_maze import AntMazeEngine, environment
 from gapclose.envs.maze import Maze, MazeSimulator
+from gapclose.setting_types import EngineSteps
 
 LEGS = math.pi * (torch.arange(4) / 2 + 0.25)
 """Direction of each leg, in radians from the body's front."""
@@ -63,7 +64,7 @@ class AntMaze(MazeSimulator):
     def __init__(
         self,
         maze: Literal["arena", "medium", "large", "giant"] = "medium",
-        frameskip: PositiveInt = 5,
+        frameskip: EngineSteps = 5,
         action_block: PositiveInt = 1,
         min_distance: PositiveInt = 1,
         max_distance: PositiveInt | None = None,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gapclose.engines.point_maze import PointMazeEngine, environment
 from gapclose.envs.maze import Maze, MazeSimulator
+from gapclose.setting_types import EngineSteps
 
 
 class PointMaze(MazeSimulator):
@@ -40,7 +41,7 @@ class PointMaze(MazeSimulator):
     def __init__(
         self,
         maze: Literal["umaze", "medium", "large"] = "medium",
-        frameskip: PositiveInt = 10,
+        frameskip: EngineSteps = 10,
         action_block: PositiveInt = 1,
         min_distance: PositiveInt = 3,
         max_distance: PositiveInt | None = None,

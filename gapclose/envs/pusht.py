@@ -11,7 +11,7 @@ from gapclose.envs.engine_simulator import EngineSimulator
 from gapclose.envs.pusht_expert import PushTExpert, angle_between, rotation
 from gapclose.envs.simulator import Tasks
 from gapclose.errors import UserError
-from gapclose.setting_types import Positive
+from gapclose.setting_types import EngineSteps, Positive
 
 
 class PushT(EngineSimulator):
@@ -58,10 +58,10 @@ class PushT(EngineSimulator):
     @validate_call
     def __init__(
         self,
-        frameskip: PositiveInt = 50,
+        frameskip: EngineSteps = 50,
         action_block: PositiveInt = 5,
         action_max: Positive = 100.0,
-        goal_steps: PositiveInt = 25,
+        goal_steps: EngineSteps = 25,
     ) -> None:
         super().__init__(PushTEngine(), frameskip, action_block)
         if 10 * goal_steps % frameskip:

@@ -24,7 +24,7 @@ class AdaptedWorldModel(WorldModel):
 
     def __init__(self, model: LearnedWorldModel, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.model, self.weights = model, dict(weights)
+        self.model, self.weights, self.name = model, dict(weights), model.name
         self.members, self.context, self.longest_rollout = model.members, model.context, model.longest_rollout
 
     @classmethod

@@ -7,8 +7,12 @@ from pydantic import PositiveInt, validate_call
 from torch import Tensor, nn
 
 from gapclose.data.trajectories import Trajectories
+from gapclose.errors import UserError
 from gapclose.models.normalization import safe_std
 from gapclose.setting_types import Layers
+
+MOST_WEIGHTS = 10**8
+"""Bound on the size of a policy: its settings may come from a checkpoint, which has no weights of it."""
 
 
 class GoalConditionedPolicy(nn.Module):
@@ -20,6 +24,9 @@ class GoalConditionedPolicy(nn.Module):
         action_high: upper action bounds `[A]`.
         hidden_dim: width of the hidden layers.
         num_layers: number of hidden layers.
+
+    Raises:
+        UserError: it has more than `MOST_WEIGHTS` weights.
     """
 
     @validate_call(config=dict(arbitrary_types_allowed=True))
@@ -32,6 +39,11 @@ class GoalConditionedPolicy(nn.Module):
         num_layers: Layers = 2,
     ) -> None:
         super().__init__()
+        if (2 * state_dim + (num_layers - 1) * hidden_dim) * hidden_dim > MOST_WEIGHTS:
+            raise UserError(
+                f"policy.network.hidden_dim is {hidden_dim} and policy.network.num_layers is {num_layers}, which is "
+                f"more than {MOST_WEIGHTS:,} weights; reduce one of them."
+            )
         sizes = [2 * state_dim, *[hidden_dim] * num_layers]
         layers = [layer for ends in pairwise(sizes) for layer in (nn.Linear(*ends), nn.SiLU())]
         self.network = nn.Sequential(*layers, nn.Linear(hidden_dim, len(action_low)))

@@ -38,12 +38,14 @@ class WorldModel(nn.Module, ABC):
     disagreement of the members measures the model's uncertainty.
 
     Attributes:
+        name: what error messages call it, such as by its file.
         members: number `M` of ensemble members.
         context: number of steps, including the present one, whose latents and actions a prediction depends on.
         longest_rollout: largest number of steps it can predict; `None` means no limit.
         differentiable: whether gradients pass through its predictions.
     """
 
+    name: str = "the world model"
     members: int = 1
     context: int = 1
     longest_rollout: int | None = None

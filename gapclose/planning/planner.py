@@ -125,7 +125,7 @@ class Planner(ABC):
             search.record()
         failed = int((~search.best_cost.isfinite()).sum())
         if failed:
-            sentence = f"For {failed} of {len(start)} tasks the world model predicts NaN or infinite values"
+            sentence = f"For {failed} of {len(start)} tasks {world_model.name} predicts NaN or infinite values"
             if failed == len(start):
                 raise UserError(f"{sentence}; its training has probably diverged: choose a smaller learning rate.")
             log.warning("%s; their plans are meaningless.", sentence)

@@ -15,17 +15,23 @@ from gapclose.errors import UserError
 from gapclose.files import replacing
 from gapclose.nested import values_in
 from gapclose.renamed import with_present_names
-from gapclose.tensor_files import damaged, read_tensor_file, require_dense
+from gapclose.tensor_files import damaged, read_tensor_file
 
 ADVICE = "give a .ckpt file that train.py wrote"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically: to a temporary file in the same folder, which is then renamed."""
+    """Writes checkpoints atomically: to a temporary file in the same folder, which is then renamed.
+
+    They may be replaced by those of a stranger before they are read again.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        return read_tensor_file(Path(path), "checkpoint", ADVICE)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Removes nothing: a stage overwrites its files, and Lightning has the path from the resumed checkpoint."""
@@ -58,7 +64,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(path.glob("**/*.ckpt"))
+        # The folder of a run, or of its checkpoints; what lies deeper may be anything.
+        files = sorted((*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")))
         raise UserError(
             f"{path} is a folder; give the checkpoint file in it" + (f", such as {files[-1]}." if files else ".")
         )
@@ -81,7 +88,8 @@ def require_valid(checkpoint: Any) -> None:
     for name, value in checkpoint["state_dict"].items():
         if not isinstance(name, str):
             raise ValueError(f"{name!r:.50} is no name of weights")
-        require_dense(name, value)
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name!r:.50} is no tensor")
     replay = checkpoint.get("WindowDataModule")
     if replay is not None:
         if not isinstance(replay, dict):

@@ -51,6 +51,8 @@ TRAINER_SETTINGS = (
     "sync_batchnorm",
 )
 """Settings of Lightning's Trainer that stages obey."""
+LARGEST = {"gradient steps": 10**7, "windows per epoch": 10**8, "transitions per gradient step": 10**7}
+"""How much a stage may compute, as the settings of a policy may come from a checkpoint of a stranger."""
 PRECISIONS = (None, 32, "32", "32-true", "16-mixed", "bf16-mixed")
 """Values of `trainer.precision` that stages obey."""
 
@@ -98,13 +100,18 @@ class Stage:
             name: config key of the stage, for error messages.
 
         Raises:
-            UserError: they cannot be made, windows do not fit into the trajectories, or a setting of the Trainer is not
-                one that stages obey.
+            UserError: they cannot be made, windows do not fit into the trajectories, the stage is too large, or a
+                setting of the Trainer is not one that stages obey.
             ValidationError: a setting of the module has the wrong type or is out of range.
         """
         check_trainer(config.trainer)
         room = config.data.steps
-        require_window_fits(self.window_length(model, room), room, "data.steps", name)
+        window = self.window_length(model, room)
+        require_window_fits(window, room, "data.steps", name)
+        steps, batch = self.steps_per_epoch, self.batch_size
+        require_bounded(self.gradient_steps, "gradient steps", name, ("epochs", "steps_per_epoch"))
+        require_bounded(steps * batch, "windows per epoch", name, ("steps_per_epoch", "batch_size"))
+        require_bounded(window * batch, "transitions per gradient step", name, ("window", "batch_size"))
         try:
             module = self.module(model)
             if not isinstance(module, TrainingModule):
@@ -194,7 +201,7 @@ class Stage:
         last = folder / "last.ckpt"
         with resuming_from(last, module) as checkpoint:
             try:
-                trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+                trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
             except SystemExit as error:  # Lightning turns Ctrl-C into this.
                 raise KeyboardInterrupt from error
 
@@ -253,6 +260,13 @@ def checkpoints(folder: Path, name: str, monitor: str | None = None) -> ModelChe
     return ModelCheckpoint(
         folder, filename=name, monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False
     )
+
+
+def require_bounded(number: int, what: str, stage: str, settings: tuple[str, str]) -> None:
+    """Raises `UserError` if a stage of training has more than the `LARGEST` number of what these settings determine."""
+    if number > LARGEST[what]:
+        names = " or ".join(f"{stage}.{setting}" for setting in settings)
+        raise UserError(f"{stage} has {number:,} {what}, but may have at most {LARGEST[what]:,}; reduce {names}.")
 
 
 def require_window_fits(window: int, room: int, setting: str, stage: str) -> None:

@@ -27,8 +27,10 @@ from tests.untrusted.damages import Execute
 __all__ = ["trained", "unrendered"]
 
 PLAN = [*TINY_PLAN, "num_tasks=2", "data_dir=data"]
+ADOPTING = [setting for setting in PLAN if not setting.startswith("data.")]
 COMMANDS = {
     "plan": ["plan", *PLAN, "execute=[open_loop]", "checkpoint=model.ckpt", "hydra.run.dir=out/plan"],
+    "settings": ["plan", *ADOPTING, "init=policy", "checkpoint=model.ckpt", "hydra.run.dir=out/settings"],
     "data": ["plan", *PLAN, "execute=[open_loop]", "model=oracle", "hydra.run.dir=out/data"],
     "diagnose": ["diagnose", *PLAN, "checkpoint=model.ckpt", "hydra.run.dir=out/diagnose"],
     "base": ["train", *TINY, "base_checkpoint=model.ckpt", "data_dir=data", "hydra.run.dir=out/base"],

@@ -115,6 +115,65 @@ BINARY = {
 }
 
 
+def pickled(instructions: bytes):
+    """Replaces all but the tensors in a file of PyTorch by the results of these instructions of a pickle."""
+
+    def change(path):
+        parts = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in parts.namelist():
+                intact = not name.endswith("/data.pkl")
+                archive.writestr(name, parts.read(name) if intact else b"\x80\2" + instructions + b".")
+
+    return change
+
+
+def text(content: str) -> bytes:
+    return b"X" + len(content).to_bytes(4, "little") + content.encode()
+
+
+def stored_tensor(numbers: int, size: int) -> bytes:
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"J%bt" % to_bytes(numbers)
+    arguments = b"(" + storage + b"QK\0J%b\x85K\1\x85\x89}t" % to_bytes(size)
+    return b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"R"
+
+
+def to_bytes(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+PICKLES = {
+    "a key of tuples in tuples": b"K\1q\0" + b"h\0h\0\x86q\0" * 60 + b"}h\0K\1s",
+    "a reference of tuples in tuples": b"K\1q\0" + b"h\0h\0\x86q\0" * 60 + b"h\0Q",
+    "a call of tuples in tuples": b"K\1q\0" + b"h\0h\0\x86q\0" * 60 + b"h\0)R",
+    "a mapping of pairs of tuples": b"K\1q\0"
+    + b"h\0h\0\x86q\0" * 60
+    + b"ccollections\nOrderedDict\nh\0K\1\x86\x85\x85R",
+    "a key of long texts": text("a" * 10**6) + b"q\0}(" + b"h\0" * 10**5 + b"tK\1s",
+    "texts that are doubled": text("a") + b"q\0" + b"c_codecs\nencode\nh\0h\0\x86Rq\0" * 60,
+    "two billion bytes": b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R",
+    "a huge place in the memo": b"}r\xff\xff\xff\xff0",
+    "a long text of nothing": b"X\xff\xff\xff\x7f",
+    "tuples in a hundred thousand tuples": b")" + b"\x85" * 100_000,
+    "lists in a hundred thousand lists": b"}K\1" + b"]" * 100_000 + b"a" * 99_999 + b"s",
+    "a mapping in itself": b"}q\0K\1h\0s",
+    "a list in itself": b"}K\1]q\0h\0as",
+    "four million tensors": b"K\1" * 2**22,
+    "a tensor that is longer than its part": b"}K\1" + stored_tensor(10**9, 10**9) + b"s",
+    "a tensor of no numbers that grows": b"}K\1" + stored_tensor(0, 10**9) + b"s",
+    "a class": b"}K\1ctorch\nFloatStorage\ns",
+    "a file in the computer": b"}K\1("
+    + text("storage")
+    + b"ctorch\nFloatStorage\n"
+    + text("../../x")
+    + text("cpu")
+    + b"K\1tQs",
+    "nothing on the stack": b"a",
+    "no instruction": b"\xff",
+}
+"""Instructions of pickles. With many of them, `torch.load` takes time or memory without end, or crashes."""
+
+
 def resaved(change: Callable[[dict], Any]):
     """Changes the contents of a checkpoint."""
 

@@ -1,5 +1,6 @@
 """Hostile and damaged checkpoints: models, shared baselines, the state that training resumes from."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,12 +8,27 @@ from typing import Any
 import pytest
 import torch
 
+from gapclose.errors import UserError
+from gapclose.runs.command_line.multirun import Sweep
+from gapclose.training.checkpoint import read_checkpoint
 from tests.runs.permissions import bound_by_permissions
 from tests.untrusted.conftest import start
-from tests.untrusted.damages import BINARY, CONFIGS, DAMAGES, all_of, at, cases, configured, resaved, some
+from tests.untrusted.damages import (
+    BINARY,
+    CONFIGS,
+    DAMAGES,
+    PICKLES,
+    all_of,
+    at,
+    cases,
+    configured,
+    pickled,
+    resaved,
+    some,
+)
 
 ENTRIES = {
-    **{name: ("model.ckpt", partial(start, name)) for name in ("plan", "diagnose", "base")},
+    **{name: ("model.ckpt", partial(start, name)) for name in ("plan", "settings", "diagnose", "base")},
     "baseline": ("data/baselines/*.ckpt", partial(start, "baseline")),
     "last": ("unfinished/checkpoints/last.ckpt", partial(start, "resume")),
 }
@@ -76,6 +92,7 @@ CONTENTS = {
     "a tensor without elements": weight(lambda w: w[:0]),
     "a tensor with NaN": weight(lambda w: w * torch.nan),
     "a tensor with infinity": weight(lambda w: w / 0),
+    "a tensor of huge numbers": weight(lambda w: torch.full_like(w, 3e38)),
     "a tensor missing": lambda checkpoint: checkpoint["state_dict"].pop(FIRST),
     "a tensor with attributes": weight(lambda w: with_attributes(w * torch.nan, isfinite=torch.Tensor)),
     "a tensor nested": weight(lambda w: torch.nested.nested_tensor([w, w[:1]])),
@@ -139,17 +156,33 @@ SIZES = {
     "a model that does not fit into memory": at("model.hidden_dim", 10**7),
     "a billion layers": at("model.num_layers", 10**9),
     "a billion members": at("model.members", 10**9),
+    "a huge seed of the data": at("data.seed", 2**70),
+    "a seed of text": at("data.seed", "x"),
+    "a huge seed of the policy": at("policy.seed", 2**70),
+}
+ADOPTED = {
+    "a billion trajectories": at("data.num_trajectories", 10**9),
+    "a billion steps of data": at("data.steps", 10**9),
+    "a policy that does not fit into memory": at("policy.network.hidden_dim", 10**6),
+    "a billion layers of the policy": at("policy.network.num_layers", 10**9),
+    "a billion epochs of the policy": at("policy.training.epochs", 10**9),
+    "a billion steps of the policy": at("policy.training.steps_per_epoch", 10**9),
+    "a billion trajectories in a batch": at("policy.training.batch_size", 10**9),
+    "a billion windows per epoch": lambda config: config["policy"]["training"].update(
+        steps_per_epoch=10**5, batch_size=10**4, epochs=1
+    ),
 }
 WEIGHTS, CONFIGURATIONS = all_of(CONTENTS, resaved), all_of({**CONFIGS, **SIZES}, configured)
-RESUMED = all_of(STATES, resaved)
+RESUMED, CRAFTED = all_of(STATES, resaved), all_of(PICKLES, pickled)
 SOME_DAMAGES = some(DAMAGES, "empty", "pickle", "pipe", "folder")
 CASES = {
-    "plan": [DAMAGES, BINARY, WEIGHTS, CONFIGURATIONS],
+    "plan": [DAMAGES, BINARY, CRAFTED, WEIGHTS, CONFIGURATIONS],
+    "settings": [all_of(ADOPTED, configured)],
     "diagnose": [
         SOME_DAMAGES,
-        some(WEIGHTS, "a tensor with NaN", "replay of other shapes"),
+        some(WEIGHTS, "a tensor with NaN", "a tensor of huge numbers", "replay of other shapes"),
         some(RESUMED, "replay of another world"),
-        some(CONFIGURATIONS, "env is touch", "env is null", "touch in policy.network"),
+        some(CONFIGURATIONS, "env is touch", "env is null", "touch in policy.network", "a huge seed of the data"),
     ],
     "base": [
         SOME_DAMAGES,
@@ -163,6 +196,7 @@ CASES = {
     "last": [
         SOME_DAMAGES,
         BINARY,
+        some(CRAFTED, "a key of tuples in tuples", "two billion bytes"),
         some(WEIGHTS, "weights null", "a tensor sparse", "a tensor of another shape", "configuration null"),
         RESUMED,
     ],
@@ -181,3 +215,27 @@ def test_a_file_without_permission_is_not_called_damaged(entry, refused):
     assert "Permission denied" in said
     assert "damaged" not in said
     assert "elete" not in said
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder with more folders in folders than Python's functions can call themselves."""
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    deepest = f"{tmp_path}/run"
+    for _ in range(1100):
+        deepest += "/d"
+        os.mkdir(deepest)
+    (tmp_path / "run/checkpoints/last.ckpt").touch()
+    (tmp_path / "run/d/error.txt").touch()
+    yield tmp_path / "run"
+    (tmp_path / "run/d/error.txt").unlink()
+    os.removedirs(deepest)
+
+
+def test_a_deep_folder_is_called_a_folder_and_its_checkpoint_is_named(deep):
+    with pytest.raises(UserError, match="is a folder; give the checkpoint file in it, such as "):
+        read_checkpoint(deep)
+
+
+def test_a_deep_folder_of_a_sweep_is_searched_where_jobs_may_be(deep):
+    assert list(Sweep.error_files(deep)) == [deep / "d/error.txt"]

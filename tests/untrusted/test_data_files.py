@@ -1,5 +1,7 @@
 """Hostile and damaged data: collected trajectories, and replay buffers."""
 
+import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,14 @@ from safetensors.torch import save_file
 
 from gapclose.data.replay import ReplayBuffer
 from gapclose.data.trajectories import Trajectories
-from gapclose.errors import reporting_errors
+from gapclose.errors import UserError, reporting_errors
 from tests.untrusted.conftest import start
-from tests.untrusted.damages import BINARY, DAMAGES, cases, content, resaved, some
+from tests.untrusted.damages import BINARY, DAMAGES, PICKLES, all_of, cases, content, pickled, resaved, some
 
 
 def load_replay() -> None:
     with reporting_errors():
-        ReplayBuffer().load(Path("replay.pt"))
+        ReplayBuffer(100).load(Path("replay.pt"))
 
 
 ENTRIES = {"data": ("data/*.safetensors", partial(start, "data")), "replay": ("replay.pt", load_replay)}
@@ -73,10 +75,34 @@ REPLAY = {
 
 CASES = {
     "data": [DAMAGES, some(BINARY, "flipped bit 1", "flipped bit 2"), DATA],  # It is no zip file.
-    "replay": [DAMAGES, BINARY, REPLAY],
+    # Of so small a file, half is padding, as is the second bit.
+    "replay": [
+        DAMAGES,
+        some(BINARY, "flipped bit 1", "compressed", "overlapping parts"),
+        all_of(PICKLES, pickled),
+        REPLAY,
+    ],
 }
 
 
 @pytest.mark.parametrize(("entry", "change"), cases(CASES))
 def test_one_sentence_names_the_file_and_nothing_else_happens(entry, change, refused):
     refused(*ENTRIES[entry], change)
+
+
+def test_data_of_another_size_are_not_read(tmp_path):
+    path, shapes = tmp_path / "data.safetensors", {"states": [10**7, 9, 2], "actions": [10**7, 8, 2]}
+    ends = {"states": [0, 72 * 10**7], "actions": [72 * 10**7, 136 * 10**7]}
+    parts = {name: {"dtype": "F32", "shape": shapes[name], "data_offsets": ends[name]} for name in shapes}
+    header(json.dumps(parts).encode())(path)
+    os.truncate(path, path.stat().st_size + 136 * 10**7)  # Takes no room on the disk.
+    with pytest.raises(UserError, match="is of other data than its name says"):
+        Trajectories.load(path, (20, 8, 2, 2))
+
+
+def test_a_replay_buffer_that_asks_for_too_much_memory_is_refused(tmp_path):
+    buffer = ReplayBuffer(100)
+    buffer.add(torch.zeros(3, 5, 2), torch.zeros(3, 4, 2))
+    torch.save(buffer.state_dict() | {"capacity": 10**15}, tmp_path / "replay.pt")
+    with pytest.raises(UserError, match="cannot be loaded, as it does not fit into memory"):
+        ReplayBuffer(10**15).load(tmp_path / "replay.pt")

@@ -70,6 +70,7 @@ YAML_FILES = {
     + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 60)),
     "YAML deeply nested": b"env: " + b"[" * 5000 + b"]" * 5000,
     "YAML cut": b"env: [1, {",
+    "YAML of two megabytes": b"env: [" + b"1," * 2**20 + b"]",
     "a list": b"- 1\n",
     "a text": b"hello\n",
 }

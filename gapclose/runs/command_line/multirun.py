@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 ERROR = "error.txt"
 """File with the error of a failed job, in its folder; the next attempt deletes it."""
+DEEPEST_JOB = 4
+"""How deep in the folder of a sweep its jobs may be, as `hydra.sweep.subdir` may name folders in folders."""
 
 
 def parallel_jobs(num_threads: int | None) -> int:
@@ -110,8 +112,9 @@ class Sweep:
 
     @staticmethod
     def error_files(folder: Path) -> dict[Path, int]:
-        """Returns the error files below a folder, and their modification times."""
-        return {path: path.stat().st_mtime_ns for path in sorted(folder.glob(f"**/{ERROR}"))}
+        """Returns the error files in the folders of jobs in a folder, and their modification times."""
+        found = (path for level in range(DEEPEST_JOB + 1) for path in folder.glob("*/" * level + ERROR))
+        return {path: path.stat().st_mtime_ns for path in sorted(found)}
 
     def resume_hint(self) -> str | None:
         """Returns how to resume the sweep after Ctrl-C; `None` if the command is not a multirun."""

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from gapclose.errors import UserError
+from gapclose.setting_types import Seed
 
-Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 Count = Annotated[StrictInt, Field(ge=1, le=1024)]
 Name = Annotated[StrictStr, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
 """Text such as a path. An empty one is that of an unset variable of the shell."""
@@ -44,15 +44,20 @@ class PublishedFigures(Part):
     world_model_error: Figure
 
 
-class CommandSettings(Part):
+class ModelSettings(Part):
+    """Settings that a command may take from a checkpoint."""
+
+    data: Seeded
+    policy: Policy | None = None
+
+
+class CommandSettings(ModelSettings):
     """Settings of all commands."""
 
     seed: Seed
     data_dir: Name
     num_threads: Count | None
     num_workers: Annotated[StrictInt, Field(ge=0, le=1024)] | None
-    data: Seeded
-    policy: Policy | None = None
     trainer: dict[str, Any]
 
 
@@ -84,8 +89,13 @@ class DiagnoseSettings(CommandSettings):
     device: Name
 
 
-SETTINGS = {"train": TrainSettings, "plan": PlanSettings, "diagnose": DiagnoseSettings}
-"""The settings of each command."""
+SETTINGS = {
+    "train": TrainSettings,
+    "plan": PlanSettings,
+    "diagnose": DiagnoseSettings,
+    "checkpoint": ModelSettings,
+}
+"""The settings of each command, and those that it takes from a checkpoint."""
 
 
 def check_settings(config: DictConfig, command: str) -> None:
@@ -93,7 +103,7 @@ def check_settings(config: DictConfig, command: str) -> None:
 
     Args:
         config: configuration of the command.
-        command: train, plan or diagnose.
+        command: train, plan or diagnose; `checkpoint` checks what may come from one.
 
     Raises:
         UserError: a value is missing, of the wrong type or out of range.

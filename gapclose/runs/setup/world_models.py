@@ -11,9 +11,11 @@ from gapclose.building import build
 from gapclose.conf_files import require_known_targets
 from gapclose.envs.simulator import Simulator
 from gapclose.errors import UserError
+from gapclose.explanation import naming_file
 from gapclose.models.dynamics.dynamics import Dynamics
 from gapclose.models.world_model import LearnedWorldModel
 from gapclose.overrides import key_of
+from gapclose.runs.setup.run_settings import check_settings
 from gapclose.training.checkpoint import fitting_weights, load_weights
 
 CHECKPOINT_GROUPS = ("env", "data", "encoder", "model")
@@ -50,7 +52,8 @@ def adopt_groups(config: DictConfig, checkpoint: dict[str, Any], path: str | Pat
         overrides: overrides of the command line.
 
     Raises:
-        UserError: a group is missing in the checkpoint, or names a class that no option of this version names.
+        UserError: a group is missing in the checkpoint, names a class that no option of this version names, or has a
+            seed that is none.
     """
     stored, keys = checkpoint["config"], [key_of(override) for override in overrides]
     names = list(CHECKPOINT_GROUPS)
@@ -72,6 +75,8 @@ def adopt_groups(config: DictConfig, checkpoint: dict[str, Any], path: str | Pat
         if group in config.choices and group not in keys:
             config.choices[group] = choices.get(group) if isinstance(choices, dict) else None
     config.update(adopted)
+    with naming_file(path, keys):
+        check_settings(config, "checkpoint")
 
 
 def restore_world_model(
@@ -92,4 +97,5 @@ def restore_world_model(
         fitting_weights(build_world_model(config, simulator), checkpoint, path)
     world_model = build_world_model(config, simulator)
     load_weights(world_model, checkpoint, path)
+    world_model.name = f"the world model of {path}"
     return world_model
