@@ -109,9 +109,9 @@ class Stage:
         window = self.window_length(model, room)
         require_window_fits(window, room, "data.steps", name)
         steps, batch = self.steps_per_epoch, self.batch_size
-        require_bounded(self.gradient_steps, "gradient steps", name, ("epochs", "steps_per_epoch"))
-        require_bounded(steps * batch, "windows per epoch", name, ("steps_per_epoch", "batch_size"))
-        require_bounded(window * batch, "transitions per gradient step", name, ("window", "batch_size"))
+        require_at_most(self.gradient_steps, "gradient steps", name, ("epochs", "steps_per_epoch"))
+        require_at_most(steps * batch, "windows per epoch", name, ("steps_per_epoch", "batch_size"))
+        require_at_most(window * batch, "transitions per gradient step", name, ("window", "batch_size"))
         try:
             module = self.module(model)
             if not isinstance(module, TrainingModule):
@@ -262,7 +262,7 @@ def checkpoints(folder: Path, name: str, monitor: str | None = None) -> ModelChe
     )
 
 
-def require_bounded(number: int, what: str, stage: str, settings: tuple[str, str]) -> None:
+def require_at_most(number: int, what: str, stage: str, settings: tuple[str, str]) -> None:
     """Raises `UserError` if a stage of training has more than the `LARGEST` number of what these settings determine."""
     if number > LARGEST[what]:
         names = " or ".join(f"{stage}.{setting}" for setting in settings)
