@@ -8,6 +8,7 @@ sentence; if the first is lost, the others end, too.
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -75,12 +76,8 @@ def processes(config: DictConfig, folder: Path, train: Train) -> Iterator[None]:
             other.await_start()
         threading.Thread(target=watch, args=(others, left), daemon=True).start()
         connect(trainer, 0, number, store)
-        # Lightning would end the training after the next batch, for which the others would have to get the signal, too.
-        earlier = signal.signal(signal.SIGTERM, lambda *_: end_all(others))
-        try:
+        with ending_all_on_sigterm(others):
             yield
-        finally:
-            signal.signal(signal.SIGTERM, earlier)
         for other in others:
             other.process.join()
             other.require_success()
@@ -198,11 +195,31 @@ class Other:
         )
 
 
-def end_all(others: list[Other]) -> None:
-    """Ends all processes of a run at once, as SIGTERM would end a single one."""
-    for other in others:
-        other.process.kill()
-    os._exit(128 + signal.SIGTERM)
+@contextmanager
+def ending_all_on_sigterm(others: list[Other]) -> Iterator[None]:
+    """Ends all processes of a run at once on SIGTERM, as it would end a single one.
+
+    Lightning would end the training after the next batch, and tell the others through the connection, where they may be
+    waiting for something else. While this process waits for them, no handler in Python runs, so a thread gets the news.
+    """
+    received, sending = socket.socketpair()
+    sending.setblocking(False)
+
+    def end() -> None:
+        while number := received.recv(1):
+            if number[0] == signal.SIGTERM:
+                for other in others:
+                    other.process.kill()
+                os._exit(128 + signal.SIGTERM)
+
+    earlier = signal.signal(signal.SIGTERM, lambda *_: None), signal.set_wakeup_fd(sending.fileno())
+    threading.Thread(target=end, daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(earlier[1])
+        signal.signal(signal.SIGTERM, earlier[0])
+        sending.close()
 
 
 def watch(others: list[Other], left: threading.Event) -> None:
