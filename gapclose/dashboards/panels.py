@@ -23,6 +23,7 @@ from gapclose.logging.metrics import AXES
 SWEPT = ("choices.data", "choices.model", "choices.finetune", "choices.planner", "seed")
 """The default configuration keys in the parallel coordinates."""
 SUCCESS, ERROR = "open_loop/success_rate", "open_loop/world_model_error"
+ROLLOUT_ERRORS = ["world_model_error", "world_model_error_median"]
 
 
 class Part(NamedTuple):
@@ -52,9 +53,9 @@ def parts(swept: Sequence[str] = SWEPT) -> list[Part]:
             "after finetuning, or after every epoch with `evaluation.each_epoch=true`. Rollouts are plans for new "
             "training tasks, made before the model learns from them.",
             [
-                curve("Model error under planning", "held_out", [ERROR], log_y=True),
+                curve("Model error under planning", "held_out", [ERROR, f"{ERROR}_median"], log_y=True),
                 curve("Gap: model error / expert error", "held_out", ["open_loop/train_test_gap"], log_y=True),
-                curve("Model error on rollouts", "rollouts", ["world_model_error"], log_y=True),
+                curve("Model error on rollouts", "rollouts", ROLLOUT_ERRORS, log_y=True),
                 curve("Expert error: one step, held-out data", "held_out", ["expert_error"], log_y=True),
             ],
         ),

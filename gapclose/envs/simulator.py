@@ -89,6 +89,16 @@ class Simulator(ABC):
         low, high = self.state_low.to(states), self.state_high.to(states)
         return ((states >= low) & (states <= high)).all(-1)
 
+    def outside(self, states: Tensor) -> Tensor:
+        """Whether states `[..., S]` are outside the world or not finite, bool `[...]`.
+
+        Outside are coordinates that exceed a bound by more than a hundredth of the distance between the bounds: models
+        err a little at a border, too.
+        """
+        low, high = self.state_low.to(states), self.state_high.to(states)
+        margin = ((high - low) / 100).nan_to_num(0.0, posinf=0.0)
+        return ~(states.isfinite() & (states >= low - margin) & (states <= high + margin)).all(-1)
+
     @abstractmethod
     def distance(self, state: Tensor, goal: Tensor) -> Tensor:
         """Distances `[...]` of states `[..., S]` to goals `[..., S]`, in the simulator's units of length."""

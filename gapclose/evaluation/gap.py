@@ -1,4 +1,7 @@
-"""Measures the train-test gap: the error of a model on held-out data against its error under planning."""
+"""Measures a model: its error on held-out data, and success, distance and error of its plans when they are executed.
+
+The train-test gap is the ratio of the two errors.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -10,7 +13,7 @@ from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.evaluation.statistics import wilson
 from gapclose.models.world_model import LearnedWorldModel, WorldModel
-from gapclose.planning.execution import Execution, execute_open_loop
+from gapclose.planning.execution import Execution, error_quantiles, execute_open_loop
 from gapclose.planning.gradient import GradientPlanner
 from gapclose.planning.initialization import PolicyRollouts
 from gapclose.planning.mpc import MPC
@@ -26,6 +29,9 @@ METRICS = (
     "imagined_goal_distance",
     "exploitation",
     "world_model_error",
+    "world_model_error_median",
+    "world_model_error_q90",
+    "left_world_rate",
     "train_test_gap",
     "model_calls",
     "planning_seconds",
@@ -65,7 +71,9 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
     Returns:
         `num_tasks`, `success_rate` and its Wilson interval, mean final `goal_distance` and `imagined_goal_distance`,
         `exploitation` (the difference of these two), `world_model_error` (MSE over coordinates,
-        executed steps and tasks; none if nothing was executed), `train_test_gap` (its ratio to `expert_error`; none if
+        executed steps and tasks; none if nothing was executed), median and 90 % quantile of the tasks' mean errors
+        (`world_model_error_median` and `_q90`), `left_world_rate` (the share of tasks for which an imagined state is
+        outside the simulator's world), `train_test_gap` (its ratio to `expert_error`; none if
         that is 0 or not given), `model_calls` (transitions predicted or differentiated while planning),
         `planning_seconds`, and how much of them was spent adapting the model, `adaptation_seconds`.
     """
@@ -83,6 +91,8 @@ def evaluate(execution: Execution, simulator: Simulator, expert_error: float | N
         "imagined_goal_distance": promised,
         "exploitation": distance - promised,
         "world_model_error": error,
+        **error_quantiles(execution.plan_errors()),
+        "left_world_rate": execution.leaves_world(simulator).double().mean().item(),
         "train_test_gap": error / expert_error if expert_error and error is not None else None,
         "model_calls": execution.model_calls,
         "planning_seconds": execution.seconds,

@@ -47,6 +47,9 @@ class Executed(Part):
     imagined_goal_distance: Maybe = None
     exploitation: Maybe = None
     world_model_error: Maybe = None
+    world_model_error_median: Maybe = None
+    world_model_error_q90: Maybe = None
+    left_world_rate: Rate | None = None
     model_calls: Count = 0
     planning_seconds: Seconds = 0.0
     adaptation_seconds: Seconds = 0.0
@@ -77,6 +80,9 @@ class Rollouts(Part):
     success_rate: Rate
     world_model_error: Maybe
     goal_distance: Maybe = None
+    world_model_error_median: Maybe = None
+    world_model_error_q90: Maybe = None
+    left_world_rate: Rate | None = None
     simulator_steps: Count = 0
 
 

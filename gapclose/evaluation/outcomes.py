@@ -44,7 +44,7 @@ def outcomes(executions: Mapping[str, Mapping[str, Execution]], simulator: Simul
             columns = {
                 "success": simulator.success(final, goal).int(),
                 "goal_distance": simulator.distance(final, goal),
-                "world_model_error": execution.squared_errors().nanmean(1),
+                "world_model_error": execution.plan_errors(),
             }
             table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
             tables.append(table.assign(model=model, way=way, task=table.index))

@@ -153,6 +153,9 @@ def plot_epochs(history: Sequence[Mapping[str, float]], held_out: Sequence[Mappi
     for axes, (name, label, color) in zip(panels, shown):
         if history:
             axes.plot(*curve(history, name), "o-", color=color, label="new training tasks")
+            if axes is panels[1] and "world_model_error_median" in history[0]:
+                axes.plot(*curve(history, f"{name}_median"), "o:", color=color, label="median over tasks")
+                axes.legend(frameon=False)
         if held_out:
             # A line between two points would suggest measurements between them.
             style = "D:" if len(held_out) > 2 else "D"

@@ -18,6 +18,11 @@ CAPTION = (
     "states under planning; gap: model error / error on held-out data; time: spent planning; λ = 0: the planner "
     "ignores disagreement"
 )
+ERROR_COLUMNS = ["model", "executed", "mean", "median", "90 %", "outside"]
+ERROR_CAPTION = (
+    "MSE of the imagined states of each plan: mean, median and 90 % quantile over the tasks; outside: share of plans "
+    "in which the model imagines states outside the world"
+)
 COMPARISON_COLUMNS = [
     "planner", "executed", "success [95 %]", "distance", "promised", "exploitation", "calls / task", "time"
 ]  # fmt: skip
@@ -49,6 +54,20 @@ def results_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def error_rows(gaps: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Makes the cells under `ERROR_COLUMNS`, one row for each learned model and way to execute.
+
+    Args:
+        gaps: as in `results_rows`.
+    """
+    names = ("world_model_error", "world_model_error_median", "world_model_error_q90")
+    return [
+        [model, way, *(number(result.get(name)) for name in names), number(result.get("left_world_rate"), ".2f")]
+        for model, way, result in results(gaps)
+        if model != "oracle"
+    ]
 
 
 def comparison_rows(planners: dict[str, dict[str, Any]]) -> list[list[str]]:
@@ -116,6 +135,13 @@ def print_table(
     if width > console.width or not console.is_terminal:
         console = Console(file=console.file, width=width, force_terminal=console.is_terminal)
     console.print(table)
+
+
+def print_errors(gaps: dict[str, dict[str, Any]]) -> None:
+    """Prints how the errors of plans are spread over the tasks; nothing for true dynamics, which have none."""
+    rows = error_rows(gaps)
+    if rows:
+        print_table(rows, "Errors of the imagined states", ERROR_COLUMNS, ERROR_CAPTION)
 
 
 def literal(text: str, style: str = "") -> Text:

@@ -32,6 +32,9 @@ RESULT_COLUMNS = [
     "goal_distance",
     "imagined_goal_distance",
     "world_model_error",
+    "world_model_error_median",
+    "world_model_error_q90",
+    "left_world_rate",
     "train_test_gap",
     "planning_seconds",
 ]

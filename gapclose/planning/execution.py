@@ -41,6 +41,27 @@ class Execution(NamedTuple):
         squared = (self.imagined - self.states)[:, 1:].square().mean(-1)
         return torch.where(self.executed, squared, torch.nan)
 
+    def plan_errors(self) -> Tensor:
+        """Mean of `squared_errors` over the executed steps of each task, `[N]`; NaN where nothing was executed."""
+        return self.squared_errors().nanmean(1)
+
+    def leaves_world(self, simulator: Simulator) -> Tensor:
+        """Whether a state imagined for an executed step is outside the simulator's world, bool `[N]`."""
+        return (simulator.outside(self.imagined[:, 1:]) & self.executed).any(1)
+
+
+def error_quantiles(errors: Tensor) -> dict[str, float | None]:
+    """Median and 90 % quantile of errors `[N]` of plans: where the mean is that of a few, these are not.
+
+    NaN are left out; without any other value the quantiles are `None`.
+    """
+    ordered = errors[~errors.isnan()].double().sort().values
+    # The nearest values, as infinite ones cannot be interpolated.
+    return {
+        f"world_model_error_{name}": ordered[round(share * (len(ordered) - 1))].item() if len(ordered) else None
+        for name, share in (("median", 0.5), ("q90", 0.9))
+    }
+
 
 def execute_open_loop(
     planner: Planner,

@@ -8,7 +8,15 @@ import yaml
 from gapclose.command_lines import train_command
 from gapclose.errors import UserError
 from gapclose.evaluation.metrics_file import MODELS, check_metrics
-from gapclose.evaluation.tables import CAPTION, COLUMNS, published_rows, results_rows
+from gapclose.evaluation.tables import (
+    CAPTION,
+    COLUMNS,
+    ERROR_CAPTION,
+    ERROR_COLUMNS,
+    error_rows,
+    published_rows,
+    results_rows,
+)
 from gapclose.files import finite, is_there
 from gapclose.report.figures import run_sections
 from gapclose.report.headline import headline, story
@@ -42,6 +50,8 @@ def write_run_report(folder: Path, metrics: dict[str, Any] | None = None) -> Pat
         **text,
         columns=COLUMNS,
         caption=CAPTION,
+        error_columns=ERROR_COLUMNS,
+        error_caption=ERROR_CAPTION,
         command=command(folder),
         settings=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     )
@@ -79,7 +89,9 @@ def page_text(metrics: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         gaps = {name: metrics[name] for name in MODELS if name in metrics}
         rows = results_rows(gaps) + published_rows(metrics.get("published", {}))
-        return {"title": headline(metrics), "story": story(metrics), "facts": facts(metrics), "rows": rows}
+        text = {"title": headline(metrics), "story": story(metrics), "facts": facts(metrics)}
+        spread = any("world_model_error_median" in gap["open_loop"] for gap in gaps.values())  # Earlier runs lack it.
+        return {**text, "rows": rows, "errors": error_rows(gaps) if spread else []}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path} is incomplete ({type(error).__name__}: {error}); delete the run's folder and run it again."

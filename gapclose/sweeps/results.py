@@ -39,6 +39,14 @@ def is_rate(measure: str) -> bool:
     return "success" in measure
 
 
+SPREAD = {
+    "median error": "world_model_error_median",
+    "90 % error": "world_model_error_q90",
+    "outside": "left_world_rate",
+}
+"""What tells more of a run's errors than their mean: names in the sweep table, and those in metrics.json."""
+
+
 class Setting(NamedTuple):
     """The results of one setting: runs with equal values of all varied keys, which differ only in the seed.
 
@@ -54,7 +62,8 @@ class Setting(NamedTuple):
         comparisons: for each measure, the comparison with the reference on the tasks and seeds that both have.
         closed: for each measure of success, the share of the way from the control to the true dynamics under the same
             planner; missing where the true dynamics are not clearly better than the control.
-        means: the means of `expert_error`, `gap`, `simulator_steps` and `gradient_steps` over the seeds.
+        means: the means of `expert_error`, `gap`, those of `SPREAD`, `simulator_steps` and `gradient_steps` over the
+            seeds.
         seconds: mean durations over the seeds: `run`, and `planning, WAY` for each way to execute.
     """
 
@@ -184,6 +193,7 @@ def run_metrics(metrics: dict[str, Any], model: str) -> dict[str, Any]:
     return {
         "expert_error": metrics[model]["expert_error"],
         "gap": metrics[model]["open_loop"]["train_test_gap"],
+        **{name: metrics[model]["open_loop"].get(key) for name, key in SPREAD.items()},
         **{name: metrics.get(name, 0) for name in ("simulator_steps", "gradient_steps")},
     }
 

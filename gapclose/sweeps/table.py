@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gapclose.evaluation.paired import corrected, in_words, probability
 from gapclose.evaluation.statistics import Estimate
-from gapclose.sweeps.results import MEASURES, ORACLE, Setting, has_control, is_rate
+from gapclose.sweeps.results import MEASURES, ORACLE, SPREAD, Setting, has_control, is_rate
 from gapclose.sweeps.runs import Value
 
 EMPTY = "–"
@@ -29,6 +29,7 @@ REFERENCES = {
 }
 BETTER = "P(better), P(lower): probability of more success, of less model error, under the paired bootstrap"
 CLOSED = "closed: gap closed, (success − control) / (success with true dynamics − control)"
+OUTSIDE = "outside: share of plans in which the model imagines states outside the world"
 PLANNING = "planning: seconds for all tasks, open loop and under MPC"
 
 
@@ -62,6 +63,7 @@ def all_columns(settings: Sequence[Setting]) -> list[Column]:
         *first,
         Column("seeds", lambda setting: str(len(setting.seeds))),
         *(Column(measure, partial(estimate_cell, measure)) for measure in MEASURES),
+        *(Column(name, partial(spread_cell, name), OUTSIDE if name == "outside" else "") for name in SPREAD),
         Column(f"success − {reference}", partial(difference_cell, "success"), REFERENCES.get(reference, "")),
         Column("P(better)", partial(better_cell, "success"), BETTER),
         Column("closed", partial(closed_cell, "success"), CLOSED),
@@ -117,6 +119,12 @@ def key_cell(key: str, setting: Setting) -> str:
 def estimate_cell(measure: str, setting: Setting) -> str:
     """The mean of a measure with its interval."""
     return interval(setting.estimates.get(measure), ".2f" if measure == "distance" or is_rate(measure) else ".2g")
+
+
+def spread_cell(name: str, setting: Setting) -> str:
+    """The mean over the seeds of a number that tells of the spread of errors."""
+    value = setting.means.get(name, math.nan)
+    return EMPTY if math.isnan(value) else format(value, ".2f" if name == "outside" else ".2g")
 
 
 def difference_cell(measure: str, setting: Setting) -> str:

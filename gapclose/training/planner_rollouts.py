@@ -14,7 +14,7 @@ from gapclose.data.trajectories import Trajectories, Window
 from gapclose.envs.simulator import Simulator, Tasks
 from gapclose.errors import UserError
 from gapclose.models.world_model import WorldModel, frozen
-from gapclose.planning.execution import execute_open_loop
+from gapclose.planning.execution import error_quantiles, execute_open_loop
 from gapclose.planning.objective import Objective
 from gapclose.planning.planner import Planner
 from gapclose.seeds import generator
@@ -130,7 +130,8 @@ class PlannerRollouts(Callback):
             [
                 self.simulator.success(final, share.goal).float(),
                 self.simulator.distance(final, share.goal),
-                execution.squared_errors().mean(1),
+                execution.plan_errors(),
+                execution.leaves_world(self.simulator).float(),
             ],
             1,
         )
@@ -142,19 +143,24 @@ class PlannerRollouts(Callback):
             self.replay.clear()
         self.replay.add(states, actions)
         self.tasks.record(tasks, outcomes[:, 0] > 0)
-        names = ("success_rate", "goal_distance", "world_model_error")
-        result = dict(zip(names, outcomes[new].double().mean(0).tolist()), simulator_steps=actions.shape[:2].numel())
+        names = ("success_rate", "goal_distance", "world_model_error", "left_world_rate")
+        result = {
+            **dict(zip(names, outcomes[new].double().mean(0).tolist())),
+            **error_quantiles(outcomes[new, 2]),
+            "simulator_steps": actions.shape[:2].numel(),
+        }
         self.history.append({"epoch": trainer.current_epoch, **result})
         logged = {f"rollouts/{name}": float(value) for name, value in result.items()}
         module.log_dict(logged, on_step=False, on_epoch=True)
         if rank == 0:
             log.info(
-                "Epoch %d of %d: %d new plans, success %.2f, model error %.2g",
+                "Epoch %d of %d: %d new plans, success %.2f, model error %.2g (median %.2g)",
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
                 plans,
                 result["success_rate"],
                 result["world_model_error"],
+                result["world_model_error_median"],
             )
 
     def held_out(self, trainer: Trainer, device: torch.device) -> Trajectories:

@@ -7,7 +7,9 @@ from gapclose.evaluation.tables import (
     COLUMNS,
     COMPARISON_CAPTION,
     COMPARISON_COLUMNS,
+    ERROR_COLUMNS,
     comparison_rows,
+    error_rows,
     held_out_by_epoch,
     print_table,
     published_rows,
@@ -26,6 +28,9 @@ def evaluation(success=0.48, error=0.097, distance=0.81, gap=67_000.0):
         "imagined_goal_distance": 0.0123,
         "exploitation": distance - 0.0123,
         "world_model_error": error,
+        "world_model_error_median": 0.0123 * error,
+        "world_model_error_q90": 2 * error,
+        "left_world_rate": 0.25,
         "train_test_gap": gap,
         "model_calls": 123_400,
         "planning_seconds": 12.34,
@@ -50,6 +55,19 @@ def test_a_row_says_what_was_measured():
     (row,) = results_rows({"baseline": {"expert_error": 1e-5, "open_loop": evaluation()}})
     assert len(row) == len(COLUMNS)
     assert row == ["baseline", "open loop", "0.48 [0.38, 0.58]", "0.810", "0.012", "0.097", "67,000", "12.3 s"]
+
+
+def test_the_errors_of_learned_models_are_told_by_mean_quantiles_and_plans_that_leave_the_world():
+    rows = error_rows({"baseline": gap_of(with_disagreement=False, error=0.2), "oracle": gap_of(error=0.0)})
+    assert [row[:2] for row in rows] == [["baseline", "open loop"], ["baseline", "MPC"]]
+    assert rows[0][2:] == ["0.2", "0.0025", "0.4", "0.25"]
+    assert len(rows[0]) == len(ERROR_COLUMNS)
+
+
+def test_the_errors_of_an_earlier_run_are_dashes():
+    gap = {"open_loop": {name: value for name, value in evaluation().items() if "_error_" not in name}}
+    del gap["open_loop"]["left_world_rate"]
+    assert error_rows({"baseline": gap})[0][2:] == ["0.097", "–", "–", "–"]
 
 
 def test_there_is_a_row_for_every_model_and_way_in_order():

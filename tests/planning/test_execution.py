@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 
 from gapclose.envs.simulator import Tasks
 from gapclose.models.oracle import OracleWorldModel
-from gapclose.planning.execution import Execution, execute_open_loop, execute_plan
+from gapclose.planning.execution import Execution, error_quantiles, execute_open_loop, execute_plan
 from gapclose.planning.planner import Planner
 from tests.planning.conftest import LAST_STEP, make, seeded
 
@@ -94,3 +96,36 @@ def test_squared_errors_are_means_over_coordinates_and_nan_where_nothing_was_exe
     assert errors[1, 0] == 0
     assert errors[1, 1:].isnan().all()
     assert errors.nanmean().item() == pytest.approx(7 / 4)
+
+
+def execution_with(imagined, executed=None):
+    """An execution of one plan for each row of imagined states, where the agent stays at the origin."""
+    imagined = torch.as_tensor(imagined)
+    n, length, _ = imagined.shape
+    executed, nothing = torch.ones(n, length - 1, dtype=torch.bool) if executed is None else executed, torch.zeros(n, 2)
+    states, actions = torch.zeros_like(imagined), torch.zeros(n, length - 1, 2)
+    return Execution(Tasks(nothing, nothing), actions, states, imagined, executed, nothing, 0.0, 0)
+
+
+def test_the_error_of_a_plan_is_the_mean_over_its_executed_steps():
+    executed = torch.tensor([[True, True], [True, False], [False, False]])
+    errors = execution_with([[[0.0, 0], [2, 0], [0, 4]]] * 3, executed).plan_errors()
+    assert errors[:2].tolist() == [(2 + 8) / 2, 2]
+    assert errors[2].isnan()
+
+
+def test_a_plan_leaves_the_world_where_an_executed_step_is_imagined_clearly_outside(wall):
+    edge = wall.state_high[0].item()
+    width = edge - wall.state_low[0].item()
+    ends = [0.0, edge, edge + 0.009 * width, edge + 0.011 * width, -edge - 0.1 * width, math.inf, math.nan]
+    imagined = [[[0.0, 0.0], [end, 0.0], [0.0, 0.0]] for end in ends]
+    assert execution_with(imagined).leaves_world(wall).tolist() == [False, False, False, True, True, True, True]
+    unexecuted = torch.tensor([[False, True]]).expand(len(ends), 2)
+    assert not execution_with(imagined, unexecuted).leaves_world(wall).any()
+
+
+def test_quantiles_of_errors_are_those_of_the_tasks_that_have_one():
+    errors = torch.cat((torch.arange(11.0), torch.tensor([math.nan])))[torch.randperm(12, generator=seeded())]
+    assert error_quantiles(errors) == {"world_model_error_median": 5, "world_model_error_q90": 9}
+    assert error_quantiles(torch.tensor([1.0, 2.0, math.inf]))["world_model_error_q90"] == math.inf
+    assert set(error_quantiles(torch.tensor([math.nan])).values()) == {None}

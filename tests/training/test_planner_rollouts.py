@@ -41,6 +41,9 @@ def test_every_epoch_adds_the_executed_trajectories_and_their_results(fit, ensem
     assert rollouts.history[1]["goal_distance"] == pytest.approx(
         trainer.logged_metrics["rollouts/goal_distance"].item()
     )
+    median, worst = (rollouts.history[1][f"world_model_error_{name}"] for name in ("median", "q90"))
+    assert 0 < median <= worst
+    assert 0 <= rollouts.history[1]["left_world_rate"] <= 1
 
 
 def test_the_success_rate_is_not_rounded_to_single_precision(fit, ensemble, trajectories, wall, monkeypatch):

@@ -16,6 +16,7 @@ from gapclose.evaluation.paired import compare_models, entries, in_words
 from gapclose.evaluation.plots import plot_epochs, plot_error_along_horizon, plot_plans
 from gapclose.evaluation.tables import (
     held_out_by_epoch,
+    print_errors,
     print_table,
     published_rows,
     results_rows,
@@ -137,6 +138,7 @@ def save_results(
     print_table(
         rows, f"{metrics['env']}, {len(evaluation.tasks.start)} held-out tasks, planner {config.choices.planner}"
     )
+    print_errors(gaps)
     print(printable(what_changed(metrics)))
     if compared:
         by_column = compared["open_loop"]

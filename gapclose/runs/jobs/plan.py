@@ -20,6 +20,7 @@ from gapclose.evaluation.tables import (
     COMPARISON_CAPTION,
     COMPARISON_COLUMNS,
     comparison_rows,
+    print_errors,
     print_table,
     results_rows,
 )
@@ -94,6 +95,7 @@ def run(config: DictConfig, folder: Path) -> None:
             for way in shown:
                 animate(executions[way], simulator, folder / f"{way}.gif")
             print_table(results_rows({model: gap}), f"{title}, planner {choices.planner}")
+            print_errors({model: gap})
         else:
             planners = {name: parts.mpc for name, parts in parts_by_planner.items()}
             comparison, executions = compare(world_model, planners, *arguments, ways)
