@@ -55,10 +55,12 @@ def error_quantiles(errors: Tensor) -> dict[str, float | None]:
 
     NaN are left out; without any other value the quantiles are `None`.
     """
-    ordered = errors[~errors.isnan()].double().sort().values
-    # The nearest values, as infinite ones cannot be interpolated.
+    known = errors[~errors.isnan()].double()
     return {
-        f"world_model_error_{name}": ordered[round(share * (len(ordered) - 1))].item() if len(ordered) else None
+        # Between an infinite value and another one it is NaN.
+        f"world_model_error_{name}": known.quantile(share).nan_to_num(torch.inf, torch.inf).item()
+        if len(known)
+        else None
         for name, share in (("median", 0.5), ("q90", 0.9))
     }
 

@@ -127,5 +127,8 @@ def test_a_plan_leaves_the_world_where_an_executed_step_is_imagined_clearly_outs
 def test_quantiles_of_errors_are_those_of_the_tasks_that_have_one():
     errors = torch.cat((torch.arange(11.0), torch.tensor([math.nan])))[torch.randperm(12, generator=seeded())]
     assert error_quantiles(errors) == {"world_model_error_median": 5, "world_model_error_q90": 9}
-    assert error_quantiles(torch.tensor([1.0, 2.0, math.inf]))["world_model_error_q90"] == math.inf
+    assert error_quantiles(torch.tensor([1.0, 2.0, math.inf, math.inf, math.inf])) == {
+        "world_model_error_median": math.inf,
+        "world_model_error_q90": math.inf,
+    }
     assert set(error_quantiles(torch.tensor([math.nan])).values()) == {None}
